@@ -1,0 +1,37 @@
+// Softmax attention without the score matrix in memory.
+#pragma once
+#include <stdint.h>
+
+/// out = softmax(scale·q·kᵀ)·v per head; logsumexp of every row of scores is kept for the gradients.
+struct AttentionFwd {
+    uint64_t q;          ///< (batch, queries, heads, head_dim), read
+    uint64_t k;          ///< (batch, keys, heads, head_dim), read
+    uint64_t v;          ///< (batch, keys, heads, head_dim), read
+    uint64_t out;        ///< (batch, queries, heads, head_dim), written
+    uint64_t logsumexp;  ///< (batch, heads, queries) f32, written
+    uint32_t batch;
+    uint32_t queries;
+    uint32_t keys;
+    uint32_t heads;
+    uint32_t head_dim;
+    float scale;
+};
+
+/// The gradients, with the probabilities recomputed from q, k and logsumexp.
+struct AttentionBwd {
+    uint64_t q;          ///< (batch, queries, heads, head_dim), read
+    uint64_t k;          ///< (batch, keys, heads, head_dim), read
+    uint64_t v;          ///< (batch, keys, heads, head_dim), read
+    uint64_t out;        ///< (batch, queries, heads, head_dim), read
+    uint64_t logsumexp;  ///< (batch, heads, queries) f32, read
+    uint64_t dout;       ///< (batch, queries, heads, head_dim), read
+    uint64_t dq;         ///< (batch, queries, heads, head_dim) or absent, written
+    uint64_t dk;         ///< (batch, keys, heads, head_dim) or absent, written
+    uint64_t dv;         ///< (batch, keys, heads, head_dim) or absent, written
+    uint32_t batch;
+    uint32_t queries;
+    uint32_t keys;
+    uint32_t heads;
+    uint32_t head_dim;
+    float scale;
+};

@@ -1,0 +1,27 @@
+// The cosine between the rows of two matrices.
+#pragma once
+#include <stdint.h>
+
+/// y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).
+struct CosineSimilarityFwd {
+    uint64_t a;  ///< (rows, channels), read
+    uint64_t b;  ///< (rows, channels), read
+    uint64_t y;  ///< (rows), written
+    uint32_t rows;
+    uint32_t channels;
+    float eps;
+    uint32_t reserved;
+};
+
+/// da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.
+struct CosineSimilarityBwd {
+    uint64_t a;   ///< (rows, channels), read
+    uint64_t b;   ///< (rows, channels), read
+    uint64_t dy;  ///< (rows), read
+    uint64_t da;  ///< (rows, channels) or absent, written
+    uint64_t db;  ///< (rows, channels) or absent, written
+    uint32_t rows;
+    uint32_t channels;
+    float eps;
+    uint32_t reserved;
+};

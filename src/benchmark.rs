@@ -1,0 +1,184 @@
+//! Timing of ops and training steps against peaks measured in the same run.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::error::Result;
+use crate::ops::Case;
+use crate::nn::ParamGradients;
+use crate::optim::Adam;
+use crate::random;
+use crate::tape::{Tape, Var};
+use crate::tensor::Tensor;
+use crate::vae::{Batch, VaVae, train, training_step};
+
+/// What the machine can do at best, measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Peaks {
+    /// f32 fused multiply-adds on all threads, counted as two operations each, in GFLOP/s.
+    pub gflops: f64,
+    /// Sum of what is read and written by y = a + b over arrays far larger than any cache, in GB/s.
+    pub gbytes_per_s: f64,
+}
+
+/// One op's time.
+#[derive(Debug, Clone, Serialize)]
+pub struct Timing {
+    /// The op.
+    pub op: &'static str,
+    /// The case.
+    pub label: &'static str,
+    /// The shapes of its inputs.
+    pub shapes: Vec<Vec<usize>>,
+    /// Seconds of the forward, the least of all runs.
+    pub forward_s: f64,
+    /// Seconds of the backward to every input that has a gradient, the least of all runs.
+    pub backward_s: f64,
+    /// Floating-point operations of the forward, by the definition of the op.
+    pub flops: u64,
+    /// Bytes that the forward must move.
+    pub bytes: u64,
+}
+
+/// Measures [`Peaks`] on the CPU in about a second.
+pub fn cpu_peaks() -> Peaks {
+    Peaks { gflops: fma_gflops(), gbytes_per_s: copy_gbytes() }
+}
+
+fn fma_gflops() -> f64 {
+    const ROUNDS: usize = 1 << 20;
+    const WIDTH: usize = 16;
+    const CHAINS: usize = 16;
+    let threads = rayon::current_num_threads();
+    let best = (0..5).map(|_| {
+        let start = Instant::now();
+        let total: f32 = (0..threads)
+            .into_par_iter()
+            .map(|thread| {
+                let mut acc = [[thread as f32; WIDTH]; CHAINS];
+                let (a, b) = (std::hint::black_box(0.999_f32), std::hint::black_box(0.001_f32));
+                for _ in 0..ROUNDS {
+                    for chain in &mut acc {
+                        for v in chain {
+                            *v = v.mul_add(a, b);
+                        }
+                    }
+                }
+                acc.as_flattened().iter().sum::<f32>()
+            })
+            .sum();
+        std::hint::black_box(total);
+        start.elapsed().as_secs_f64()
+    });
+    (2 * ROUNDS * WIDTH * CHAINS * threads) as f64 / best.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+fn copy_gbytes() -> f64 {
+    const COUNT: usize = 1 << 25;
+    const CHUNK: usize = 1 << 16;
+    let (a, b, mut y) = (vec![1f32; COUNT], vec![2f32; COUNT], vec![0f32; COUNT]);
+    let best = (0..5).map(|_| {
+        let start = Instant::now();
+        let inputs = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
+        y.par_chunks_mut(CHUNK).zip(inputs).for_each(|(y, (a, b))| {
+            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                *y = a + b;
+            }
+        });
+        std::hint::black_box(&y);
+        start.elapsed().as_secs_f64()
+    });
+    (12 * COUNT) as f64 / best.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+/// Times a case's forward and backward: the least of `runs` runs each, after one to warm up.
+pub fn time_case(case: &Case, device: &Device, runs: usize) -> Result<Timing> {
+    let inputs = case.draw(device, 0)?;
+    let mut timing = Timing {
+        op: case.op,
+        label: case.label,
+        shapes: case.inputs.iter().map(|input| input.shape.clone()).collect(),
+        forward_s: f64::INFINITY,
+        backward_s: f64::INFINITY,
+        flops: case.flops,
+        bytes: case.bytes,
+    };
+    for run in 0..=runs {
+        let tape = Tape::new(device);
+        let place = |(tensor, input): (&Tensor, &crate::ops::Input)| match input.differentiable {
+            true => tape.leaf(tensor.clone()),
+            false => tape.constant(tensor.clone()),
+        };
+        let vars: Vec<Var> = inputs.iter().zip(&case.inputs).map(place).collect();
+        let mut outputs = vec![];
+        let forward = device.time(|| {
+            outputs = (case.run)(&tape, &vars)?;
+            Ok(())
+        })?;
+        let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
+        let seeds = outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?)));
+        let seeds = seeds.collect::<Result<Vec<_>>>()?;
+        let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
+        let backward = device.time(|| tape.gradients(&seeds, &wanted).map(drop))?;
+        if run > 0 {
+            timing.forward_s = timing.forward_s.min(forward);
+            timing.backward_s = timing.backward_s.min(backward);
+        }
+    }
+    Ok(timing)
+}
+
+/// The time of whole training steps.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepTiming {
+    /// Median seconds of a step: forward, backward and the optimizer's update.
+    pub median_s: f64,
+    /// Steps timed.
+    pub runs: usize,
+    /// Images per step.
+    pub images: usize,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// The most bytes that tensors held.
+    pub peak_bytes: usize,
+}
+
+/// Times VA-VAE training steps of `config` on random images and random features of `feature_channels` channels,
+/// after two to warm up.
+pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs: usize) -> Result<StepTiming> {
+    let with_features = (config.loss.vf_weight > 0.0).then_some(feature_channels);
+    let (model, mut params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
+    let mut adam = Adam::new(&params, train::adam_settings(config))?;
+    let objective = train::objective(config);
+    let side = config.model.resolution;
+    let image_shape = [config.train.batch_size, side, side, config.model.in_channels];
+    let [b, h, w, z] = model.latent_shape(image_shape)?;
+    let seed = config.train.seed;
+    let draw = |shape: &[usize], name| random::normal(device, shape, seed, random::stream(name));
+    let batch = Batch {
+        images: random::uniform(device, &image_shape, seed, random::stream("images"), -1.0, 1.0)?,
+        features: with_features.map(|channels| draw(&[b, h * w, channels], "features")).transpose()?,
+        noise: draw(&[b, h, w, z], "noise")?,
+    };
+    let mut seconds = vec![];
+    device.reset_peak_memory();
+    for run in 0..runs + 2 {
+        let elapsed = device.time(|| {
+            let mut gradients = ParamGradients::default();
+            training_step(&model, &params, &objective, &batch, &mut gradients, false)?;
+            let norm = Adam::gradient_norm(&gradients)?;
+            adam.update(&mut params, &gradients, norm, 1.0)
+        })?;
+        if run >= 2 {
+            seconds.push(elapsed);
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median_s = seconds[seconds.len() / 2];
+    let peak_bytes = device.memory().peak;
+    Ok(StepTiming { median_s, runs, images: b, parameters: params.numel(), peak_bytes })
+}

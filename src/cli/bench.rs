@@ -1,0 +1,128 @@
+//! `vf-engine bench`: kernel micro-benchmarks and whole training steps.
+
+use clap::Subcommand;
+use serde::Serialize;
+use vf_engine::benchmark::{self, Peaks, StepTiming, Timing};
+use vf_engine::config::{self, Config};
+use vf_engine::device::{Device, DeviceSpec};
+use vf_engine::ops::REGISTRY;
+
+/// Measure kernels or whole training steps.
+///
+/// Times are the least (kernels) or the median (steps) of several runs. On the CPU, throughput is shown beside the
+/// peaks of fused multiply-adds and of memory measured in the same run.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Every op's benchmark cases, forward and backward.
+    Kernels {
+        /// Only ops whose name contains this.
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// Timed runs per case.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Whole VA-VAE training steps on random images and features.
+    Step {
+        /// The model.
+        #[arg(long, default_value = "demo", value_parser = clap::builder::PossibleValuesParser::new(config::preset_names()))]
+        preset: String,
+        /// One setting over the preset; may be repeated.
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+        /// Channels of the foundation features.
+        #[arg(long, default_value_t = 384)]
+        feature_channels: usize,
+        /// Timed steps.
+        #[arg(long, default_value_t = 10)]
+        runs: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Where to compute: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceSpec,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<T: Serialize> {
+    device: String,
+    threads: usize,
+    peaks: Option<Peaks>,
+    results: T,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Kernels { filter, runs, common } => {
+            let device = Device::open(common.device)?;
+            let cases = REGISTRY.iter().flat_map(|op| (op.cases)()).filter(|c| c.bench && c.op.contains(&filter));
+            let timings = cases.map(|case| benchmark::time_case(&case, &device, runs)).collect::<Result<Vec<_>, _>>()?;
+            report(&device, common.json, timings, print_kernels)
+        }
+        What::Step { preset, set, feature_channels, runs, common } => {
+            let device = Device::open(common.device)?;
+            let config = Config::load(Some(&preset), None, &set)?;
+            let timing = benchmark::time_step(&config, feature_channels, &device, runs)?;
+            report(&device, common.json, timing, print_step)
+        }
+    }
+}
+
+fn report<T: Serialize>(device: &Device, json: bool, results: T, print: fn(&Report<T>)) -> anyhow::Result<()> {
+    let peaks = device.is_cpu().then(benchmark::cpu_peaks);
+    let report = Report { device: device.name(), threads: rayon::current_num_threads(), peaks, results };
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    if let Some(peaks) = report.peaks {
+        let Peaks { gflops, gbytes_per_s } = peaks;
+        println!("{}: {} threads, {gflops:.0} GFLOP/s of FMA, {gbytes_per_s:.1} GB/s of memory", report.device, report.threads);
+    }
+    print(&report);
+    Ok(())
+}
+
+fn print_kernels(report: &Report<Vec<Timing>>) {
+    println!("{:<20} {:<34} {:>10} {:>10} {:>9} {:>7} {:>8}", "op", "case", "forward", "backward", "GFLOP/s", "of FMA", "GB/s");
+    for t in &report.results {
+        let gflops = t.flops as f64 / t.forward_s / 1e9;
+        let of_peak = report.peaks.map_or("".to_string(), |p| format!("{:.0} %", 100.0 * gflops / p.gflops));
+        let gbytes = t.bytes as f64 / t.forward_s / 1e9;
+        println!(
+            "{:<20} {:<34} {:>7.3} ms {:>7.3} ms {gflops:>9.1} {of_peak:>7} {gbytes:>8.1}",
+            t.op,
+            t.label,
+            t.forward_s * 1e3,
+            t.backward_s * 1e3
+        );
+    }
+}
+
+fn print_step(report: &Report<StepTiming>) {
+    let t = &report.results;
+    println!(
+        "step: {:.1} ms (median of {}), {:.2} images/s, {} parameters, peak of tensors {:.0} MiB",
+        t.median_s * 1e3,
+        t.runs,
+        t.images as f64 / t.median_s,
+        t.parameters,
+        t.peak_bytes as f64 / f64::from(1 << 20)
+    );
+}

@@ -1,0 +1,36 @@
+//! The command line: one file per subcommand, with no logic beyond arguments and printing.
+
+mod bench;
+mod features;
+mod info;
+mod train_vae;
+
+use clap::{Parser, Subcommand};
+
+/// Trains and samples VA-VAE and LightningDiT with hand-written CUDA kernels; every command also runs on the CPU.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    TrainVae(train_vae::Args),
+    Features(features::Args),
+    Bench(bench::Args),
+    Info(info::Args),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::TrainVae(args) => train_vae::run(args),
+            Command::Features(args) => features::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Info(args) => info::run(args),
+        }
+    }
+}

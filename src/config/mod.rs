@@ -1,0 +1,298 @@
+//! What a run does: one YAML tree of `section.key: value`.
+//!
+//! [`Config::load`] lays a preset, a file and `--set section.key=value` over `configs/default.yaml`, key by key. A key
+//! that the defaults do not have and a value that cannot be are errors before anything starts, and name where they were
+//! written. The effective configuration is saved with the run ([`Config::save`]) and can be loaded like any other file.
+
+mod layers;
+mod validate;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::checkpoint::atomic;
+use crate::error::{Error, Result};
+use layers::Layers;
+
+const DEFAULT: &str = include_str!("../../configs/default.yaml");
+
+/// The presets by name, each a part of the tree laid over the defaults.
+const PRESETS: [(&str, &str); 6] = [
+    ("f16d16", include_str!("../../configs/f16d16.yaml")),
+    ("f16d32", include_str!("../../configs/f16d32.yaml")),
+    ("f16d64", include_str!("../../configs/f16d64.yaml")),
+    ("small", include_str!("../../configs/small.yaml")),
+    ("tiny", include_str!("../../configs/tiny.yaml")),
+    ("demo", include_str!("../../configs/demo.yaml")),
+];
+
+/// The configuration of a VA-VAE run. Keys carry the reference implementation's names where it has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The VA-VAE's shape.
+    pub model: Model,
+    /// The objective.
+    pub loss: Loss,
+    /// Images and foundation features.
+    pub data: Data,
+    /// The optimizer.
+    pub optim: Optim,
+    /// The training loop.
+    pub train: Train,
+}
+
+/// The VA-VAE's shape (the reference's `ddconfig` and `embed_dim`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Channels of the input; 3, for RGB.
+    pub in_channels: usize,
+    /// Channels of the output; 3, for RGB.
+    pub out_ch: usize,
+    /// Channels of the first level.
+    pub ch: usize,
+    /// Channels of each level as multiples of `ch`. Each level after the first halves the resolution.
+    #[serde(serialize_with = "flow")]
+    pub ch_mult: Vec<usize>,
+    /// Residual blocks of an encoder level; a decoder level has one more.
+    pub num_res_blocks: usize,
+    /// Resolutions (pixels per side) of the levels that have attention.
+    #[serde(serialize_with = "flow")]
+    pub attn_resolutions: Vec<usize>,
+    /// Pixels per side of a training image.
+    pub resolution: usize,
+    /// Channels of the encoder's mean and of the decoder's input.
+    pub z_channels: usize,
+    /// Channels of the latents.
+    pub embed_dim: usize,
+    /// The encoder gives mean and log variance; always true for this model.
+    pub double_z: bool,
+}
+
+/// The objective (the reference's `lossconfig`): L1 + KL + VF.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loss {
+    /// Weight of the KL divergence.
+    pub kl_weight: f64,
+    /// Means instead of sums in L1 and KL.
+    pub pp_style: bool,
+    /// Weight of the VF loss; 0 trains without a foundation model.
+    pub vf_weight: f64,
+    /// Multiply `vf_weight` by ‖∇nll‖ / (‖∇vf‖ + 1e-4) at the encoder's last layer.
+    pub adaptive_vf: bool,
+    /// Weight of the marginal distance matrix similarity loss within the VF loss.
+    pub distmat_weight: f64,
+    /// Weight of the marginal cosine similarity loss within the VF loss.
+    pub cos_weight: f64,
+    /// Differences between cosines up to this cost nothing; in [0, 2].
+    pub distmat_margin: f64,
+    /// Cosines down to 1 − this cost nothing; in [0, 2].
+    pub cos_margin: f64,
+    /// Project latents to features (true) or features to latents (false).
+    pub reverse_proj: bool,
+    /// Keep the projection as initialised.
+    pub proj_fix: bool,
+}
+
+/// Images and the foundation features they are aligned to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Folder of images, flat or one folder per class; relative to the working directory, as all paths.
+    pub images: Option<PathBuf>,
+    /// Which square of an image is used.
+    pub crop: Crop,
+    /// Mirror half of the images.
+    pub flip: bool,
+    /// Decoding threads.
+    pub workers: usize,
+    /// Decoded images kept in memory, MiB.
+    pub cache_mb: usize,
+    /// Foundation features computed beforehand.
+    pub features: Option<PathBuf>,
+    /// A frozen foundation model that computes features during training.
+    pub foundation: Foundation,
+}
+
+/// A frozen foundation model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Foundation {
+    /// The kind of model; its size follows from the weights.
+    pub model: FoundationModel,
+    /// Its weights (safetensors, timm's names); none: no features are computed during training.
+    pub weights: Option<PathBuf>,
+}
+
+/// Which square of an image is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// The middle one.
+    Center,
+    /// Another one every time.
+    Random,
+}
+
+/// The kinds of foundation model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FoundationModel {
+    /// DINOv2 ViTs: patches of 14 pixels, layer scale.
+    Dinov2,
+    /// MAE ViTs: patches of 16 pixels.
+    Mae,
+}
+
+/// Adam with decoupled weight decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optim {
+    /// Learning rate, used as it is: never scaled by the batch size.
+    pub lr: f64,
+    /// Decay of the first and second moment.
+    #[serde(serialize_with = "flow")]
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the weights' exponential moving average; none keeps no average.
+    pub ema_decay: Option<f64>,
+    /// Largest global gradient norm; none does not clip.
+    pub grad_clip: Option<f64>,
+}
+
+/// The training loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Seed of initialisation, data order and noise.
+    pub seed: u64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Images per batch.
+    pub batch_size: usize,
+    /// Batches per optimizer step.
+    pub accumulate: usize,
+    /// Steps between lines of metrics.
+    pub log_every: u64,
+    /// Steps between sample grids; 0 draws one at the end only.
+    pub grid_every: u64,
+    /// Images in a sample grid.
+    pub grid_images: usize,
+    /// Steps between checkpoints; 0 saves one at the end only.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept; none keeps all.
+    pub keep_last: Option<usize>,
+    /// What to do when a loss or a gradient is not finite.
+    pub on_non_finite: OnNonFinite,
+    /// Wait for the device after every kernel.
+    pub debug_sync: bool,
+    /// Name the first operation whose output is not finite.
+    pub debug_non_finite: bool,
+}
+
+/// What to do when a loss or a gradient is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNonFinite {
+    /// End the run with an error that names the first tensor that went wrong.
+    Stop,
+    /// Leave the weights as they are and go on with the next batch.
+    Skip,
+}
+
+impl Config {
+    /// Lays `preset`, `file` and each `section.key=value` of `set` over the defaults, in this order.
+    ///
+    /// # Errors
+    /// An unknown preset or key, a value of the wrong kind or out of range: [`Error::Config`] in one sentence that names
+    /// where it was written, the key, and what is allowed. A file that cannot be read: [`Error::Io`].
+    pub fn load(preset: Option<&str>, file: Option<&Path>, set: &[String]) -> Result<Config> {
+        let mut layers = Layers::new(DEFAULT, "configs/default.yaml")?;
+        if let Some(name) = preset {
+            let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
+                return Err(Error::Config(format!(
+                    "unknown preset `{name}`; the presets are {}",
+                    preset_names().join(", ")
+                )));
+            };
+            layers.add(text, &format!("configs/{name}.yaml"))?;
+        }
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+            layers.add(&text, &path.display().to_string())?;
+        }
+        for assignment in set {
+            layers.set(assignment)?;
+        }
+        let config: Config = layers.deserialize()?;
+        config.problem().map_or(Ok(config), |(key, message)| {
+            Err(layers.error_at(key, &message))
+        })
+    }
+
+    /// Checks every range; [`Config::load`] has done so already.
+    pub fn validate(&self) -> Result<()> {
+        self.problem().map_or(Ok(()), |(key, message)| {
+            Err(Error::Config(format!("{key} {message}")))
+        })
+    }
+
+    /// The folder of training images, and whether there are features for the VF loss: what a preset cannot know.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says which key is missing and how to give it.
+    pub fn training_images(&self) -> Result<&Path> {
+        if self.loss.vf_weight > 0.0
+            && self.data.features.is_none()
+            && self.data.foundation.weights.is_none()
+        {
+            return Err(Error::Config(
+                "the VF loss needs foundation features: set data.features to a file written by `vf-engine features`, or \
+                 data.foundation.weights to a foundation model's weights, or loss.vf_weight to 0 to train without it"
+                    .into(),
+            ));
+        }
+        self.data.images.as_deref().ok_or_else(|| {
+            Error::Config(
+                "data.images is not set: give a folder of images, e.g. `--set data.images=photos`"
+                    .into(),
+            )
+        })
+    }
+
+    /// The whole tree as YAML; [`Config::load`] reads it back to an equal configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a path is not valid UTF-8.
+    pub fn to_yaml(&self) -> Result<String> {
+        serde_saphyr::to_string(self)
+            .map_err(|error| Error::Config(format!("the configuration cannot be written: {error}")))
+    }
+
+    /// Writes the effective configuration to `path`.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!(
+            "# The effective configuration of this run, by vf-engine {version}.\n{}",
+            self.to_yaml()?
+        );
+        atomic::write(path, |file| file.write_all(text.as_bytes()))
+    }
+}
+
+/// The names of the presets.
+pub fn preset_names() -> Vec<&'static str> {
+    PRESETS.iter().map(|(name, _)| *name).collect()
+}
+
+/// Writes lists of numbers on one line.
+fn flow<T: Serialize, S: Serializer>(list: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_saphyr::FlowSeq(list).serialize(serializer)
+}

@@ -1,0 +1,436 @@
+//! Matrix product on the CPU: `C (+)= A·B` in f32.
+//!
+//! A register block of [`MR`]×[`NR`] outputs (24 of the 32 AVX-512 registers) is fed by one broadcast of A per row and
+//! [`NR`]/16 vectors of B, so the FMA unit and not the load ports is the limit. B is repacked into panels of [`NR`]
+//! columns, a few MB at a time; A is read in place where its rows are contiguous along k and repacked otherwise. The sum
+//! over k runs in blocks of [`KC`] in ascending order for every element, whatever the number of threads, so results are
+//! bitwise reproducible.
+
+pub(super) mod simd;
+#[cfg(test)]
+pub(super) mod testing;
+
+use self::simd::{F32x16, LANES};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
+
+/// Rows of the register block.
+pub(super) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
+/// Columns of the register block and of a panel of B.
+pub(super) const NR: usize = if cfg!(target_feature = "avx512f") { 32 } else { 16 };
+/// Depth of a block along k: a panel of B (KC·NR floats) stays in L1 while the rows of A pass.
+const KC: usize = 256;
+/// Rows of C per task, and the most panels per task.
+const MC: usize = 96;
+const PANELS: usize = 8;
+/// Floats of B repacked at a time.
+const PACK: usize = 1 << 20;
+
+/// A raw pointer that tasks may share: each task touches elements no other task touches.
+#[derive(Clone, Copy)]
+pub(super) struct Shared(pub *mut f32);
+// SAFETY: every use hands disjoint elements to the tasks.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(super) fn at(self, i: usize) -> *mut f32 {
+        self.0.wrapping_add(i)
+    }
+}
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Working memory that goes back to its thread's pool when dropped: fresh pages cost more than the arithmetic on them.
+pub(super) struct Scratch(Vec<f32>);
+
+/// At least `len` floats of unspecified content.
+pub(super) fn scratch(len: usize) -> Scratch {
+    let mut block = POOL.with_borrow_mut(|pool| {
+        let fitting = pool.iter().position(|b| b.len() >= len).or(pool.len().checked_sub(1));
+        fitting.map_or(Vec::new(), |i| pool.remove(i))
+    });
+    if block.len() < len {
+        block = vec![0.0; len];
+    }
+    Scratch(block)
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let block = std::mem::take(&mut self.0);
+        if block.is_empty() {
+            return;
+        }
+        // A thread that is going down may have lost its pool already; the block is then simply freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            let at = pool.partition_point(|b| b.len() < block.len());
+            pool.insert(at, block);
+        });
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+/// How the left matrix of a [`Block`] lies in memory.
+#[derive(Clone, Copy)]
+pub(super) enum Rows {
+    /// `a[i·stride + p]`: contiguous along k.
+    KInner { stride: usize },
+    /// `a[p·stride + i]`: contiguous along the rows.
+    RowInner { stride: usize },
+    /// Row blocks as [`split`] gives them, each `a[first·k + p·len + i]`.
+    Packed,
+}
+
+/// One single-threaded product of an m×k by a k×n matrix.
+pub(super) struct Block {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: *const f32,
+    pub rows: Rows,
+    /// Panel j starts at `b + j·panel`; in it, row p of B is at `p·ldb`, [`NR`] readable floats (the last panel: n's
+    /// remainder rounded up to 16).
+    pub b: *const f32,
+    pub ldb: usize,
+    pub panel: usize,
+    pub c: *mut f32,
+    pub ldc: usize,
+    pub accumulate: bool,
+}
+
+/// Splits `m` rows into the fewest blocks of at most [`MR`], of nearly equal height: `(first, len)`.
+pub(super) fn split(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = m.div_ceil(MR).max(1);
+    let (base, longer) = (m / blocks, m % blocks);
+    (0..blocks).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer))).filter(|b| b.1 > 0)
+}
+
+impl Block {
+    /// Computes the product.
+    ///
+    /// # Safety
+    /// The pointers are valid for the extents the fields describe, and nobody else touches C's elements meanwhile.
+    pub unsafe fn run(&self) {
+        for (j, cols) in (0..self.n).step_by(NR).map(|j0| (j0 / NR, NR.min(self.n - j0))) {
+            for (first, len) in split(self.m) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let b = self.b.add(j * self.panel);
+                    let c = self.c.add(first * self.ldc + j * NR);
+                    match self.rows {
+                        Rows::KInner { stride } => self.tile::<false>(len, cols, self.a.add(first * stride), stride, b, c),
+                        Rows::RowInner { stride } => self.tile::<true>(len, cols, self.a.add(first), stride, b, c),
+                        Rows::Packed => self.tile::<true>(len, cols, self.a.add(first * self.k), len, b, c),
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn tile<const ROW_INNER: bool>(&self, len: usize, cols: usize, a: *const f32, lda: usize, b: *const f32, c: *mut f32) {
+        macro_rules! dispatch {
+            ($($r:literal)*) => {
+                match (len, cols > LANES) {
+                    $(
+                        ($r, true) => unsafe { self.micro::<$r, { NR / LANES }, ROW_INNER>(cols, a, lda, b, c) },
+                        ($r, false) => unsafe { self.micro::<$r, 1, ROW_INNER>(cols, a, lda, b, c) },
+                    )*
+                    _ => unreachable!("row blocks have 1 to MR rows"),
+                }
+            };
+        }
+        #[cfg(target_feature = "avx512f")]
+        dispatch!(1 2 3 4 5 6 7 8 9 10 11 12);
+        #[cfg(not(target_feature = "avx512f"))]
+        dispatch!(1 2 3 4 5 6);
+    }
+
+    #[inline(never)]
+    unsafe fn micro<const R: usize, const V: usize, const ROW_INNER: bool>(
+        &self,
+        cols: usize,
+        a: *const f32,
+        lda: usize,
+        b: *const f32,
+        c: *mut f32,
+    ) {
+        unsafe {
+            let mut acc = [[F32x16::zero(); V]; R];
+            let (mut a, mut b) = (a, b);
+            // Rows of A as four bases and two offsets: twelve pointers would not fit the integer registers.
+            let mut bases: [*const f32; 4] = std::array::from_fn(|g| a.wrapping_add(3 * g * lda));
+            for _ in 0..self.k {
+                let mut bv = [F32x16::zero(); V];
+                for (j, v) in bv.iter_mut().enumerate() {
+                    *v = F32x16::load(b.add(j * LANES));
+                }
+                b = b.wrapping_add(self.ldb);
+                for (r, row) in acc.iter_mut().enumerate() {
+                    let x = F32x16::splat(if ROW_INNER { *a.add(r) } else { *bases[r / 3].add(r % 3 * lda) });
+                    for (s, v) in row.iter_mut().zip(bv) {
+                        *s = x.mul_add(v, *s);
+                    }
+                }
+                if ROW_INNER {
+                    a = a.wrapping_add(lda);
+                } else {
+                    bases = bases.map(|p| p.wrapping_add(1));
+                }
+            }
+            for (r, row) in acc.into_iter().enumerate() {
+                for (j, mut v) in row.into_iter().enumerate() {
+                    let to = c.add(r * self.ldc + j * LANES);
+                    let left = cols - j * LANES;
+                    if left >= LANES {
+                        if self.accumulate {
+                            v = v + F32x16::load(to);
+                        }
+                        v.store(to);
+                    } else {
+                        if self.accumulate {
+                            v = v + F32x16::load_n(to, left);
+                        }
+                        v.store_n(to, left);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Floats that [`pack_panel`] writes for all panels of a k×n matrix.
+pub(super) fn packed_len(k: usize, n: usize) -> usize {
+    n.div_ceil(NR) * NR * k
+}
+
+/// Writes panel `j` (columns `j·NR…`) of a k×n matrix as k rows of [`NR`] floats, zero past column n.
+pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs): (usize, usize)) {
+    let cols = NR.min(n - j * NR);
+    let k = to.len() / NR;
+    if cs == 1 {
+        for (p, row) in to.chunks_exact_mut(NR).enumerate() {
+            let from = p * rs + j * NR;
+            row[..cols].copy_from_slice(&b[from..from + cols]);
+            row[cols..].fill(0.0);
+        }
+    } else {
+        if cols < NR {
+            to.fill(0.0);
+        }
+        // Short runs along k, so that both sides of the transposition stay in L1.
+        for p0 in (0..k).step_by(16) {
+            for i in 0..cols {
+                let column = (j * NR + i) * cs;
+                for p in p0..k.min(p0 + 16) {
+                    to[p * NR + i] = b[column + p * rs];
+                }
+            }
+        }
+    }
+}
+
+/// Writes m×k rows of A as [`Rows::Packed`].
+fn pack_rows(to: &mut [f32], m: usize, k: usize, a: &[f32], (rs, cs): (usize, usize)) {
+    for p in 0..k {
+        for (first, len) in split(m) {
+            let row = &mut to[first * k + p * len..][..len];
+            if rs == 1 {
+                let from = &a[p * cs + first..][..len];
+                // SAFETY: both slices have len ≤ MR ≤ 16 elements.
+                unsafe { F32x16::load_n(from.as_ptr(), len).store_n(row.as_mut_ptr(), len) };
+            } else {
+                row.iter_mut().enumerate().for_each(|(i, v)| *v = a[(first + i) * rs + p * cs]);
+            }
+        }
+    }
+}
+
+fn span(rows: usize, cols: usize, (rs, cs): (usize, usize)) -> usize {
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * rs + (cols - 1) * cs + 1 }
+}
+
+/// `C = A·B`, or `C += A·B` with `accumulate`: A is m×k, B is k×n, C is m×n with rows `ldc` apart.
+///
+/// Strides are `(between rows, between columns)` in floats, so a transposed matrix is the same slice with its strides
+/// swapped. Runs on rayon's pool; see [`gemm_serial`] for use inside a parallel loop.
+///
+/// # Panics
+/// If a slice is too short for its matrix, or `ldc < n`.
+#[allow(clippy::too_many_arguments)]
+pub fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_strides: (usize, usize),
+    b: &[f32],
+    b_strides: (usize, usize),
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+) {
+    run::<true>(m, n, k, a, a_strides, b, b_strides, c, ldc, accumulate);
+}
+
+/// [`gemm`] on the calling thread alone, with the same result bit for bit.
+///
+/// # Panics
+/// As [`gemm`].
+#[allow(clippy::too_many_arguments)]
+pub fn gemm_serial(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_strides: (usize, usize),
+    b: &[f32],
+    b_strides: (usize, usize),
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+) {
+    run::<false>(m, n, k, a, a_strides, b, b_strides, c, ldc, accumulate);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn run<const PARALLEL: bool>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    a_strides: (usize, usize),
+    b: &[f32],
+    b_strides: (usize, usize),
+    c: &mut [f32],
+    ldc: usize,
+    accumulate: bool,
+) {
+    assert!(a.len() >= span(m, k, a_strides), "gemm: A is shorter than {m}×{k}");
+    assert!(b.len() >= span(k, n, b_strides), "gemm: B is shorter than {k}×{n}");
+    assert!(ldc >= n && c.len() >= span(m, n, (ldc, 1)), "gemm: C is shorter than {m}×{n}");
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.chunks_mut(ldc).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    let panels = n.div_ceil(NR);
+    let depth = (PACK / (panels * NR) / KC * KC).max(KC).min(k);
+    let mut packed = vec![0.0; packed_len(depth, n)];
+    let tall = if m >= 4 * MC { MC } else { 3 * MR };
+    let wide = panels.div_ceil(panels.div_ceil(PANELS).max(if m < 4 * MC { panels.min(4) } else { 1 }));
+    let (tasks_m, tasks_n) = (m.div_ceil(tall), panels.div_ceil(wide));
+    let c = Shared(c.as_mut_ptr());
+
+    for k0 in (0..k).step_by(depth) {
+        let depth = depth.min(k - k0);
+        // The k-blocks of this pass one after the other, each as panels.
+        for p0 in (0..depth).step_by(KC) {
+            let kc = KC.min(depth - p0);
+            let to = &mut packed[p0 * panels * NR..(p0 + kc) * panels * NR];
+            let pack = |(j, panel): (usize, &mut [f32])| pack_panel(panel, j, n, &b[(k0 + p0) * b_strides.0..], b_strides);
+            if PARALLEL && kc * n > 16384 {
+                to.par_chunks_mut(kc * NR).enumerate().for_each(pack);
+            } else {
+                to.chunks_mut(kc * NR).enumerate().for_each(pack);
+            }
+        }
+        let task = |t: usize| {
+            let (i0, j0) = (t / tasks_n * tall, t % tasks_n * wide);
+            let rows = tall.min(m - i0);
+            let cols = (wide * NR).min(n - j0 * NR);
+            let mut packed_a = vec![0.0; if a_strides.1 == 1 { 0 } else { rows * KC.min(depth) }];
+            for p0 in (0..depth).step_by(KC) {
+                let kc = KC.min(depth - p0);
+                let from = i0 * a_strides.0 + (k0 + p0) * a_strides.1;
+                let (a, layout) = if a_strides.1 == 1 {
+                    (a[from..].as_ptr(), Rows::KInner { stride: a_strides.0 })
+                } else {
+                    pack_rows(&mut packed_a, rows, kc, &a[from..], a_strides);
+                    (packed_a.as_ptr(), Rows::Packed)
+                };
+                let block = Block {
+                    m: rows,
+                    n: cols,
+                    k: kc,
+                    a,
+                    rows: layout,
+                    b: packed[(p0 * panels + j0 * kc) * NR..].as_ptr(),
+                    ldb: NR,
+                    panel: kc * NR,
+                    c: c.at(i0 * ldc + j0 * NR),
+                    ldc,
+                    accumulate: accumulate || k0 + p0 > 0,
+                };
+                // SAFETY: lengths were asserted above; tasks own disjoint rectangles of C.
+                unsafe { block.run() };
+            }
+        };
+        if PARALLEL && m * n * depth > 1 << 17 {
+            (0..tasks_m * tasks_n).into_par_iter().for_each(task);
+        } else {
+            (0..tasks_m * tasks_n).for_each(task);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use super::testing::{error, noise};
+
+    fn check(m: usize, n: usize, k: usize, ta: bool, tb: bool, accumulate: bool) {
+        let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+        let sa = if ta { (1, m) } else { (k, 1) };
+        let sb = if tb { (1, k) } else { (n, 1) };
+        let ldc = n + 3;
+        let mut c = noise(m * ldc, 3);
+        let before = c.clone();
+        let mut serial = c.clone();
+        gemm(m, n, k, &a, sa, &b, sb, &mut c, ldc, accumulate);
+        gemm_serial(m, n, k, &a, sa, &b, sb, &mut serial, ldc, accumulate);
+        assert_eq!(c, serial);
+        let want: Vec<f64> = (0..m * ldc)
+            .map(|at| {
+                let (i, j) = (at / ldc, at % ldc);
+                let old = f64::from(before[at]);
+                if j >= n {
+                    return old;
+                }
+                let dot: f64 = (0..k).map(|p| f64::from(a[i * sa.0 + p * sa.1]) * f64::from(b[p * sb.0 + j * sb.1])).sum();
+                if accumulate { old + dot } else { dot }
+            })
+            .collect();
+        // f32 sums of up to 600 products of order one.
+        assert!(error(&c, &want) < 1e-6, "{m}×{n}×{k} {ta} {tb}: {}", error(&c, &want));
+    }
+
+    #[test]
+    fn every_layout_and_tail_agrees_with_f64() {
+        for &(m, n, k) in &[(1, 1, 1), (5, 3, 0), (13, 33, 7), (64, 16, 300), (131, 47, 129), (401, 290, 600), (7, 129, 513), (150, 3, 70)] {
+            for bits in 0..8 {
+                check(m, n, k, bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
+            }
+        }
+    }
+}

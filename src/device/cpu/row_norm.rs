@@ -1,0 +1,199 @@
+//! What layer norm and RMS norm share: rows normalised by their own statistics, then an affine map per column and a
+//! modulation per batch entry, both optional (empty slices).
+//!
+//! With x̂ = (x − mean)·rstd: y = (x̂·weight + bias)·(1 + scale) + shift = x̂·a + c, where a = weight·(1 + scale) and
+//! c = bias·(1 + scale) + shift are made once per task. RMS norm has mean 0 and no bias.
+
+use rayon::prelude::*;
+
+use super::rows::{add_up, chunks_mut, rows_per_task, store, sum1, sum2};
+
+/// The shape, and the parameters that forward and backward read.
+pub struct RowNorm<'a> {
+    /// Columns.
+    pub cols: usize,
+    /// Rows that share one row of `scale` and `shift`.
+    pub rows_per_batch: usize,
+    /// (cols) or empty.
+    pub weight: &'a [f32],
+    /// (cols) or empty.
+    pub bias: &'a [f32],
+    /// (batch, cols) or empty.
+    pub scale: &'a [f32],
+    /// (batch, cols) or empty; backward does not need it.
+    pub shift: &'a [f32],
+}
+
+/// What backward reads besides the parameters: `mean` is empty for RMS norm.
+pub struct Saved<'a> {
+    /// (rows, cols)
+    pub x: &'a [f32],
+    /// (rows) or empty.
+    pub mean: &'a [f32],
+    /// (rows)
+    pub rstd: &'a [f32],
+}
+
+/// What backward writes; each may be empty.
+pub struct Gradients<'a> {
+    /// (rows, cols)
+    pub dx: &'a mut [f32],
+    /// (cols)
+    pub dweight: &'a mut [f32],
+    /// (cols)
+    pub dbias: &'a mut [f32],
+    /// (batch, cols)
+    pub dscale: &'a mut [f32],
+    /// (batch, cols)
+    pub dshift: &'a mut [f32],
+}
+
+impl RowNorm<'_> {
+    /// Rows per task; no task spans two entries of the batch.
+    fn task_rows(&self) -> usize {
+        rows_per_task(self.cols).min(self.rows_per_batch)
+    }
+
+    fn at(parameter: &[f32], i: usize, absent: f32) -> f32 {
+        parameter.get(i).copied().unwrap_or(absent)
+    }
+
+    /// a and c of one entry of the batch.
+    fn affine(&self, batch: usize) -> (Vec<f32>, Vec<f32>) {
+        (0..self.cols)
+            .map(|i| {
+                let scale = 1.0 + Self::at(self.scale, batch * self.cols + i, 0.0);
+                let shift = Self::at(self.shift, batch * self.cols + i, 0.0);
+                (Self::at(self.weight, i, 1.0) * scale, Self::at(self.bias, i, 0.0) * scale + shift)
+            })
+            .unzip()
+    }
+
+    /// y, and the statistics of every row; an empty `mean` stands for RMS norm.
+    pub fn forward(&self, x: &[f32], eps: f32, y: &mut [f32], mean: &mut [f32], rstd: &mut [f32]) {
+        let (cols, tasks, rows) = (self.cols, self.tasks(rstd.len()), rstd.len());
+        let centred = !mean.is_empty();
+        let outputs = self.cut(y, cols, rows).into_iter().zip(self.cut(mean, 1, rows)).zip(self.cut(rstd, 1, rows));
+        let work: Vec<_> = tasks.into_iter().zip(outputs).collect();
+        work.into_par_iter().for_each(|((batch, first), ((y, mean), rstd))| {
+            let (a, c) = self.affine(batch);
+            let x = &x[first * cols..][..y.len()];
+            for (r, (x, y)) in x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)).enumerate() {
+                let m = if centred { sum1(x, |x| x) / cols as f32 } else { 0.0 };
+                let variance = sum1(x, |x| (x - m) * (x - m)) / cols as f32;
+                let inverse = 1.0 / (variance + eps).sqrt();
+                for (((y, x), a), c) in y.iter_mut().zip(x).zip(&a).zip(&c) {
+                    *y = (x - m) * inverse * a + c;
+                }
+                rstd[r] = inverse;
+                if centred {
+                    mean[r] = m;
+                }
+            }
+        });
+    }
+
+    /// (batch entry, first row) of every task over `rows` rows.
+    fn tasks(&self, rows: usize) -> Vec<(usize, usize)> {
+        let batches = 0..rows / self.rows_per_batch;
+        let firsts = |batch| (0..self.rows_per_batch).step_by(self.task_rows()).map(move |r| (batch, r));
+        batches.flat_map(firsts).map(|(batch, r)| (batch, batch * self.rows_per_batch + r)).collect()
+    }
+
+    /// The rows of every task, of a tensor with `cols` columns.
+    fn cut<'a>(&self, tensor: &'a mut [f32], cols: usize, rows: usize) -> Vec<&'a mut [f32]> {
+        let batches = rows / self.rows_per_batch;
+        let per_batch = self.rows_per_batch.div_ceil(self.task_rows());
+        let cut = |batch| chunks_mut(batch, self.task_rows() * cols, per_batch);
+        chunks_mut(tensor, self.rows_per_batch * cols, batches).into_iter().flat_map(cut).collect()
+    }
+
+    /// The gradients. With the sums over a batch entry's rows A = Σ dy and D = Σ dy·x̂:
+    ///
+    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ_batch (1 + scale)·D, dbias = Σ_batch (1 + scale)·A and, with
+    /// dx̂ = dy·a, dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)), without its second term for RMS norm.
+    pub fn backward(&self, saved: &Saved, dy: &[f32], to: Gradients) {
+        let (cols, rows) = (self.cols, saved.rstd.len());
+        let sums_wanted = [&to.dweight, &to.dbias, &to.dscale, &to.dshift].iter().any(|wanted| !wanted.is_empty());
+        let work: Vec<_> = self.tasks(rows).into_iter().zip(self.cut(to.dx, cols, rows)).collect();
+        let partials: Vec<Vec<f32>> = work
+            .into_par_iter()
+            .map(|((batch, first), dx)| {
+                let count = self.task_rows().min((batch + 1) * self.rows_per_batch - first);
+                self.backward_rows(saved, dy, batch, first..first + count, dx, sums_wanted)
+            })
+            .collect();
+        if !sums_wanted {
+            return;
+        }
+        let per_batch = self.rows_per_batch.div_ceil(self.task_rows());
+        let (mut dweight, mut dbias) = (vec![0f64; cols], vec![0f64; cols]);
+        let (mut dscale, mut dshift) = (to.dscale, to.dshift);
+        for (batch, partials) in partials.chunks(per_batch).enumerate() {
+            let sums = add_up(partials.iter().map(Vec::as_slice), 2 * cols);
+            let (a, d) = sums.split_at(cols);
+            for i in 0..cols {
+                let scale = 1.0 + f64::from(Self::at(self.scale, batch * cols + i, 0.0));
+                dweight[i] += scale * d[i];
+                dbias[i] += scale * a[i];
+            }
+            let by_scale = |i: usize| {
+                let (weight, bias) = (Self::at(self.weight, i, 1.0), Self::at(self.bias, i, 0.0));
+                d[i] * f64::from(weight) + a[i] * f64::from(bias)
+            };
+            if !dscale.is_empty() {
+                let (now, rest) = dscale.split_at_mut(cols);
+                store(now, &(0..cols).map(by_scale).collect::<Vec<_>>());
+                dscale = rest;
+            }
+            if !dshift.is_empty() {
+                let (now, rest) = dshift.split_at_mut(cols);
+                store(now, a);
+                dshift = rest;
+            }
+        }
+        store(to.dweight, &dweight);
+        store(to.dbias, &dbias);
+    }
+
+    /// dx of some rows, and their A | D where wanted.
+    fn backward_rows(
+        &self,
+        saved: &Saved,
+        dy: &[f32],
+        batch: usize,
+        rows: std::ops::Range<usize>,
+        dx: &mut [f32],
+        sums_wanted: bool,
+    ) -> Vec<f32> {
+        let cols = self.cols;
+        let (a, _) = self.affine(batch);
+        let mut sums = vec![0f32; if sums_wanted { 2 * cols } else { 0 }];
+        let (sum_dy, sum_dy_x) = sums.split_at_mut(if sums_wanted { cols } else { 0 });
+        let mut unit = vec![0f32; cols];
+        let mut dunit = vec![0f32; cols];
+        for (r, row) in rows.enumerate() {
+            let (x, dy) = (&saved.x[row * cols..][..cols], &dy[row * cols..][..cols]);
+            let (m, rstd) = (Self::at(saved.mean, row, 0.0), saved.rstd[row]);
+            for (unit, x) in unit.iter_mut().zip(x) {
+                *unit = (x - m) * rstd;
+            }
+            for (((sum_dy, sum_dy_x), dy), unit) in sum_dy.iter_mut().zip(sum_dy_x.iter_mut()).zip(dy).zip(&unit) {
+                *sum_dy += dy;
+                *sum_dy_x += dy * unit;
+            }
+            if dx.is_empty() {
+                continue;
+            }
+            for ((dunit, dy), a) in dunit.iter_mut().zip(dy).zip(&a) {
+                *dunit = dy * a;
+            }
+            let mean_dunit = if saved.mean.is_empty() { 0.0 } else { sum1(&dunit, |d| d) / cols as f32 };
+            let mean_dunit_x = sum2(&dunit, &unit, |d, x| d * x) / cols as f32;
+            for ((dx, dunit), unit) in dx[r * cols..][..cols].iter_mut().zip(&dunit).zip(&unit) {
+                *dx = rstd * (dunit - mean_dunit - unit * mean_dunit_x);
+            }
+        }
+        sums
+    }
+}

@@ -1,0 +1,233 @@
+//! The CUDA device, through the driver API as cudarc wraps it.
+//!
+//! One context, one compute stream, stream-ordered memory. The driver is loaded when the first
+//! device opens, so one binary starts on machines without it; a missing driver is a sentence.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use bytemuck::Pod;
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    sys,
+};
+use cudarc::nvrtc::Ptx;
+
+use super::Geometry;
+use crate::error::{Error, Result};
+use crate::kernels;
+use crate::tensor::Tensor;
+
+/// Device memory.
+pub(crate) type Slice = CudaSlice<u8>;
+
+/// An open CUDA device.
+pub(super) struct Cuda {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    name: String,
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    functions: Mutex<HashMap<String, CudaFunction>>,
+    synchronous: bool,
+}
+
+/// What the driver says about a device.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct DeviceInfo {
+    /// The ordinal that `--device cuda:N` takes.
+    pub ordinal: usize,
+    /// The GPU's name.
+    pub name: String,
+    /// Major and minor compute capability.
+    pub compute_capability: (i32, i32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: i32,
+    /// Bytes of device memory.
+    pub memory_bytes: usize,
+    /// The most shared memory a block may ask for, in bytes.
+    pub shared_memory_per_block: i32,
+    /// Bytes of second-level cache.
+    pub l2_bytes: i32,
+}
+
+/// Dynamic shared memory above this must be asked for.
+const DEFAULT_DYNAMIC_SHARED: u32 = 48 * 1024;
+
+/// Whether a CUDA driver can be loaded.
+fn ensure_driver() -> Result<()> {
+    // SAFETY: only tries to open the driver's library and look its name up; no CUDA call is made.
+    if unsafe { sys::is_culib_present() } {
+        return Ok(());
+    }
+    let message = "no CUDA driver (libcuda.so.1) was found: install the NVIDIA driver, or use --device cpu";
+    Err(Error::Device(message.to_string()))
+}
+
+/// The driver's version as (major, minor), and every device it offers.
+///
+/// # Errors
+/// When there is no driver or it fails to start.
+pub fn devices() -> Result<((i32, i32), Vec<DeviceInfo>)> {
+    ensure_driver()?;
+    result::init().map_err(|e| failed("the CUDA driver does not start", e))?;
+    let mut version = 0;
+    // SAFETY: the driver is initialised and `version` is a valid place to write.
+    unsafe { sys::cuDriverGetVersion(&mut version).result() }.map_err(|e| failed("cuDriverGetVersion", e))?;
+    let count = CudaContext::device_count().map_err(|e| failed("cuDeviceGetCount", e))?;
+    let infos = (0..count as usize).map(|ordinal| describe(ordinal).map_err(|e| failed("describing a device", e)));
+    Ok(((version / 1000, version % 1000 / 10), infos.collect::<Result<_>>()?))
+}
+
+fn describe(ordinal: usize) -> std::result::Result<DeviceInfo, DriverError> {
+    use sys::CUdevice_attribute_enum as Attribute;
+    let context = CudaContext::new(ordinal)?;
+    Ok(DeviceInfo {
+        ordinal,
+        name: context.name()?,
+        compute_capability: context.compute_capability()?,
+        multiprocessors: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        memory_bytes: context.total_mem()?,
+        shared_memory_per_block: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        l2_bytes: context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
+    })
+}
+
+fn failed(what: &str, error: DriverError) -> Error {
+    Error::Device(format!("{what}: {error}"))
+}
+
+impl Cuda {
+    pub(super) fn open(ordinal: usize) -> Result<Cuda> {
+        if kernels::FATBINS.is_empty() {
+            let message = "this build holds no CUDA kernels because nvcc was not found when it was made: run `cargo xtask \
+                           provision` (or set VF_NVCC) and build again";
+            return Err(Error::Device(message.to_string()));
+        }
+        ensure_driver()?;
+        let open = || -> std::result::Result<_, DriverError> {
+            let context = CudaContext::new(ordinal)?;
+            // SAFETY: everything runs on the one stream below, in order, so no events are needed.
+            unsafe { context.disable_event_tracking() };
+            let stream = context.new_stream()?;
+            let name = context.name()?;
+            Ok((context, stream, name))
+        };
+        let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
+        let synchronous = std::env::var_os("VF_SYNC_LAUNCHES").is_some();
+        let name = format!("cuda:{ordinal} ({name})");
+        Ok(Cuda { context, stream, name, modules: Mutex::default(), functions: Mutex::default(), synchronous })
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    pub(super) fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| failed("the device failed", e))
+    }
+
+    /// Memory of unspecified contents; at least one byte, since the driver refuses none.
+    pub(super) fn allocate(&self, bytes: usize) -> Result<Slice> {
+        // SAFETY: bytes of any value are valid, and kernels write what they are to read.
+        unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|e| {
+            let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
+            failed(&format!("allocating {bytes} bytes with {free} free"), e)
+        })
+    }
+
+    pub(super) fn upload(&self, host: &[u8], device: &mut Slice) -> Result<()> {
+        if host.is_empty() {
+            return Ok(());
+        }
+        let mut part = device.slice_mut(..host.len());
+        self.stream.memcpy_htod(host, &mut part).map_err(|e| failed("copying to the device", e))
+    }
+
+    pub(super) fn download(&self, device: &Slice, host: &mut [u8]) -> Result<()> {
+        if host.is_empty() {
+            return Ok(());
+        }
+        self.stream.memcpy_dtoh(&device.slice(..host.len()), host).map_err(|e| failed("copying from the device", e))?;
+        self.synchronize()
+    }
+
+    /// Milliseconds of device time that `work` took, measured by events on the stream.
+    pub(super) fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<f32> {
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let record = |event: &CudaEvent| event.record(&self.stream).map_err(|e| failed("recording an event", e));
+        let new_event = || self.context.new_event(flags).map_err(|e| failed("making an event", e));
+        let (start, end) = (new_event()?, new_event()?);
+        record(&start)?;
+        work()?;
+        record(&end)?;
+        end.synchronize().map_err(|e| failed("waiting for an event", e))?;
+        start.elapsed_ms(&end).map_err(|e| failed("reading an event", e))
+    }
+
+    /// Launches `function` of `module`: fills the tensors' addresses into the first fields of
+    /// `params` (0 for an absent one) and passes the struct as the kernel's only parameter.
+    pub(super) fn launch<P: Pod + fmt::Debug>(
+        &self,
+        module: &'static str,
+        function: &str,
+        geometry: Geometry,
+        mut params: P,
+        reads: &[&Tensor],
+        writes: &mut [&mut Tensor],
+    ) -> Result<()> {
+        let Geometry { grid, block, shared_bytes } = geometry;
+        let entry = self.function(module, function, shared_bytes)?;
+        let addresses = bytemuck::bytes_of_mut(&mut params).chunks_exact_mut(8);
+        let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
+        for (field, tensor) in addresses.zip(tensors) {
+            let address = match tensor.cuda() {
+                Some(slice) if !tensor.is_absent() => slice.device_ptr(&self.stream).0,
+                _ => 0,
+            };
+            field.copy_from_slice(&address.to_ne_bytes());
+        }
+        let mut arguments = [(&raw mut params).cast::<c_void>()];
+        let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
+        // SAFETY: the kernel takes exactly one `P` by value (bindgen reads the same header as nvcc), the
+        // caller borrows every tensor for as long as the launch is enqueued, memory is freed in stream
+        // order, and the writes are exclusive.
+        let launched = self.context.bind_to_thread().and_then(|()| unsafe {
+            result::launch_kernel(entry.cu_function(), g, b, shared_bytes, self.stream.cu_stream(), &mut arguments)
+        });
+        let finished = if self.synchronous { launched.and_then(|()| self.stream.synchronize()) } else { launched };
+        finished.map_err(|e| Error::Launch {
+            kernel: function.to_string(),
+            message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),
+        })
+    }
+
+    fn function(&self, module: &'static str, name: &str, shared_bytes: u32) -> Result<CudaFunction> {
+        let mut functions = self.functions.lock().expect("no panic while holding the functions");
+        if let Some(function) = functions.get(name) {
+            return Ok(function.clone());
+        }
+        let fail = |e: DriverError| Error::Launch { kernel: name.to_string(), message: format!("module {module}: {e}") };
+        let function = self.module(module)?.load_function(name).map_err(fail)?;
+        if shared_bytes > DEFAULT_DYNAMIC_SHARED {
+            let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(attribute, shared_bytes as i32).map_err(fail)?;
+        }
+        functions.insert(name.to_string(), function.clone());
+        Ok(function)
+    }
+
+    fn module(&self, name: &'static str) -> Result<Arc<CudaModule>> {
+        let mut modules = self.modules.lock().expect("no panic while holding the modules");
+        if let Some(module) = modules.get(name) {
+            return Ok(module.clone());
+        }
+        let fatbin = kernels::FATBINS.iter().find(|f| f.module == name);
+        let fatbin = fatbin.ok_or_else(|| Error::Device(format!("this build has no CUDA module '{name}'")))?;
+        let module = self.context.load_module(Ptx::from_binary(fatbin.image.to_vec()));
+        let module = module.map_err(|e| failed(&format!("loading CUDA module '{name}'"), e))?;
+        modules.insert(name, module.clone());
+        Ok(module)
+    }
+}

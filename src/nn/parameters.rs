@@ -1,0 +1,249 @@
+//! Parameters by the reference implementation's names.
+//!
+//! Inside, convolution weights are (O, kh, kw, I); files carry the reference's (O, I, kh, kw).
+//! Every four-dimensional parameter is a convolution, so the rule needs no table:
+//! [`Parameters::export`] and [`Parameters::import`] transpose those and nothing else.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::random;
+use crate::tape::{Gradients, Tape, Var};
+use crate::tensor::Tensor;
+
+/// A parameter's place in its [`Parameters`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(usize);
+
+struct Parameter {
+    name: String,
+    value: Tensor,
+    trainable: bool,
+}
+
+/// A model's parameters, f32, in the order they were made.
+pub struct Parameters {
+    device: Device,
+    entries: Vec<Parameter>,
+}
+
+/// How a new parameter is filled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fill {
+    /// All the same value.
+    Constant(f32),
+    /// Uniform in ±bound.
+    Uniform(f32),
+}
+
+impl Parameters {
+    /// No parameters yet.
+    pub fn new(device: &Device) -> Parameters {
+        Parameters { device: device.clone(), entries: Vec::new() }
+    }
+
+    /// Where the parameters live.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Every parameter's id, in order.
+    pub fn ids(&self) -> impl Iterator<Item = ParamId> + use<> {
+        (0..self.entries.len()).map(ParamId)
+    }
+
+    /// The id of the parameter called `name`.
+    pub fn find(&self, name: &str) -> Option<ParamId> {
+        self.entries.iter().position(|p| p.name == name).map(ParamId)
+    }
+
+    /// The reference's name of a parameter.
+    pub fn name(&self, id: ParamId) -> &str {
+        &self.entries[id.0].name
+    }
+
+    /// A parameter's value.
+    pub fn value(&self, id: ParamId) -> &Tensor {
+        &self.entries[id.0].value
+    }
+
+    /// A parameter's value, to be updated in place.
+    pub fn value_mut(&mut self, id: ParamId) -> &mut Tensor {
+        &mut self.entries[id.0].value
+    }
+
+    /// Whether an optimizer updates the parameter.
+    pub fn is_trainable(&self, id: ParamId) -> bool {
+        self.entries[id.0].trainable
+    }
+
+    /// Leaves the parameter as it is from now on.
+    pub fn freeze(&mut self, id: ParamId) {
+        self.entries[id.0].trainable = false;
+    }
+
+    /// The number of scalars in all parameters.
+    pub fn numel(&self) -> usize {
+        self.entries.iter().map(|p| p.value.numel()).sum()
+    }
+
+    /// A parameter's shape in the reference's files.
+    pub fn export_shape(&self, id: ParamId) -> Vec<usize> {
+        match *self.value(id).shape() {
+            [o, kh, kw, i] => vec![o, i, kh, kw],
+            ref shape => shape.to_vec(),
+        }
+    }
+
+    /// The values of `tensor`, which has the shape of parameter `id`, as the reference's files hold them.
+    pub fn export(&self, id: ParamId, tensor: &Tensor) -> Result<Vec<f32>> {
+        let values = tensor.to_vec()?;
+        match *self.value(id).shape() {
+            [_, kh, kw, i] => Ok(transpose_inner(&values, kh * kw, i)),
+            _ => Ok(values),
+        }
+    }
+
+    /// The reverse of [`Parameters::export`]: a tensor as this engine keeps it.
+    ///
+    /// # Errors
+    /// Names the parameter when the shape is not the parameter's.
+    pub fn import(&self, id: ParamId, shape: &[usize], values: &[f32]) -> Result<Tensor> {
+        let expected = self.export_shape(id);
+        if shape != expected || values.len() != expected.iter().product::<usize>() {
+            let name = self.name(id);
+            return Err(Error::Checkpoint(format!("{name} has shape {shape:?}, and the model needs {expected:?}")));
+        }
+        let own = self.value(id).shape();
+        match *own {
+            [_, kh, kw, i] => Tensor::from_slice(&self.device, own, &transpose_inner(values, i, kh * kw)),
+            _ => Tensor::from_slice(&self.device, own, values),
+        }
+    }
+}
+
+/// (outer, rows, cols) → (outer, cols, rows).
+fn transpose_inner(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for block in values.chunks_exact((rows * cols).max(1)) {
+        for c in 0..cols {
+            out.extend((0..rows).map(|r| block[r * cols + c]));
+        }
+    }
+    out
+}
+
+/// Makes parameters under a dotted prefix. Each is drawn from its own random stream, named by
+/// the seed and its full name, so that a model's values do not depend on the order of making.
+pub struct Init<'a> {
+    params: &'a mut Parameters,
+    seed: u64,
+    prefix: String,
+}
+
+impl<'a> Init<'a> {
+    /// Makes parameters into `params`.
+    pub fn new(params: &'a mut Parameters, seed: u64) -> Init<'a> {
+        Init { params, seed, prefix: String::new() }
+    }
+
+    /// The same, under `prefix.name`.
+    pub fn within(&mut self, name: impl AsRef<str>) -> Init<'_> {
+        let prefix = format!("{}{}.", self.prefix, name.as_ref());
+        Init { params: self.params, seed: self.seed, prefix }
+    }
+
+    /// A new parameter `prefix.name`.
+    pub fn tensor(&mut self, name: &str, shape: &[usize], fill: Fill) -> Result<ParamId> {
+        let name = format!("{}{name}", self.prefix);
+        let value = match fill {
+            Fill::Constant(value) => {
+                Tensor::from_slice(&self.params.device, shape, &vec![value; shape.iter().product()])?
+            }
+            Fill::Uniform(bound) => {
+                random::uniform(&self.params.device, shape, self.seed, random::stream(&name), -bound, bound)?
+            }
+        };
+        self.params.entries.push(Parameter { name, value, trainable: true });
+        Ok(ParamId(self.params.entries.len() - 1))
+    }
+}
+
+/// One forward pass: a tape, and the parameters that were used on it.
+pub struct Forward<'a> {
+    tape: &'a Tape,
+    params: &'a Parameters,
+    used: RefCell<HashMap<ParamId, Var>>,
+}
+
+impl<'a> Forward<'a> {
+    /// A pass over `tape` with these parameters.
+    pub fn new(tape: &'a Tape, params: &'a Parameters) -> Forward<'a> {
+        Forward { tape, params, used: RefCell::default() }
+    }
+
+    /// The tape.
+    pub fn tape(&self) -> &'a Tape {
+        self.tape
+    }
+
+    /// A parameter on the tape: a leaf, or a constant when it is frozen.
+    pub fn param(&self, id: ParamId) -> Var {
+        let leaf = || {
+            let value = self.params.value(id).clone();
+            if self.params.is_trainable(id) { self.tape.leaf(value) } else { self.tape.constant(value) }
+        };
+        self.used.borrow_mut().entry(id).or_insert_with(leaf).clone()
+    }
+
+    /// An optional parameter; one that is not there is absent.
+    pub fn optional(&self, id: Option<ParamId>) -> Result<Var> {
+        match id {
+            Some(id) => Ok(self.param(id)),
+            None => Ok(self.tape.constant(Tensor::absent(self.tape.device())?)),
+        }
+    }
+
+    /// The trainable parameters used so far, in order.
+    pub fn trainable(&self) -> Vec<(ParamId, Var)> {
+        let used = self.used.borrow();
+        let mut vars: Vec<_> = used.iter().filter(|(_, v)| v.requires_grad()).map(|(&id, v)| (id, v.clone())).collect();
+        vars.sort_by_key(|&(id, _)| id);
+        vars
+    }
+}
+
+/// Gradients of parameters; several passes accumulate.
+#[derive(Default)]
+pub struct ParamGradients(HashMap<ParamId, Tensor>);
+
+impl ParamGradients {
+    /// Adds the gradients of `vars` as one pass found them.
+    pub fn collect(&mut self, vars: &[(ParamId, Var)], gradients: &mut Gradients) -> Result<()> {
+        vars.iter().try_for_each(|(id, var)| self.accumulate(*id, gradients.take(var)?))
+    }
+
+    /// Adds one gradient.
+    pub fn accumulate(&mut self, id: ParamId, gradient: Tensor) -> Result<()> {
+        let sum = match self.0.remove(&id) {
+            None => gradient,
+            Some(sum) => crate::ops::add::add_into(sum, &gradient)?,
+        };
+        self.0.insert(id, sum);
+        Ok(())
+    }
+
+    /// The gradient of a parameter, where there is one.
+    pub fn get(&self, id: ParamId) -> Option<&Tensor> {
+        self.0.get(&id)
+    }
+
+    /// All gradients in the parameters' order.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &Tensor)> {
+        let mut all: Vec<_> = self.0.iter().map(|(&id, g)| (id, g)).collect();
+        all.sort_by_key(|&(id, _)| id);
+        all.into_iter()
+    }
+}

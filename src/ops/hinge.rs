@@ -1,0 +1,108 @@
+//! The discriminator's hinge loss ½(mean relu(1 − D(x)) + mean relu(1 + D(x̂))) (Lim and Ye, "Geometric GAN", 2017).
+
+use rayon::prelude::*;
+
+use super::{Case, Input, Tolerance};
+use crate::device::cpu::reduce;
+use crate::device::{Kernel, KernelInfo};
+use crate::error::{Error, Result};
+use crate::op::{Op, only};
+use crate::params;
+use crate::tensor::Tensor;
+
+/// Logits of real and of reconstructed images, each of any shape → [1].
+#[derive(Debug, Clone, Copy)]
+pub struct HingeLoss;
+
+const FWD: Kernel<params::HingeFwd, 2, 1> =
+    Kernel { name: "hinge_fwd", reads: ["real", "fake"], writes: ["loss"], cpu: fwd_cpu, cuda: None };
+
+const BWD: Kernel<params::HingeBwd, 3, 2> =
+    Kernel { name: "hinge_bwd", reads: ["real", "fake", "dloss"], writes: ["dreal", "dfake"], cpu: bwd_cpu, cuda: None };
+
+/// Elements per parallel task.
+const GRAIN: usize = 1 << 14;
+
+impl Op<2> for HingeLoss {
+    const NAME: &'static str = "hinge";
+    type Saved = [Tensor; 2];
+
+    fn forward(&self, [real, fake]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
+        if real.numel() == 0 || fake.numel() == 0 {
+            let message = format!("logits must not be empty: real {:?}, fake {:?}", real.shape(), fake.shape());
+            return Err(Error::shape(Self::NAME, message));
+        }
+        let mut loss = Tensor::uninit(real.device(), &[1], real.dtype())?;
+        let p = params::HingeFwd {
+            real_count: real.numel() as u32,
+            fake_count: fake.numel() as u32,
+            ..Default::default()
+        };
+        real.device().launch(&FWD, p, [real, fake], [&mut loss])?;
+        Ok(([loss], [real.clone(), fake.clone()]))
+    }
+
+    fn backward(
+        &self,
+        [real, fake]: &[Tensor; 2],
+        grads: [Option<&Tensor>; 1],
+        needs: [bool; 2],
+    ) -> Result<[Option<Tensor>; 2]> {
+        let gradient = |need: bool, of: &Tensor| if need { of.uninit_like() } else { Tensor::absent(of.device()) };
+        let (mut dreal, mut dfake) = (gradient(needs[0], real)?, gradient(needs[1], fake)?);
+        let p = params::HingeBwd {
+            real_count: real.numel() as u32,
+            fake_count: fake.numel() as u32,
+            ..Default::default()
+        };
+        real.device().launch(&BWD, p, [real, fake, only(grads)], [&mut dreal, &mut dfake])?;
+        Ok([needs[0].then_some(dreal), needs[1].then_some(dfake)])
+    }
+}
+
+fn fwd_cpu(_: &params::HingeFwd, [real, fake]: [&[f32]; 2], [loss]: [&mut [f32]; 1]) {
+    let mean = |logits: &[f32], sign: f32| reduce::sum(logits, |v| relu(1.0 + sign * v)) / logits.len() as f64;
+    loss[0] = (0.5 * (mean(real, -1.0) + mean(fake, 1.0))) as f32;
+}
+
+/// max(v, 0) that keeps NaN.
+fn relu(v: f32) -> f32 {
+    if v < 0.0 { 0.0 } else { v }
+}
+
+fn bwd_cpu(_: &params::HingeBwd, [real, fake, dloss]: [&[f32]; 3], [dreal, dfake]: [&mut [f32]; 2]) {
+    let slope = |grad: &mut [f32], logits: &[f32], sign: f32| {
+        let slope = sign * 0.5 * dloss[0] / logits.len() as f32;
+        grad.par_chunks_mut(GRAIN).zip(logits.par_chunks(GRAIN)).for_each(|(grad, logits)| {
+            for (grad, v) in grad.iter_mut().zip(logits) {
+                *grad = if 1.0 + sign * v > 0.0 { slope } else { 0.0 };
+            }
+        });
+    };
+    slope(dreal, real, -1.0);
+    slope(dfake, fake, 1.0);
+}
+
+pub(super) fn kernels() -> Vec<KernelInfo> {
+    vec![FWD.info(), BWD.info()]
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [(vec![2, 5, 7, 1], vec![3, 5, 7, 1], false), (vec![8, 30, 30, 1], vec![8, 30, 30, 1], true)]
+        .into_iter()
+        .map(|(real, fake, bench)| {
+            let count = (real.iter().product::<usize>() + fake.iter().product::<usize>()) as u64;
+            Case {
+                op: "hinge_d",
+                label: if bench { "a batch of 256×256 images" } else { "different counts" },
+                inputs: vec![Input::normal("real", &real), Input::normal("fake", &fake)],
+                settings: vec![],
+                run: Box::new(|tape, x| Ok(tape.apply(HingeLoss, [&x[0], &x[1]])?.into())),
+                tolerance: Tolerance::REDUCTION,
+                flops: 3 * count,
+                bytes: 4 * count,
+                bench,
+            }
+        })
+        .collect()
+}

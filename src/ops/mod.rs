@@ -1,0 +1,50 @@
+//! Every operation, one file each: formula, forward, backward, CPU body, CUDA launch geometry and
+//! the table of cases that tests, gradient checks and benchmarks run over.
+//!
+//! Adding one is a header in `kernels/`, a `.cu` beside it, a file here and a word in [`ops!`](crate::ops);
+//! see `docs/adding-an-op.md`.
+
+mod case;
+
+pub use case::{Case, Input, Tolerance, Values};
+
+use crate::device::KernelInfo;
+
+/// One entry of the registry.
+pub struct OpEntry {
+    /// The op's (and its file's) name.
+    pub name: &'static str,
+    /// Its kernels.
+    pub kernels: fn() -> Vec<KernelInfo>,
+    /// Its cases: shapes, settings, tolerances, FLOPs and bytes.
+    pub cases: fn() -> Vec<Case>,
+}
+
+macro_rules! ops {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every op there is.
+        pub const REGISTRY: &[OpEntry] = &[
+            $(OpEntry { name: stringify!($name), kernels: $name::kernels, cases: $name::cases },)*
+        ];
+    };
+}
+
+ops! {
+    activation,
+    adamw,
+    adaptive,
+    add,
+    batch_norm,
+    conv2d,
+    cosine_similarity,
+    gaussian,
+    hinge,
+    l1,
+    l2_normalize,
+    max_pool,
+    resize,
+    // rms_norm,
+    upsample,
+}

@@ -1,0 +1,2176 @@
+//! The kernels' parameter structures and constants, as declared in `kernels/*.h`.
+//!
+//! Written by bindgen: change the headers, then run `cargo xtask bindings`.
+
+#![allow(missing_docs, reason = "the headers say what needs saying")]
+
+pub const ACTIVATION_SILU: u32 = 0;
+pub const ACTIVATION_GELU_ERF: u32 = 1;
+pub const ACTIVATION_GELU_TANH: u32 = 2;
+pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
+pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const RESIZE_BILINEAR: u32 = 0;
+pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
+pub const SWIGLU_THREADS: u32 = 256;
+#[doc = " y = f(x)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ActivationFwd {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub count: u32,
+    pub kind: u32,
+    #[doc = " of the leaky ReLU's negative side"]
+    pub slope: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ActivationFwd"][::std::mem::size_of::<ActivationFwd>() - 32usize];
+    ["Alignment of ActivationFwd"][::std::mem::align_of::<ActivationFwd>() - 8usize];
+    ["Offset of field: ActivationFwd::x"][::std::mem::offset_of!(ActivationFwd, x) - 0usize];
+    ["Offset of field: ActivationFwd::y"][::std::mem::offset_of!(ActivationFwd, y) - 8usize];
+    ["Offset of field: ActivationFwd::count"]
+        [::std::mem::offset_of!(ActivationFwd, count) - 16usize];
+    ["Offset of field: ActivationFwd::kind"][::std::mem::offset_of!(ActivationFwd, kind) - 20usize];
+    ["Offset of field: ActivationFwd::slope"]
+        [::std::mem::offset_of!(ActivationFwd, slope) - 24usize];
+    ["Offset of field: ActivationFwd::reserved"]
+        [::std::mem::offset_of!(ActivationFwd, reserved) - 28usize];
+};
+#[doc = " dx = f'(x) · dy."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ActivationBwd {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count), read"]
+    pub dy: u64,
+    #[doc = " (count), written"]
+    pub dx: u64,
+    pub count: u32,
+    pub kind: u32,
+    pub slope: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ActivationBwd"][::std::mem::size_of::<ActivationBwd>() - 40usize];
+    ["Alignment of ActivationBwd"][::std::mem::align_of::<ActivationBwd>() - 8usize];
+    ["Offset of field: ActivationBwd::x"][::std::mem::offset_of!(ActivationBwd, x) - 0usize];
+    ["Offset of field: ActivationBwd::dy"][::std::mem::offset_of!(ActivationBwd, dy) - 8usize];
+    ["Offset of field: ActivationBwd::dx"][::std::mem::offset_of!(ActivationBwd, dx) - 16usize];
+    ["Offset of field: ActivationBwd::count"]
+        [::std::mem::offset_of!(ActivationBwd, count) - 24usize];
+    ["Offset of field: ActivationBwd::kind"][::std::mem::offset_of!(ActivationBwd, kind) - 28usize];
+    ["Offset of field: ActivationBwd::slope"]
+        [::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
+    ["Offset of field: ActivationBwd::reserved"]
+        [::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
+};
+#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = clip·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps)  with cᵢ = 1 − βᵢᵗ."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamW {
+    #[doc = " (count), read"]
+    pub grad: u64,
+    #[doc = " (1) or absent, read: multiplies the gradient"]
+    pub clip: u64,
+    #[doc = " (count), read and written"]
+    pub param: u64,
+    #[doc = " (count), read and written"]
+    pub exp_avg: u64,
+    #[doc = " (count), read and written"]
+    pub exp_avg_sq: u64,
+    #[doc = " (count) or absent, read and written"]
+    pub ema: u64,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    #[doc = " lr / c₁"]
+    pub step_size: f32,
+    #[doc = " 1 / √c₂"]
+    pub rsqrt_correction2: f32,
+    #[doc = " lr·wd for AdamW, wd for Adam"]
+    pub decay: f32,
+    pub ema_decay: f32,
+    #[doc = " 1: AdamW; 0: Adam"]
+    pub decoupled: u32,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 88usize];
+    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
+    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 0usize];
+    ["Offset of field: AdamW::clip"][::std::mem::offset_of!(AdamW, clip) - 8usize];
+    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 16usize];
+    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 24usize];
+    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 32usize];
+    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 40usize];
+    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 48usize];
+    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 52usize];
+    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 56usize];
+    ["Offset of field: AdamW::step_size"][::std::mem::offset_of!(AdamW, step_size) - 60usize];
+    ["Offset of field: AdamW::rsqrt_correction2"]
+        [::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
+    ["Offset of field: AdamW::decay"][::std::mem::offset_of!(AdamW, decay) - 68usize];
+    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 72usize];
+    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 76usize];
+    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 80usize];
+    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 84usize];
+};
+#[doc = " sum = Σ xᵢ²."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SumOfSquares {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (1), written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SumOfSquares"][::std::mem::size_of::<SumOfSquares>() - 24usize];
+    ["Alignment of SumOfSquares"][::std::mem::align_of::<SumOfSquares>() - 8usize];
+    ["Offset of field: SumOfSquares::x"][::std::mem::offset_of!(SumOfSquares, x) - 0usize];
+    ["Offset of field: SumOfSquares::sum"][::std::mem::offset_of!(SumOfSquares, sum) - 8usize];
+    ["Offset of field: SumOfSquares::count"][::std::mem::offset_of!(SumOfSquares, count) - 16usize];
+    ["Offset of field: SumOfSquares::reserved"]
+        [::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
+};
+#[doc = " weight = clamp(√nll / (√other + 1e-4), 0, largest) · factor, of squared norms."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdaptiveWeight {
+    #[doc = " (1), read"]
+    pub nll: u64,
+    #[doc = " (1), read"]
+    pub other: u64,
+    #[doc = " (1), written"]
+    pub weight: u64,
+    pub largest: f32,
+    pub factor: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdaptiveWeight"][::std::mem::size_of::<AdaptiveWeight>() - 32usize];
+    ["Alignment of AdaptiveWeight"][::std::mem::align_of::<AdaptiveWeight>() - 8usize];
+    ["Offset of field: AdaptiveWeight::nll"][::std::mem::offset_of!(AdaptiveWeight, nll) - 0usize];
+    ["Offset of field: AdaptiveWeight::other"]
+        [::std::mem::offset_of!(AdaptiveWeight, other) - 8usize];
+    ["Offset of field: AdaptiveWeight::weight"]
+        [::std::mem::offset_of!(AdaptiveWeight, weight) - 16usize];
+    ["Offset of field: AdaptiveWeight::largest"]
+        [::std::mem::offset_of!(AdaptiveWeight, largest) - 24usize];
+    ["Offset of field: AdaptiveWeight::factor"]
+        [::std::mem::offset_of!(AdaptiveWeight, factor) - 28usize];
+};
+#[doc = " y = scale · x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Scale {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (1), read"]
+    pub scale: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Scale"][::std::mem::size_of::<Scale>() - 32usize];
+    ["Alignment of Scale"][::std::mem::align_of::<Scale>() - 8usize];
+    ["Offset of field: Scale::x"][::std::mem::offset_of!(Scale, x) - 0usize];
+    ["Offset of field: Scale::scale"][::std::mem::offset_of!(Scale, scale) - 8usize];
+    ["Offset of field: Scale::y"][::std::mem::offset_of!(Scale, y) - 16usize];
+    ["Offset of field: Scale::count"][::std::mem::offset_of!(Scale, count) - 24usize];
+    ["Offset of field: Scale::reserved"][::std::mem::offset_of!(Scale, reserved) - 28usize];
+};
+#[doc = " sum += scale · x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AddScaled {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (1), read"]
+    pub scale: u64,
+    #[doc = " (count), read and written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddScaled"][::std::mem::size_of::<AddScaled>() - 32usize];
+    ["Alignment of AddScaled"][::std::mem::align_of::<AddScaled>() - 8usize];
+    ["Offset of field: AddScaled::x"][::std::mem::offset_of!(AddScaled, x) - 0usize];
+    ["Offset of field: AddScaled::scale"][::std::mem::offset_of!(AddScaled, scale) - 8usize];
+    ["Offset of field: AddScaled::sum"][::std::mem::offset_of!(AddScaled, sum) - 16usize];
+    ["Offset of field: AddScaled::count"][::std::mem::offset_of!(AddScaled, count) - 24usize];
+    ["Offset of field: AddScaled::reserved"][::std::mem::offset_of!(AddScaled, reserved) - 28usize];
+};
+#[doc = " y = a + b."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AddFwd {
+    #[doc = " (count), read"]
+    pub a: u64,
+    #[doc = " (count), read"]
+    pub b: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddFwd"][::std::mem::size_of::<AddFwd>() - 32usize];
+    ["Alignment of AddFwd"][::std::mem::align_of::<AddFwd>() - 8usize];
+    ["Offset of field: AddFwd::a"][::std::mem::offset_of!(AddFwd, a) - 0usize];
+    ["Offset of field: AddFwd::b"][::std::mem::offset_of!(AddFwd, b) - 8usize];
+    ["Offset of field: AddFwd::y"][::std::mem::offset_of!(AddFwd, y) - 16usize];
+    ["Offset of field: AddFwd::count"][::std::mem::offset_of!(AddFwd, count) - 24usize];
+    ["Offset of field: AddFwd::reserved"][::std::mem::offset_of!(AddFwd, reserved) - 28usize];
+};
+#[doc = " sum += x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AddInto {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count), read and written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddInto"][::std::mem::size_of::<AddInto>() - 24usize];
+    ["Alignment of AddInto"][::std::mem::align_of::<AddInto>() - 8usize];
+    ["Offset of field: AddInto::x"][::std::mem::offset_of!(AddInto, x) - 0usize];
+    ["Offset of field: AddInto::sum"][::std::mem::offset_of!(AddInto, sum) - 8usize];
+    ["Offset of field: AddInto::count"][::std::mem::offset_of!(AddInto, count) - 16usize];
+    ["Offset of field: AddInto::reserved"][::std::mem::offset_of!(AddInto, reserved) - 20usize];
+};
+#[doc = " out = softmax(scale·q·kᵀ)·v per head; logsumexp of every row of scores is kept for the gradients."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionFwd {
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub q: u64,
+    #[doc = " (batch, keys, heads, head_dim), read"]
+    pub k: u64,
+    #[doc = " (batch, keys, heads, head_dim), read"]
+    pub v: u64,
+    #[doc = " (batch, queries, heads, head_dim), written"]
+    pub out: u64,
+    #[doc = " (batch, heads, queries) f32, written"]
+    pub logsumexp: u64,
+    pub batch: u32,
+    pub queries: u32,
+    pub keys: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 64usize];
+    ["Alignment of AttentionFwd"][::std::mem::align_of::<AttentionFwd>() - 8usize];
+    ["Offset of field: AttentionFwd::q"][::std::mem::offset_of!(AttentionFwd, q) - 0usize];
+    ["Offset of field: AttentionFwd::k"][::std::mem::offset_of!(AttentionFwd, k) - 8usize];
+    ["Offset of field: AttentionFwd::v"][::std::mem::offset_of!(AttentionFwd, v) - 16usize];
+    ["Offset of field: AttentionFwd::out"][::std::mem::offset_of!(AttentionFwd, out) - 24usize];
+    ["Offset of field: AttentionFwd::logsumexp"]
+        [::std::mem::offset_of!(AttentionFwd, logsumexp) - 32usize];
+    ["Offset of field: AttentionFwd::batch"][::std::mem::offset_of!(AttentionFwd, batch) - 40usize];
+    ["Offset of field: AttentionFwd::queries"]
+        [::std::mem::offset_of!(AttentionFwd, queries) - 44usize];
+    ["Offset of field: AttentionFwd::keys"][::std::mem::offset_of!(AttentionFwd, keys) - 48usize];
+    ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
+    ["Offset of field: AttentionFwd::head_dim"]
+        [::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
+    ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
+};
+#[doc = " The gradients, with the probabilities recomputed from q, k and logsumexp."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionBwd {
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub q: u64,
+    #[doc = " (batch, keys, heads, head_dim), read"]
+    pub k: u64,
+    #[doc = " (batch, keys, heads, head_dim), read"]
+    pub v: u64,
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub out: u64,
+    #[doc = " (batch, heads, queries) f32, read"]
+    pub logsumexp: u64,
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub dout: u64,
+    #[doc = " (batch, queries, heads, head_dim) or absent, written"]
+    pub dq: u64,
+    #[doc = " (batch, keys, heads, head_dim) or absent, written"]
+    pub dk: u64,
+    #[doc = " (batch, keys, heads, head_dim) or absent, written"]
+    pub dv: u64,
+    pub batch: u32,
+    pub queries: u32,
+    pub keys: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionBwd"][::std::mem::size_of::<AttentionBwd>() - 96usize];
+    ["Alignment of AttentionBwd"][::std::mem::align_of::<AttentionBwd>() - 8usize];
+    ["Offset of field: AttentionBwd::q"][::std::mem::offset_of!(AttentionBwd, q) - 0usize];
+    ["Offset of field: AttentionBwd::k"][::std::mem::offset_of!(AttentionBwd, k) - 8usize];
+    ["Offset of field: AttentionBwd::v"][::std::mem::offset_of!(AttentionBwd, v) - 16usize];
+    ["Offset of field: AttentionBwd::out"][::std::mem::offset_of!(AttentionBwd, out) - 24usize];
+    ["Offset of field: AttentionBwd::logsumexp"]
+        [::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
+    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 40usize];
+    ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 48usize];
+    ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 56usize];
+    ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 64usize];
+    ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 72usize];
+    ["Offset of field: AttentionBwd::queries"]
+        [::std::mem::offset_of!(AttentionBwd, queries) - 76usize];
+    ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 80usize];
+    ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 84usize];
+    ["Offset of field: AttentionBwd::head_dim"]
+        [::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
+    ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 92usize];
+};
+#[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct BatchNormTrainFwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub bias: u64,
+    #[doc = " (rows, channels), written"]
+    pub y: u64,
+    #[doc = " (channels), written"]
+    pub mean: u64,
+    #[doc = " (channels), written"]
+    pub unbiased: u64,
+    #[doc = " (channels), written: 1/√(var + eps)"]
+    pub rstd: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormTrainFwd"][::std::mem::size_of::<BatchNormTrainFwd>() - 72usize];
+    ["Alignment of BatchNormTrainFwd"][::std::mem::align_of::<BatchNormTrainFwd>() - 8usize];
+    ["Offset of field: BatchNormTrainFwd::x"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
+    ["Offset of field: BatchNormTrainFwd::weight"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
+    ["Offset of field: BatchNormTrainFwd::bias"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
+    ["Offset of field: BatchNormTrainFwd::y"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
+    ["Offset of field: BatchNormTrainFwd::mean"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
+    ["Offset of field: BatchNormTrainFwd::unbiased"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
+    ["Offset of field: BatchNormTrainFwd::rstd"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
+    ["Offset of field: BatchNormTrainFwd::rows"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
+    ["Offset of field: BatchNormTrainFwd::channels"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
+    ["Offset of field: BatchNormTrainFwd::eps"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
+    ["Offset of field: BatchNormTrainFwd::reserved"]
+        [::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
+};
+#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·(dy − dbias/rows − x\u{302}·dweight/rows), x\u{302} = (x − mean)·rstd."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct BatchNormTrainBwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub mean: u64,
+    #[doc = " (channels), read"]
+    pub rstd: u64,
+    #[doc = " (rows, channels), read"]
+    pub dy: u64,
+    #[doc = " (rows, channels) or absent, written"]
+    pub dx: u64,
+    #[doc = " (channels), written"]
+    pub dweight: u64,
+    #[doc = " (channels), written"]
+    pub dbias: u64,
+    pub rows: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormTrainBwd"][::std::mem::size_of::<BatchNormTrainBwd>() - 72usize];
+    ["Alignment of BatchNormTrainBwd"][::std::mem::align_of::<BatchNormTrainBwd>() - 8usize];
+    ["Offset of field: BatchNormTrainBwd::x"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
+    ["Offset of field: BatchNormTrainBwd::weight"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
+    ["Offset of field: BatchNormTrainBwd::mean"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
+    ["Offset of field: BatchNormTrainBwd::rstd"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
+    ["Offset of field: BatchNormTrainBwd::dy"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
+    ["Offset of field: BatchNormTrainBwd::dx"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
+    ["Offset of field: BatchNormTrainBwd::dweight"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
+    ["Offset of field: BatchNormTrainBwd::dbias"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
+    ["Offset of field: BatchNormTrainBwd::rows"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
+    ["Offset of field: BatchNormTrainBwd::channels"]
+        [::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
+};
+#[doc = " y = (x − mean)/√(var + eps)·weight + bias with given statistics."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct BatchNormEvalFwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub bias: u64,
+    #[doc = " (channels), read"]
+    pub mean: u64,
+    #[doc = " (channels), read"]
+    pub var: u64,
+    #[doc = " (rows, channels), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 64usize];
+    ["Alignment of BatchNormEvalFwd"][::std::mem::align_of::<BatchNormEvalFwd>() - 8usize];
+    ["Offset of field: BatchNormEvalFwd::x"][::std::mem::offset_of!(BatchNormEvalFwd, x) - 0usize];
+    ["Offset of field: BatchNormEvalFwd::weight"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
+    ["Offset of field: BatchNormEvalFwd::bias"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, bias) - 16usize];
+    ["Offset of field: BatchNormEvalFwd::mean"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, mean) - 24usize];
+    ["Offset of field: BatchNormEvalFwd::var"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, var) - 32usize];
+    ["Offset of field: BatchNormEvalFwd::y"][::std::mem::offset_of!(BatchNormEvalFwd, y) - 40usize];
+    ["Offset of field: BatchNormEvalFwd::rows"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
+    ["Offset of field: BatchNormEvalFwd::channels"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
+    ["Offset of field: BatchNormEvalFwd::eps"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
+    ["Offset of field: BatchNormEvalFwd::reserved"]
+        [::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
+};
+#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·dy."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct BatchNormEvalBwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub mean: u64,
+    #[doc = " (channels), read"]
+    pub var: u64,
+    #[doc = " (rows, channels), read"]
+    pub dy: u64,
+    #[doc = " (rows, channels) or absent, written"]
+    pub dx: u64,
+    #[doc = " (channels), written"]
+    pub dweight: u64,
+    #[doc = " (channels), written"]
+    pub dbias: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormEvalBwd"][::std::mem::size_of::<BatchNormEvalBwd>() - 80usize];
+    ["Alignment of BatchNormEvalBwd"][::std::mem::align_of::<BatchNormEvalBwd>() - 8usize];
+    ["Offset of field: BatchNormEvalBwd::x"][::std::mem::offset_of!(BatchNormEvalBwd, x) - 0usize];
+    ["Offset of field: BatchNormEvalBwd::weight"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, weight) - 8usize];
+    ["Offset of field: BatchNormEvalBwd::mean"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, mean) - 16usize];
+    ["Offset of field: BatchNormEvalBwd::var"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
+    ["Offset of field: BatchNormEvalBwd::dy"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
+    ["Offset of field: BatchNormEvalBwd::dx"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
+    ["Offset of field: BatchNormEvalBwd::dweight"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
+    ["Offset of field: BatchNormEvalBwd::dbias"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
+    ["Offset of field: BatchNormEvalBwd::rows"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
+    ["Offset of field: BatchNormEvalBwd::channels"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
+    ["Offset of field: BatchNormEvalBwd::eps"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
+    ["Offset of field: BatchNormEvalBwd::reserved"]
+        [::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
+};
+#[doc = " running += momentum·(batch − running)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct BatchNormTrack {
+    #[doc = " (channels), read"]
+    pub batch: u64,
+    #[doc = " (channels), read and written"]
+    pub running: u64,
+    pub channels: u32,
+    pub momentum: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormTrack"][::std::mem::size_of::<BatchNormTrack>() - 24usize];
+    ["Alignment of BatchNormTrack"][::std::mem::align_of::<BatchNormTrack>() - 8usize];
+    ["Offset of field: BatchNormTrack::batch"]
+        [::std::mem::offset_of!(BatchNormTrack, batch) - 0usize];
+    ["Offset of field: BatchNormTrack::running"]
+        [::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
+    ["Offset of field: BatchNormTrack::channels"]
+        [::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
+    ["Offset of field: BatchNormTrack::momentum"]
+        [::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
+};
+#[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dFwd {
+    #[doc = " (batch, height, width, inputs), read"]
+    pub x: u64,
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    pub weight: u64,
+    #[doc = " (outputs) or absent, read"]
+    pub bias: u64,
+    #[doc = " (batch, out_height, out_width, outputs), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub stride: u32,
+    pub top: u32,
+    pub left: u32,
+    pub out_height: u32,
+    pub out_width: u32,
+    pub upsample: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 88usize];
+    ["Alignment of Conv2dFwd"][::std::mem::align_of::<Conv2dFwd>() - 8usize];
+    ["Offset of field: Conv2dFwd::x"][::std::mem::offset_of!(Conv2dFwd, x) - 0usize];
+    ["Offset of field: Conv2dFwd::weight"][::std::mem::offset_of!(Conv2dFwd, weight) - 8usize];
+    ["Offset of field: Conv2dFwd::bias"][::std::mem::offset_of!(Conv2dFwd, bias) - 16usize];
+    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 24usize];
+    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 32usize];
+    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 36usize];
+    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 40usize];
+    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 44usize];
+    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 48usize];
+    ["Offset of field: Conv2dFwd::kernel_height"]
+        [::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
+    ["Offset of field: Conv2dFwd::kernel_width"]
+        [::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
+    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 60usize];
+    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 64usize];
+    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 68usize];
+    ["Offset of field: Conv2dFwd::out_height"]
+        [::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
+    ["Offset of field: Conv2dFwd::out_width"]
+        [::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
+    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 80usize];
+    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 84usize];
+};
+#[doc = " dx: the transpose of `Conv2dFwd` in x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dBwdData {
+    #[doc = " (batch, out_height, out_width, outputs), read"]
+    pub dy: u64,
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    pub weight: u64,
+    #[doc = " (batch, height, width, inputs), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub stride: u32,
+    pub top: u32,
+    pub left: u32,
+    pub out_height: u32,
+    pub out_width: u32,
+    pub upsample: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 80usize];
+    ["Alignment of Conv2dBwdData"][::std::mem::align_of::<Conv2dBwdData>() - 8usize];
+    ["Offset of field: Conv2dBwdData::dy"][::std::mem::offset_of!(Conv2dBwdData, dy) - 0usize];
+    ["Offset of field: Conv2dBwdData::weight"]
+        [::std::mem::offset_of!(Conv2dBwdData, weight) - 8usize];
+    ["Offset of field: Conv2dBwdData::dx"][::std::mem::offset_of!(Conv2dBwdData, dx) - 16usize];
+    ["Offset of field: Conv2dBwdData::batch"]
+        [::std::mem::offset_of!(Conv2dBwdData, batch) - 24usize];
+    ["Offset of field: Conv2dBwdData::height"]
+        [::std::mem::offset_of!(Conv2dBwdData, height) - 28usize];
+    ["Offset of field: Conv2dBwdData::width"]
+        [::std::mem::offset_of!(Conv2dBwdData, width) - 32usize];
+    ["Offset of field: Conv2dBwdData::inputs"]
+        [::std::mem::offset_of!(Conv2dBwdData, inputs) - 36usize];
+    ["Offset of field: Conv2dBwdData::outputs"]
+        [::std::mem::offset_of!(Conv2dBwdData, outputs) - 40usize];
+    ["Offset of field: Conv2dBwdData::kernel_height"]
+        [::std::mem::offset_of!(Conv2dBwdData, kernel_height) - 44usize];
+    ["Offset of field: Conv2dBwdData::kernel_width"]
+        [::std::mem::offset_of!(Conv2dBwdData, kernel_width) - 48usize];
+    ["Offset of field: Conv2dBwdData::stride"]
+        [::std::mem::offset_of!(Conv2dBwdData, stride) - 52usize];
+    ["Offset of field: Conv2dBwdData::top"][::std::mem::offset_of!(Conv2dBwdData, top) - 56usize];
+    ["Offset of field: Conv2dBwdData::left"][::std::mem::offset_of!(Conv2dBwdData, left) - 60usize];
+    ["Offset of field: Conv2dBwdData::out_height"]
+        [::std::mem::offset_of!(Conv2dBwdData, out_height) - 64usize];
+    ["Offset of field: Conv2dBwdData::out_width"]
+        [::std::mem::offset_of!(Conv2dBwdData, out_width) - 68usize];
+    ["Offset of field: Conv2dBwdData::upsample"]
+        [::std::mem::offset_of!(Conv2dBwdData, upsample) - 72usize];
+    ["Offset of field: Conv2dBwdData::reserved"]
+        [::std::mem::offset_of!(Conv2dBwdData, reserved) - 76usize];
+};
+#[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dBwdWeight {
+    #[doc = " (batch, height, width, inputs), read"]
+    pub x: u64,
+    #[doc = " (batch, out_height, out_width, outputs), read"]
+    pub dy: u64,
+    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, written"]
+    pub dweight: u64,
+    #[doc = " (outputs) or absent, written"]
+    pub dbias: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub stride: u32,
+    pub top: u32,
+    pub left: u32,
+    pub out_height: u32,
+    pub out_width: u32,
+    pub upsample: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dBwdWeight"][::std::mem::size_of::<Conv2dBwdWeight>() - 88usize];
+    ["Alignment of Conv2dBwdWeight"][::std::mem::align_of::<Conv2dBwdWeight>() - 8usize];
+    ["Offset of field: Conv2dBwdWeight::x"][::std::mem::offset_of!(Conv2dBwdWeight, x) - 0usize];
+    ["Offset of field: Conv2dBwdWeight::dy"][::std::mem::offset_of!(Conv2dBwdWeight, dy) - 8usize];
+    ["Offset of field: Conv2dBwdWeight::dweight"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, dweight) - 16usize];
+    ["Offset of field: Conv2dBwdWeight::dbias"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, dbias) - 24usize];
+    ["Offset of field: Conv2dBwdWeight::batch"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, batch) - 32usize];
+    ["Offset of field: Conv2dBwdWeight::height"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, height) - 36usize];
+    ["Offset of field: Conv2dBwdWeight::width"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, width) - 40usize];
+    ["Offset of field: Conv2dBwdWeight::inputs"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, inputs) - 44usize];
+    ["Offset of field: Conv2dBwdWeight::outputs"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, outputs) - 48usize];
+    ["Offset of field: Conv2dBwdWeight::kernel_height"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, kernel_height) - 52usize];
+    ["Offset of field: Conv2dBwdWeight::kernel_width"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, kernel_width) - 56usize];
+    ["Offset of field: Conv2dBwdWeight::stride"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, stride) - 60usize];
+    ["Offset of field: Conv2dBwdWeight::top"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, top) - 64usize];
+    ["Offset of field: Conv2dBwdWeight::left"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, left) - 68usize];
+    ["Offset of field: Conv2dBwdWeight::out_height"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, out_height) - 72usize];
+    ["Offset of field: Conv2dBwdWeight::out_width"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, out_width) - 76usize];
+    ["Offset of field: Conv2dBwdWeight::upsample"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
+    ["Offset of field: Conv2dBwdWeight::reserved"]
+        [::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
+};
+#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct CosineSimilarityFwd {
+    #[doc = " (rows, channels), read"]
+    pub a: u64,
+    #[doc = " (rows, channels), read"]
+    pub b: u64,
+    #[doc = " (rows), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CosineSimilarityFwd"][::std::mem::size_of::<CosineSimilarityFwd>() - 40usize];
+    ["Alignment of CosineSimilarityFwd"][::std::mem::align_of::<CosineSimilarityFwd>() - 8usize];
+    ["Offset of field: CosineSimilarityFwd::a"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, a) - 0usize];
+    ["Offset of field: CosineSimilarityFwd::b"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, b) - 8usize];
+    ["Offset of field: CosineSimilarityFwd::y"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
+    ["Offset of field: CosineSimilarityFwd::rows"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
+    ["Offset of field: CosineSimilarityFwd::channels"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
+    ["Offset of field: CosineSimilarityFwd::eps"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::reserved"]
+        [::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+};
+#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct CosineSimilarityBwd {
+    #[doc = " (rows, channels), read"]
+    pub a: u64,
+    #[doc = " (rows, channels), read"]
+    pub b: u64,
+    #[doc = " (rows), read"]
+    pub dy: u64,
+    #[doc = " (rows, channels) or absent, written"]
+    pub da: u64,
+    #[doc = " (rows, channels) or absent, written"]
+    pub db: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CosineSimilarityBwd"][::std::mem::size_of::<CosineSimilarityBwd>() - 56usize];
+    ["Alignment of CosineSimilarityBwd"][::std::mem::align_of::<CosineSimilarityBwd>() - 8usize];
+    ["Offset of field: CosineSimilarityBwd::a"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, a) - 0usize];
+    ["Offset of field: CosineSimilarityBwd::b"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, b) - 8usize];
+    ["Offset of field: CosineSimilarityBwd::dy"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, dy) - 16usize];
+    ["Offset of field: CosineSimilarityBwd::da"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, da) - 24usize];
+    ["Offset of field: CosineSimilarityBwd::db"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
+    ["Offset of field: CosineSimilarityBwd::rows"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
+    ["Offset of field: CosineSimilarityBwd::channels"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
+    ["Offset of field: CosineSimilarityBwd::eps"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::reserved"]
+        [::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+};
+#[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct EmbeddingFwd {
+    #[doc = " (entries, cols), read"]
+    pub table: u64,
+    #[doc = " (count) u32, read"]
+    pub indices: u64,
+    #[doc = " (count, cols), written"]
+    pub y: u64,
+    pub entries: u32,
+    pub cols: u32,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of EmbeddingFwd"][::std::mem::size_of::<EmbeddingFwd>() - 40usize];
+    ["Alignment of EmbeddingFwd"][::std::mem::align_of::<EmbeddingFwd>() - 8usize];
+    ["Offset of field: EmbeddingFwd::table"][::std::mem::offset_of!(EmbeddingFwd, table) - 0usize];
+    ["Offset of field: EmbeddingFwd::indices"]
+        [::std::mem::offset_of!(EmbeddingFwd, indices) - 8usize];
+    ["Offset of field: EmbeddingFwd::y"][::std::mem::offset_of!(EmbeddingFwd, y) - 16usize];
+    ["Offset of field: EmbeddingFwd::entries"]
+        [::std::mem::offset_of!(EmbeddingFwd, entries) - 24usize];
+    ["Offset of field: EmbeddingFwd::cols"][::std::mem::offset_of!(EmbeddingFwd, cols) - 28usize];
+    ["Offset of field: EmbeddingFwd::count"][::std::mem::offset_of!(EmbeddingFwd, count) - 32usize];
+    ["Offset of field: EmbeddingFwd::reserved"]
+        [::std::mem::offset_of!(EmbeddingFwd, reserved) - 36usize];
+};
+#[doc = " dtable[k] = Σ_{i: indices[i] = k} dy[i], in ascending order of i."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct EmbeddingBwd {
+    #[doc = " (count, cols), read"]
+    pub dy: u64,
+    #[doc = " (count) u32, read"]
+    pub indices: u64,
+    #[doc = " (entries, cols), written"]
+    pub dtable: u64,
+    pub entries: u32,
+    pub cols: u32,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of EmbeddingBwd"][::std::mem::size_of::<EmbeddingBwd>() - 40usize];
+    ["Alignment of EmbeddingBwd"][::std::mem::align_of::<EmbeddingBwd>() - 8usize];
+    ["Offset of field: EmbeddingBwd::dy"][::std::mem::offset_of!(EmbeddingBwd, dy) - 0usize];
+    ["Offset of field: EmbeddingBwd::indices"]
+        [::std::mem::offset_of!(EmbeddingBwd, indices) - 8usize];
+    ["Offset of field: EmbeddingBwd::dtable"]
+        [::std::mem::offset_of!(EmbeddingBwd, dtable) - 16usize];
+    ["Offset of field: EmbeddingBwd::entries"]
+        [::std::mem::offset_of!(EmbeddingBwd, entries) - 24usize];
+    ["Offset of field: EmbeddingBwd::cols"][::std::mem::offset_of!(EmbeddingBwd, cols) - 28usize];
+    ["Offset of field: EmbeddingBwd::count"][::std::mem::offset_of!(EmbeddingBwd, count) - 32usize];
+    ["Offset of field: EmbeddingBwd::reserved"]
+        [::std::mem::offset_of!(EmbeddingBwd, reserved) - 36usize];
+};
+#[doc = " out = x + gate·y."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GateFwd {
+    #[doc = " (rows, cols), read"]
+    pub x: u64,
+    #[doc = " (rows / rows_per_gate, cols), read"]
+    pub gate: u64,
+    #[doc = " (rows, cols), read"]
+    pub y: u64,
+    #[doc = " (rows, cols), written"]
+    pub out: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_gate: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 48usize];
+    ["Alignment of GateFwd"][::std::mem::align_of::<GateFwd>() - 8usize];
+    ["Offset of field: GateFwd::x"][::std::mem::offset_of!(GateFwd, x) - 0usize];
+    ["Offset of field: GateFwd::gate"][::std::mem::offset_of!(GateFwd, gate) - 8usize];
+    ["Offset of field: GateFwd::y"][::std::mem::offset_of!(GateFwd, y) - 16usize];
+    ["Offset of field: GateFwd::out"][::std::mem::offset_of!(GateFwd, out) - 24usize];
+    ["Offset of field: GateFwd::rows"][::std::mem::offset_of!(GateFwd, rows) - 32usize];
+    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 36usize];
+    ["Offset of field: GateFwd::rows_per_gate"]
+        [::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
+    ["Offset of field: GateFwd::reserved"][::std::mem::offset_of!(GateFwd, reserved) - 44usize];
+};
+#[doc = " dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GateBwd {
+    #[doc = " (rows / rows_per_gate, cols), read"]
+    pub gate: u64,
+    #[doc = " (rows, cols), read"]
+    pub y: u64,
+    #[doc = " (rows, cols), read"]
+    pub dout: u64,
+    #[doc = " (rows / rows_per_gate, cols) or absent, written"]
+    pub dgate: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub dy: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_gate: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 56usize];
+    ["Alignment of GateBwd"][::std::mem::align_of::<GateBwd>() - 8usize];
+    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 0usize];
+    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 8usize];
+    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 16usize];
+    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 24usize];
+    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 32usize];
+    ["Offset of field: GateBwd::rows"][::std::mem::offset_of!(GateBwd, rows) - 40usize];
+    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 44usize];
+    ["Offset of field: GateBwd::rows_per_gate"]
+        [::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
+    ["Offset of field: GateBwd::reserved"][::std::mem::offset_of!(GateBwd, reserved) - 52usize];
+};
+#[doc = " z = mean + exp(logvar/2)·noise;  kl = ½ Σ (mean² + e^logvar − 1 − logvar) / batch."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GaussianFwd {
+    #[doc = " (pixels, 2·channels) = mean | logvar, read"]
+    pub moments: u64,
+    #[doc = " (pixels, channels), read"]
+    pub noise: u64,
+    #[doc = " (pixels, channels), written"]
+    pub z: u64,
+    #[doc = " (1), written"]
+    pub kl: u64,
+    #[doc = " batch·height·width"]
+    pub pixels: u32,
+    pub channels: u32,
+    pub batch: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GaussianFwd"][::std::mem::size_of::<GaussianFwd>() - 48usize];
+    ["Alignment of GaussianFwd"][::std::mem::align_of::<GaussianFwd>() - 8usize];
+    ["Offset of field: GaussianFwd::moments"]
+        [::std::mem::offset_of!(GaussianFwd, moments) - 0usize];
+    ["Offset of field: GaussianFwd::noise"][::std::mem::offset_of!(GaussianFwd, noise) - 8usize];
+    ["Offset of field: GaussianFwd::z"][::std::mem::offset_of!(GaussianFwd, z) - 16usize];
+    ["Offset of field: GaussianFwd::kl"][::std::mem::offset_of!(GaussianFwd, kl) - 24usize];
+    ["Offset of field: GaussianFwd::pixels"][::std::mem::offset_of!(GaussianFwd, pixels) - 32usize];
+    ["Offset of field: GaussianFwd::channels"]
+        [::std::mem::offset_of!(GaussianFwd, channels) - 36usize];
+    ["Offset of field: GaussianFwd::batch"][::std::mem::offset_of!(GaussianFwd, batch) - 40usize];
+    ["Offset of field: GaussianFwd::reserved"]
+        [::std::mem::offset_of!(GaussianFwd, reserved) - 44usize];
+};
+#[doc = " dmean = dz + mean·dkl/batch;  dlogvar = ½ exp(logvar/2)·noise·dz + ½ (e^logvar − 1)·dkl/batch;  dnoise = exp(logvar/2)·dz."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GaussianBwd {
+    #[doc = " (pixels, 2·channels), read"]
+    pub moments: u64,
+    #[doc = " (pixels, channels), read"]
+    pub noise: u64,
+    #[doc = " (pixels, channels) or absent, read"]
+    pub dz: u64,
+    #[doc = " (1) or absent, read"]
+    pub dkl: u64,
+    #[doc = " (pixels, 2·channels) or absent, written"]
+    pub dmoments: u64,
+    #[doc = " (pixels, channels) or absent, written"]
+    pub dnoise: u64,
+    pub pixels: u32,
+    pub channels: u32,
+    pub batch: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GaussianBwd"][::std::mem::size_of::<GaussianBwd>() - 64usize];
+    ["Alignment of GaussianBwd"][::std::mem::align_of::<GaussianBwd>() - 8usize];
+    ["Offset of field: GaussianBwd::moments"]
+        [::std::mem::offset_of!(GaussianBwd, moments) - 0usize];
+    ["Offset of field: GaussianBwd::noise"][::std::mem::offset_of!(GaussianBwd, noise) - 8usize];
+    ["Offset of field: GaussianBwd::dz"][::std::mem::offset_of!(GaussianBwd, dz) - 16usize];
+    ["Offset of field: GaussianBwd::dkl"][::std::mem::offset_of!(GaussianBwd, dkl) - 24usize];
+    ["Offset of field: GaussianBwd::dmoments"]
+        [::std::mem::offset_of!(GaussianBwd, dmoments) - 32usize];
+    ["Offset of field: GaussianBwd::dnoise"][::std::mem::offset_of!(GaussianBwd, dnoise) - 40usize];
+    ["Offset of field: GaussianBwd::pixels"][::std::mem::offset_of!(GaussianBwd, pixels) - 48usize];
+    ["Offset of field: GaussianBwd::channels"]
+        [::std::mem::offset_of!(GaussianBwd, channels) - 52usize];
+    ["Offset of field: GaussianBwd::batch"][::std::mem::offset_of!(GaussianBwd, batch) - 56usize];
+    ["Offset of field: GaussianBwd::reserved"]
+        [::std::mem::offset_of!(GaussianBwd, reserved) - 60usize];
+};
+#[doc = " terms = mean² + e^logvar − 1 − logvar."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct KlTermsFwd {
+    #[doc = " (pixels, 2·channels), read"]
+    pub moments: u64,
+    #[doc = " (pixels, channels), written"]
+    pub terms: u64,
+    pub pixels: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of KlTermsFwd"][::std::mem::size_of::<KlTermsFwd>() - 24usize];
+    ["Alignment of KlTermsFwd"][::std::mem::align_of::<KlTermsFwd>() - 8usize];
+    ["Offset of field: KlTermsFwd::moments"][::std::mem::offset_of!(KlTermsFwd, moments) - 0usize];
+    ["Offset of field: KlTermsFwd::terms"][::std::mem::offset_of!(KlTermsFwd, terms) - 8usize];
+    ["Offset of field: KlTermsFwd::pixels"][::std::mem::offset_of!(KlTermsFwd, pixels) - 16usize];
+    ["Offset of field: KlTermsFwd::channels"]
+        [::std::mem::offset_of!(KlTermsFwd, channels) - 20usize];
+};
+#[doc = " dmean = 2·mean·dterms;  dlogvar = (e^logvar − 1)·dterms."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct KlTermsBwd {
+    #[doc = " (pixels, 2·channels), read"]
+    pub moments: u64,
+    #[doc = " (pixels, channels), read"]
+    pub dterms: u64,
+    #[doc = " (pixels, 2·channels), written"]
+    pub dmoments: u64,
+    pub pixels: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of KlTermsBwd"][::std::mem::size_of::<KlTermsBwd>() - 32usize];
+    ["Alignment of KlTermsBwd"][::std::mem::align_of::<KlTermsBwd>() - 8usize];
+    ["Offset of field: KlTermsBwd::moments"][::std::mem::offset_of!(KlTermsBwd, moments) - 0usize];
+    ["Offset of field: KlTermsBwd::dterms"][::std::mem::offset_of!(KlTermsBwd, dterms) - 8usize];
+    ["Offset of field: KlTermsBwd::dmoments"]
+        [::std::mem::offset_of!(KlTermsBwd, dmoments) - 16usize];
+    ["Offset of field: KlTermsBwd::pixels"][::std::mem::offset_of!(KlTermsBwd, pixels) - 24usize];
+    ["Offset of field: KlTermsBwd::channels"]
+        [::std::mem::offset_of!(KlTermsBwd, channels) - 28usize];
+};
+#[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormFwd {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub bias: u64,
+    #[doc = " (batch, positions, channels), written"]
+    pub y: u64,
+    #[doc = " (batch, groups) f32, written"]
+    pub mean: u64,
+    #[doc = " (batch, groups) f32, written"]
+    pub rstd: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    pub eps: f32,
+    #[doc = " 1: act is SiLU; 0: the identity"]
+    pub silu: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 72usize];
+    ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
+    ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
+    ["Offset of field: GroupNormFwd::weight"]
+        [::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
+    ["Offset of field: GroupNormFwd::bias"][::std::mem::offset_of!(GroupNormFwd, bias) - 16usize];
+    ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 24usize];
+    ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 32usize];
+    ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 40usize];
+    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 48usize];
+    ["Offset of field: GroupNormFwd::positions"]
+        [::std::mem::offset_of!(GroupNormFwd, positions) - 52usize];
+    ["Offset of field: GroupNormFwd::channels"]
+        [::std::mem::offset_of!(GroupNormFwd, channels) - 56usize];
+    ["Offset of field: GroupNormFwd::groups"]
+        [::std::mem::offset_of!(GroupNormFwd, groups) - 60usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 64usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 68usize];
+};
+#[doc = " The gradients, from x and the statistics; the normalised tensor is recomputed."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormBwd {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (channels), read"]
+    pub weight: u64,
+    #[doc = " (channels), read"]
+    pub bias: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub mean: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub rstd: u64,
+    #[doc = " (batch, positions, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, positions, channels) or absent, written"]
+    pub dx: u64,
+    #[doc = " (channels), written"]
+    pub dweight: u64,
+    #[doc = " (channels), written"]
+    pub dbias: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    pub silu: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 96usize];
+    ["Alignment of GroupNormBwd"][::std::mem::align_of::<GroupNormBwd>() - 8usize];
+    ["Offset of field: GroupNormBwd::x"][::std::mem::offset_of!(GroupNormBwd, x) - 0usize];
+    ["Offset of field: GroupNormBwd::weight"]
+        [::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
+    ["Offset of field: GroupNormBwd::bias"][::std::mem::offset_of!(GroupNormBwd, bias) - 16usize];
+    ["Offset of field: GroupNormBwd::mean"][::std::mem::offset_of!(GroupNormBwd, mean) - 24usize];
+    ["Offset of field: GroupNormBwd::rstd"][::std::mem::offset_of!(GroupNormBwd, rstd) - 32usize];
+    ["Offset of field: GroupNormBwd::dy"][::std::mem::offset_of!(GroupNormBwd, dy) - 40usize];
+    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 48usize];
+    ["Offset of field: GroupNormBwd::dweight"]
+        [::std::mem::offset_of!(GroupNormBwd, dweight) - 56usize];
+    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 64usize];
+    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 72usize];
+    ["Offset of field: GroupNormBwd::positions"]
+        [::std::mem::offset_of!(GroupNormBwd, positions) - 76usize];
+    ["Offset of field: GroupNormBwd::channels"]
+        [::std::mem::offset_of!(GroupNormBwd, channels) - 80usize];
+    ["Offset of field: GroupNormBwd::groups"]
+        [::std::mem::offset_of!(GroupNormBwd, groups) - 84usize];
+    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 88usize];
+    ["Offset of field: GroupNormBwd::reserved"]
+        [::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
+};
+#[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct HingeFwd {
+    #[doc = " (real_count), read"]
+    pub real: u64,
+    #[doc = " (fake_count), read"]
+    pub fake: u64,
+    #[doc = " (1), written"]
+    pub loss: u64,
+    pub real_count: u32,
+    pub fake_count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of HingeFwd"][::std::mem::size_of::<HingeFwd>() - 32usize];
+    ["Alignment of HingeFwd"][::std::mem::align_of::<HingeFwd>() - 8usize];
+    ["Offset of field: HingeFwd::real"][::std::mem::offset_of!(HingeFwd, real) - 0usize];
+    ["Offset of field: HingeFwd::fake"][::std::mem::offset_of!(HingeFwd, fake) - 8usize];
+    ["Offset of field: HingeFwd::loss"][::std::mem::offset_of!(HingeFwd, loss) - 16usize];
+    ["Offset of field: HingeFwd::real_count"]
+        [::std::mem::offset_of!(HingeFwd, real_count) - 24usize];
+    ["Offset of field: HingeFwd::fake_count"]
+        [::std::mem::offset_of!(HingeFwd, fake_count) - 28usize];
+};
+#[doc = " dreal = −½ dloss/real_count where real < 1;  dfake = ½ dloss/fake_count where fake > −1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct HingeBwd {
+    #[doc = " (real_count), read"]
+    pub real: u64,
+    #[doc = " (fake_count), read"]
+    pub fake: u64,
+    #[doc = " (1), read"]
+    pub dloss: u64,
+    #[doc = " (real_count) or absent, written"]
+    pub dreal: u64,
+    #[doc = " (fake_count) or absent, written"]
+    pub dfake: u64,
+    pub real_count: u32,
+    pub fake_count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of HingeBwd"][::std::mem::size_of::<HingeBwd>() - 48usize];
+    ["Alignment of HingeBwd"][::std::mem::align_of::<HingeBwd>() - 8usize];
+    ["Offset of field: HingeBwd::real"][::std::mem::offset_of!(HingeBwd, real) - 0usize];
+    ["Offset of field: HingeBwd::fake"][::std::mem::offset_of!(HingeBwd, fake) - 8usize];
+    ["Offset of field: HingeBwd::dloss"][::std::mem::offset_of!(HingeBwd, dloss) - 16usize];
+    ["Offset of field: HingeBwd::dreal"][::std::mem::offset_of!(HingeBwd, dreal) - 24usize];
+    ["Offset of field: HingeBwd::dfake"][::std::mem::offset_of!(HingeBwd, dfake) - 32usize];
+    ["Offset of field: HingeBwd::real_count"]
+        [::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
+    ["Offset of field: HingeBwd::fake_count"]
+        [::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
+};
+#[doc = " loss = Σ |x_hat − x| / batch."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct L1Fwd {
+    #[doc = " (count), read"]
+    pub x_hat: u64,
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (1), written"]
+    pub loss: u64,
+    pub count: u32,
+    pub batch: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 32usize];
+    ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
+    ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
+    ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
+    ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
+    ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
+    ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
+};
+#[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct L1Bwd {
+    #[doc = " (count), read"]
+    pub x_hat: u64,
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (1), read"]
+    pub dloss: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx_hat: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx: u64,
+    pub count: u32,
+    pub batch: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L1Bwd"][::std::mem::size_of::<L1Bwd>() - 48usize];
+    ["Alignment of L1Bwd"][::std::mem::align_of::<L1Bwd>() - 8usize];
+    ["Offset of field: L1Bwd::x_hat"][::std::mem::offset_of!(L1Bwd, x_hat) - 0usize];
+    ["Offset of field: L1Bwd::x"][::std::mem::offset_of!(L1Bwd, x) - 8usize];
+    ["Offset of field: L1Bwd::dloss"][::std::mem::offset_of!(L1Bwd, dloss) - 16usize];
+    ["Offset of field: L1Bwd::dx_hat"][::std::mem::offset_of!(L1Bwd, dx_hat) - 24usize];
+    ["Offset of field: L1Bwd::dx"][::std::mem::offset_of!(L1Bwd, dx) - 32usize];
+    ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
+    ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
+};
+#[doc = " y = x / max(‖x‖, eps) per row."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct L2NormalizeFwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (rows, channels), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L2NormalizeFwd"][::std::mem::size_of::<L2NormalizeFwd>() - 32usize];
+    ["Alignment of L2NormalizeFwd"][::std::mem::align_of::<L2NormalizeFwd>() - 8usize];
+    ["Offset of field: L2NormalizeFwd::x"][::std::mem::offset_of!(L2NormalizeFwd, x) - 0usize];
+    ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
+    ["Offset of field: L2NormalizeFwd::rows"]
+        [::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
+    ["Offset of field: L2NormalizeFwd::channels"]
+        [::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
+    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
+    ["Offset of field: L2NormalizeFwd::reserved"]
+        [::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+};
+#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct L2NormalizeBwd {
+    #[doc = " (rows, channels), read"]
+    pub x: u64,
+    #[doc = " (rows, channels), read"]
+    pub dy: u64,
+    #[doc = " (rows, channels), written"]
+    pub dx: u64,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of L2NormalizeBwd"][::std::mem::size_of::<L2NormalizeBwd>() - 40usize];
+    ["Alignment of L2NormalizeBwd"][::std::mem::align_of::<L2NormalizeBwd>() - 8usize];
+    ["Offset of field: L2NormalizeBwd::x"][::std::mem::offset_of!(L2NormalizeBwd, x) - 0usize];
+    ["Offset of field: L2NormalizeBwd::dy"][::std::mem::offset_of!(L2NormalizeBwd, dy) - 8usize];
+    ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
+    ["Offset of field: L2NormalizeBwd::rows"]
+        [::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
+    ["Offset of field: L2NormalizeBwd::channels"]
+        [::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
+    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
+    ["Offset of field: L2NormalizeBwd::reserved"]
+        [::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+};
+#[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale) + shift, mean and rstd over the columns of a row."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LayerNormFwd {
+    #[doc = " (rows, cols), read"]
+    pub x: u64,
+    #[doc = " (cols) or absent, read"]
+    pub weight: u64,
+    #[doc = " (cols) or absent, read"]
+    pub bias: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    pub scale: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    pub shift: u64,
+    #[doc = " (rows, cols), written"]
+    pub y: u64,
+    #[doc = " (rows) f32, written"]
+    pub mean: u64,
+    #[doc = " (rows) f32, written"]
+    pub rstd: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_batch: u32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 80usize];
+    ["Alignment of LayerNormFwd"][::std::mem::align_of::<LayerNormFwd>() - 8usize];
+    ["Offset of field: LayerNormFwd::x"][::std::mem::offset_of!(LayerNormFwd, x) - 0usize];
+    ["Offset of field: LayerNormFwd::weight"]
+        [::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
+    ["Offset of field: LayerNormFwd::bias"][::std::mem::offset_of!(LayerNormFwd, bias) - 16usize];
+    ["Offset of field: LayerNormFwd::scale"][::std::mem::offset_of!(LayerNormFwd, scale) - 24usize];
+    ["Offset of field: LayerNormFwd::shift"][::std::mem::offset_of!(LayerNormFwd, shift) - 32usize];
+    ["Offset of field: LayerNormFwd::y"][::std::mem::offset_of!(LayerNormFwd, y) - 40usize];
+    ["Offset of field: LayerNormFwd::mean"][::std::mem::offset_of!(LayerNormFwd, mean) - 48usize];
+    ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 56usize];
+    ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 64usize];
+    ["Offset of field: LayerNormFwd::cols"][::std::mem::offset_of!(LayerNormFwd, cols) - 68usize];
+    ["Offset of field: LayerNormFwd::rows_per_batch"]
+        [::std::mem::offset_of!(LayerNormFwd, rows_per_batch) - 72usize];
+    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 76usize];
+};
+#[doc = " The gradients, from x and the statistics."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LayerNormBwd {
+    #[doc = " (rows, cols), read"]
+    pub x: u64,
+    #[doc = " (cols) or absent, read"]
+    pub weight: u64,
+    #[doc = " (cols) or absent, read"]
+    pub bias: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    pub scale: u64,
+    #[doc = " (rows) f32, read"]
+    pub mean: u64,
+    #[doc = " (rows) f32, read"]
+    pub rstd: u64,
+    #[doc = " (rows, cols), read"]
+    pub dy: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub dx: u64,
+    #[doc = " (cols) or absent, written"]
+    pub dweight: u64,
+    #[doc = " (cols) or absent, written"]
+    pub dbias: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    pub dscale: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    pub dshift: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_batch: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 112usize];
+    ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
+    ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
+    ["Offset of field: LayerNormBwd::weight"]
+        [::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
+    ["Offset of field: LayerNormBwd::bias"][::std::mem::offset_of!(LayerNormBwd, bias) - 16usize];
+    ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 24usize];
+    ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 32usize];
+    ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 40usize];
+    ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 48usize];
+    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
+    ["Offset of field: LayerNormBwd::dweight"]
+        [::std::mem::offset_of!(LayerNormBwd, dweight) - 64usize];
+    ["Offset of field: LayerNormBwd::dbias"][::std::mem::offset_of!(LayerNormBwd, dbias) - 72usize];
+    ["Offset of field: LayerNormBwd::dscale"]
+        [::std::mem::offset_of!(LayerNormBwd, dscale) - 80usize];
+    ["Offset of field: LayerNormBwd::dshift"]
+        [::std::mem::offset_of!(LayerNormBwd, dshift) - 88usize];
+    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 96usize];
+    ["Offset of field: LayerNormBwd::cols"][::std::mem::offset_of!(LayerNormBwd, cols) - 100usize];
+    ["Offset of field: LayerNormBwd::rows_per_batch"]
+        [::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
+    ["Offset of field: LayerNormBwd::reserved"]
+        [::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
+};
+#[doc = " y = x·weightᵀ + bias."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearFwd {
+    #[doc = " (rows, inputs), read"]
+    pub x: u64,
+    #[doc = " (outputs, inputs), read"]
+    pub weight: u64,
+    #[doc = " (outputs) or absent, read"]
+    pub bias: u64,
+    #[doc = " (rows, outputs), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 48usize];
+    ["Alignment of LinearFwd"][::std::mem::align_of::<LinearFwd>() - 8usize];
+    ["Offset of field: LinearFwd::x"][::std::mem::offset_of!(LinearFwd, x) - 0usize];
+    ["Offset of field: LinearFwd::weight"][::std::mem::offset_of!(LinearFwd, weight) - 8usize];
+    ["Offset of field: LinearFwd::bias"][::std::mem::offset_of!(LinearFwd, bias) - 16usize];
+    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 24usize];
+    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 32usize];
+    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 36usize];
+    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 40usize];
+    ["Offset of field: LinearFwd::reserved"][::std::mem::offset_of!(LinearFwd, reserved) - 44usize];
+};
+#[doc = " dx = dy·weight."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdInput {
+    #[doc = " (rows, outputs), read"]
+    pub dy: u64,
+    #[doc = " (outputs, inputs), read"]
+    pub weight: u64,
+    #[doc = " (rows, inputs), written"]
+    pub dx: u64,
+    pub rows: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 40usize];
+    ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
+    ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
+    ["Offset of field: LinearBwdInput::weight"]
+        [::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
+    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 16usize];
+    ["Offset of field: LinearBwdInput::rows"]
+        [::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
+    ["Offset of field: LinearBwdInput::inputs"]
+        [::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
+    ["Offset of field: LinearBwdInput::outputs"]
+        [::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
+    ["Offset of field: LinearBwdInput::reserved"]
+        [::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
+};
+#[doc = " dweight = dyᵀ·x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdWeight {
+    #[doc = " (rows, inputs), read"]
+    pub x: u64,
+    #[doc = " (rows, outputs), read"]
+    pub dy: u64,
+    #[doc = " (outputs, inputs), written"]
+    pub dweight: u64,
+    pub rows: u32,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 40usize];
+    ["Alignment of LinearBwdWeight"][::std::mem::align_of::<LinearBwdWeight>() - 8usize];
+    ["Offset of field: LinearBwdWeight::x"][::std::mem::offset_of!(LinearBwdWeight, x) - 0usize];
+    ["Offset of field: LinearBwdWeight::dy"][::std::mem::offset_of!(LinearBwdWeight, dy) - 8usize];
+    ["Offset of field: LinearBwdWeight::dweight"]
+        [::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
+    ["Offset of field: LinearBwdWeight::rows"]
+        [::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
+    ["Offset of field: LinearBwdWeight::inputs"]
+        [::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
+    ["Offset of field: LinearBwdWeight::outputs"]
+        [::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
+    ["Offset of field: LinearBwdWeight::reserved"]
+        [::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
+};
+#[doc = " dbias = Σ_rows dy."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdBias {
+    #[doc = " (rows, outputs), read"]
+    pub dy: u64,
+    #[doc = " (outputs), written"]
+    pub dbias: u64,
+    pub rows: u32,
+    pub outputs: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdBias"][::std::mem::size_of::<LinearBwdBias>() - 24usize];
+    ["Alignment of LinearBwdBias"][::std::mem::align_of::<LinearBwdBias>() - 8usize];
+    ["Offset of field: LinearBwdBias::dy"][::std::mem::offset_of!(LinearBwdBias, dy) - 0usize];
+    ["Offset of field: LinearBwdBias::dbias"]
+        [::std::mem::offset_of!(LinearBwdBias, dbias) - 8usize];
+    ["Offset of field: LinearBwdBias::rows"][::std::mem::offset_of!(LinearBwdBias, rows) - 16usize];
+    ["Offset of field: LinearBwdBias::outputs"]
+        [::std::mem::offset_of!(LinearBwdBias, outputs) - 20usize];
+};
+#[doc = " y[b, i, j, c] = the largest of x over rows 2i, 2i+1 and columns 2j, 2j+1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct MaxPoolFwd {
+    #[doc = " (batch, height, width, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, height/2, width/2, channels), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaxPoolFwd"][::std::mem::size_of::<MaxPoolFwd>() - 32usize];
+    ["Alignment of MaxPoolFwd"][::std::mem::align_of::<MaxPoolFwd>() - 8usize];
+    ["Offset of field: MaxPoolFwd::x"][::std::mem::offset_of!(MaxPoolFwd, x) - 0usize];
+    ["Offset of field: MaxPoolFwd::y"][::std::mem::offset_of!(MaxPoolFwd, y) - 8usize];
+    ["Offset of field: MaxPoolFwd::batch"][::std::mem::offset_of!(MaxPoolFwd, batch) - 16usize];
+    ["Offset of field: MaxPoolFwd::height"][::std::mem::offset_of!(MaxPoolFwd, height) - 20usize];
+    ["Offset of field: MaxPoolFwd::width"][::std::mem::offset_of!(MaxPoolFwd, width) - 24usize];
+    ["Offset of field: MaxPoolFwd::channels"]
+        [::std::mem::offset_of!(MaxPoolFwd, channels) - 28usize];
+};
+#[doc = " dx = dy at the first largest of each square in row order, 0 elsewhere."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct MaxPoolBwd {
+    #[doc = " (batch, height, width, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, height/2, width/2, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, height, width, channels), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaxPoolBwd"][::std::mem::size_of::<MaxPoolBwd>() - 40usize];
+    ["Alignment of MaxPoolBwd"][::std::mem::align_of::<MaxPoolBwd>() - 8usize];
+    ["Offset of field: MaxPoolBwd::x"][::std::mem::offset_of!(MaxPoolBwd, x) - 0usize];
+    ["Offset of field: MaxPoolBwd::dy"][::std::mem::offset_of!(MaxPoolBwd, dy) - 8usize];
+    ["Offset of field: MaxPoolBwd::dx"][::std::mem::offset_of!(MaxPoolBwd, dx) - 16usize];
+    ["Offset of field: MaxPoolBwd::batch"][::std::mem::offset_of!(MaxPoolBwd, batch) - 24usize];
+    ["Offset of field: MaxPoolBwd::height"][::std::mem::offset_of!(MaxPoolBwd, height) - 28usize];
+    ["Offset of field: MaxPoolBwd::width"][::std::mem::offset_of!(MaxPoolBwd, width) - 32usize];
+    ["Offset of field: MaxPoolBwd::channels"]
+        [::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
+};
+#[doc = " y = x·(1 + scale) + shift."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ModulateFwd {
+    #[doc = " (rows, cols), read"]
+    pub x: u64,
+    #[doc = " (rows / rows_per_batch, cols), read"]
+    pub scale: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    pub shift: u64,
+    #[doc = " (rows, cols), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_batch: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 48usize];
+    ["Alignment of ModulateFwd"][::std::mem::align_of::<ModulateFwd>() - 8usize];
+    ["Offset of field: ModulateFwd::x"][::std::mem::offset_of!(ModulateFwd, x) - 0usize];
+    ["Offset of field: ModulateFwd::scale"][::std::mem::offset_of!(ModulateFwd, scale) - 8usize];
+    ["Offset of field: ModulateFwd::shift"][::std::mem::offset_of!(ModulateFwd, shift) - 16usize];
+    ["Offset of field: ModulateFwd::y"][::std::mem::offset_of!(ModulateFwd, y) - 24usize];
+    ["Offset of field: ModulateFwd::rows"][::std::mem::offset_of!(ModulateFwd, rows) - 32usize];
+    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 36usize];
+    ["Offset of field: ModulateFwd::rows_per_batch"]
+        [::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
+    ["Offset of field: ModulateFwd::reserved"]
+        [::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
+};
+#[doc = " dx = dy·(1 + scale), dscale = Σ_rows dy·x, dshift = Σ_rows dy."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ModulateBwd {
+    #[doc = " (rows, cols), read"]
+    pub x: u64,
+    #[doc = " (rows / rows_per_batch, cols), read"]
+    pub scale: u64,
+    #[doc = " (rows, cols), read"]
+    pub dy: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub dx: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    pub dscale: u64,
+    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    pub dshift: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub rows_per_batch: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 64usize];
+    ["Alignment of ModulateBwd"][::std::mem::align_of::<ModulateBwd>() - 8usize];
+    ["Offset of field: ModulateBwd::x"][::std::mem::offset_of!(ModulateBwd, x) - 0usize];
+    ["Offset of field: ModulateBwd::scale"][::std::mem::offset_of!(ModulateBwd, scale) - 8usize];
+    ["Offset of field: ModulateBwd::dy"][::std::mem::offset_of!(ModulateBwd, dy) - 16usize];
+    ["Offset of field: ModulateBwd::dx"][::std::mem::offset_of!(ModulateBwd, dx) - 24usize];
+    ["Offset of field: ModulateBwd::dscale"][::std::mem::offset_of!(ModulateBwd, dscale) - 32usize];
+    ["Offset of field: ModulateBwd::dshift"][::std::mem::offset_of!(ModulateBwd, dshift) - 40usize];
+    ["Offset of field: ModulateBwd::rows"][::std::mem::offset_of!(ModulateBwd, rows) - 48usize];
+    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
+    ["Offset of field: ModulateBwd::rows_per_batch"]
+        [::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
+    ["Offset of field: ModulateBwd::reserved"]
+        [::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+};
+#[doc = " One block of the sequence: four words."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PhiloxBlock {
+    pub word: [u32; 4usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PhiloxBlock"][::std::mem::size_of::<PhiloxBlock>() - 16usize];
+    ["Alignment of PhiloxBlock"][::std::mem::align_of::<PhiloxBlock>() - 4usize];
+    ["Offset of field: PhiloxBlock::word"][::std::mem::offset_of!(PhiloxBlock, word) - 0usize];
+};
+#[doc = " y = standard normal values."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct RandomNormal {
+    #[doc = " (count), written"]
+    pub y: u64,
+    #[doc = " low and high half"]
+    pub seed: [u32; 2usize],
+    #[doc = " low and high half"]
+    pub stream: [u32; 2usize],
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RandomNormal"][::std::mem::size_of::<RandomNormal>() - 32usize];
+    ["Alignment of RandomNormal"][::std::mem::align_of::<RandomNormal>() - 8usize];
+    ["Offset of field: RandomNormal::y"][::std::mem::offset_of!(RandomNormal, y) - 0usize];
+    ["Offset of field: RandomNormal::seed"][::std::mem::offset_of!(RandomNormal, seed) - 8usize];
+    ["Offset of field: RandomNormal::stream"]
+        [::std::mem::offset_of!(RandomNormal, stream) - 16usize];
+    ["Offset of field: RandomNormal::count"][::std::mem::offset_of!(RandomNormal, count) - 24usize];
+    ["Offset of field: RandomNormal::reserved"]
+        [::std::mem::offset_of!(RandomNormal, reserved) - 28usize];
+};
+#[doc = " y = uniform values in [low, high)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct RandomUniform {
+    #[doc = " (count), written"]
+    pub y: u64,
+    #[doc = " low and high half"]
+    pub seed: [u32; 2usize],
+    #[doc = " low and high half"]
+    pub stream: [u32; 2usize],
+    pub low: f32,
+    pub high: f32,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RandomUniform"][::std::mem::size_of::<RandomUniform>() - 40usize];
+    ["Alignment of RandomUniform"][::std::mem::align_of::<RandomUniform>() - 8usize];
+    ["Offset of field: RandomUniform::y"][::std::mem::offset_of!(RandomUniform, y) - 0usize];
+    ["Offset of field: RandomUniform::seed"][::std::mem::offset_of!(RandomUniform, seed) - 8usize];
+    ["Offset of field: RandomUniform::stream"]
+        [::std::mem::offset_of!(RandomUniform, stream) - 16usize];
+    ["Offset of field: RandomUniform::low"][::std::mem::offset_of!(RandomUniform, low) - 24usize];
+    ["Offset of field: RandomUniform::high"][::std::mem::offset_of!(RandomUniform, high) - 28usize];
+    ["Offset of field: RandomUniform::count"]
+        [::std::mem::offset_of!(RandomUniform, count) - 32usize];
+    ["Offset of field: RandomUniform::reserved"]
+        [::std::mem::offset_of!(RandomUniform, reserved) - 36usize];
+};
+#[doc = " y[b, i, j, c] = Σ_u Σ_v rows[i, u]·columns[j, v]·x[b, u, v, c]; the tables follow from the sizes and the kind."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ResizeFwd {
+    #[doc = " (batch, height, width, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, out_height, out_width, channels), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub out_height: u32,
+    pub out_width: u32,
+    pub channels: u32,
+    pub kind: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ResizeFwd"][::std::mem::size_of::<ResizeFwd>() - 48usize];
+    ["Alignment of ResizeFwd"][::std::mem::align_of::<ResizeFwd>() - 8usize];
+    ["Offset of field: ResizeFwd::x"][::std::mem::offset_of!(ResizeFwd, x) - 0usize];
+    ["Offset of field: ResizeFwd::y"][::std::mem::offset_of!(ResizeFwd, y) - 8usize];
+    ["Offset of field: ResizeFwd::batch"][::std::mem::offset_of!(ResizeFwd, batch) - 16usize];
+    ["Offset of field: ResizeFwd::height"][::std::mem::offset_of!(ResizeFwd, height) - 20usize];
+    ["Offset of field: ResizeFwd::width"][::std::mem::offset_of!(ResizeFwd, width) - 24usize];
+    ["Offset of field: ResizeFwd::out_height"]
+        [::std::mem::offset_of!(ResizeFwd, out_height) - 28usize];
+    ["Offset of field: ResizeFwd::out_width"]
+        [::std::mem::offset_of!(ResizeFwd, out_width) - 32usize];
+    ["Offset of field: ResizeFwd::channels"][::std::mem::offset_of!(ResizeFwd, channels) - 36usize];
+    ["Offset of field: ResizeFwd::kind"][::std::mem::offset_of!(ResizeFwd, kind) - 40usize];
+    ["Offset of field: ResizeFwd::reserved"][::std::mem::offset_of!(ResizeFwd, reserved) - 44usize];
+};
+#[doc = " The transpose of `ResizeFwd`."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ResizeBwd {
+    #[doc = " (batch, out_height, out_width, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, height, width, channels), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub out_height: u32,
+    pub out_width: u32,
+    pub channels: u32,
+    pub kind: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ResizeBwd"][::std::mem::size_of::<ResizeBwd>() - 48usize];
+    ["Alignment of ResizeBwd"][::std::mem::align_of::<ResizeBwd>() - 8usize];
+    ["Offset of field: ResizeBwd::dy"][::std::mem::offset_of!(ResizeBwd, dy) - 0usize];
+    ["Offset of field: ResizeBwd::dx"][::std::mem::offset_of!(ResizeBwd, dx) - 8usize];
+    ["Offset of field: ResizeBwd::batch"][::std::mem::offset_of!(ResizeBwd, batch) - 16usize];
+    ["Offset of field: ResizeBwd::height"][::std::mem::offset_of!(ResizeBwd, height) - 20usize];
+    ["Offset of field: ResizeBwd::width"][::std::mem::offset_of!(ResizeBwd, width) - 24usize];
+    ["Offset of field: ResizeBwd::out_height"]
+        [::std::mem::offset_of!(ResizeBwd, out_height) - 28usize];
+    ["Offset of field: ResizeBwd::out_width"]
+        [::std::mem::offset_of!(ResizeBwd, out_width) - 32usize];
+    ["Offset of field: ResizeBwd::channels"][::std::mem::offset_of!(ResizeBwd, channels) - 36usize];
+    ["Offset of field: ResizeBwd::kind"][::std::mem::offset_of!(ResizeBwd, kind) - 40usize];
+    ["Offset of field: ResizeBwd::reserved"][::std::mem::offset_of!(ResizeBwd, reserved) - 44usize];
+};
+#[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Rope {
+    #[doc = " (batch, tokens, heads, head_dim), read"]
+    pub x: u64,
+    #[doc = " (tokens, head_dim), read"]
+    pub cos: u64,
+    #[doc = " (tokens, head_dim), read"]
+    pub sin: u64,
+    #[doc = " (batch, tokens, heads, head_dim), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    #[doc = " 1: the transposed map, which is the gradient"]
+    pub transpose: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Rope"][::std::mem::size_of::<Rope>() - 56usize];
+    ["Alignment of Rope"][::std::mem::align_of::<Rope>() - 8usize];
+    ["Offset of field: Rope::x"][::std::mem::offset_of!(Rope, x) - 0usize];
+    ["Offset of field: Rope::cos"][::std::mem::offset_of!(Rope, cos) - 8usize];
+    ["Offset of field: Rope::sin"][::std::mem::offset_of!(Rope, sin) - 16usize];
+    ["Offset of field: Rope::y"][::std::mem::offset_of!(Rope, y) - 24usize];
+    ["Offset of field: Rope::batch"][::std::mem::offset_of!(Rope, batch) - 32usize];
+    ["Offset of field: Rope::tokens"][::std::mem::offset_of!(Rope, tokens) - 36usize];
+    ["Offset of field: Rope::heads"][::std::mem::offset_of!(Rope, heads) - 40usize];
+    ["Offset of field: Rope::head_dim"][::std::mem::offset_of!(Rope, head_dim) - 44usize];
+    ["Offset of field: Rope::transpose"][::std::mem::offset_of!(Rope, transpose) - 48usize];
+    ["Offset of field: Rope::reserved"][::std::mem::offset_of!(Rope, reserved) - 52usize];
+};
+#[doc = " a, b, c = the thirds of every row of x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SplitFwd {
+    #[doc = " (rows, 3·cols), read"]
+    pub x: u64,
+    #[doc = " (rows, cols), written"]
+    pub a: u64,
+    #[doc = " (rows, cols), written"]
+    pub b: u64,
+    #[doc = " (rows, cols), written"]
+    pub c: u64,
+    pub rows: u32,
+    pub cols: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SplitFwd"][::std::mem::size_of::<SplitFwd>() - 40usize];
+    ["Alignment of SplitFwd"][::std::mem::align_of::<SplitFwd>() - 8usize];
+    ["Offset of field: SplitFwd::x"][::std::mem::offset_of!(SplitFwd, x) - 0usize];
+    ["Offset of field: SplitFwd::a"][::std::mem::offset_of!(SplitFwd, a) - 8usize];
+    ["Offset of field: SplitFwd::b"][::std::mem::offset_of!(SplitFwd, b) - 16usize];
+    ["Offset of field: SplitFwd::c"][::std::mem::offset_of!(SplitFwd, c) - 24usize];
+    ["Offset of field: SplitFwd::rows"][::std::mem::offset_of!(SplitFwd, rows) - 32usize];
+    ["Offset of field: SplitFwd::cols"][::std::mem::offset_of!(SplitFwd, cols) - 36usize];
+};
+#[doc = " dx = da | db | dc, zeros where one is absent."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SplitBwd {
+    #[doc = " (rows, cols) or absent, read"]
+    pub da: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub db: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub dc: u64,
+    #[doc = " (rows, 3·cols), written"]
+    pub dx: u64,
+    pub rows: u32,
+    pub cols: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SplitBwd"][::std::mem::size_of::<SplitBwd>() - 40usize];
+    ["Alignment of SplitBwd"][::std::mem::align_of::<SplitBwd>() - 8usize];
+    ["Offset of field: SplitBwd::da"][::std::mem::offset_of!(SplitBwd, da) - 0usize];
+    ["Offset of field: SplitBwd::db"][::std::mem::offset_of!(SplitBwd, db) - 8usize];
+    ["Offset of field: SplitBwd::dc"][::std::mem::offset_of!(SplitBwd, dc) - 16usize];
+    ["Offset of field: SplitBwd::dx"][::std::mem::offset_of!(SplitBwd, dx) - 24usize];
+    ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
+    ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
+};
+#[doc = " `y[r, i] = silu(x[r, i]) · x[r, hidden + i]`."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SwigluFwd {
+    #[doc = " (rows, 2·hidden): the gate's half, then the value's."]
+    pub x: u64,
+    #[doc = " (rows, hidden)"]
+    pub y: u64,
+    pub rows: u32,
+    #[doc = " A multiple of 8 on CUDA (16-byte accesses)."]
+    pub hidden: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SwigluFwd"][::std::mem::size_of::<SwigluFwd>() - 24usize];
+    ["Alignment of SwigluFwd"][::std::mem::align_of::<SwigluFwd>() - 8usize];
+    ["Offset of field: SwigluFwd::x"][::std::mem::offset_of!(SwigluFwd, x) - 0usize];
+    ["Offset of field: SwigluFwd::y"][::std::mem::offset_of!(SwigluFwd, y) - 8usize];
+    ["Offset of field: SwigluFwd::rows"][::std::mem::offset_of!(SwigluFwd, rows) - 16usize];
+    ["Offset of field: SwigluFwd::hidden"][::std::mem::offset_of!(SwigluFwd, hidden) - 20usize];
+};
+#[doc = " `dx` of `SwigluFwd`, which it recomputes from `x`."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SwigluBwd {
+    #[doc = " (rows, 2·hidden)"]
+    pub x: u64,
+    #[doc = " (rows, hidden)"]
+    pub dy: u64,
+    #[doc = " (rows, 2·hidden)"]
+    pub dx: u64,
+    pub rows: u32,
+    pub hidden: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SwigluBwd"][::std::mem::size_of::<SwigluBwd>() - 32usize];
+    ["Alignment of SwigluBwd"][::std::mem::align_of::<SwigluBwd>() - 8usize];
+    ["Offset of field: SwigluBwd::x"][::std::mem::offset_of!(SwigluBwd, x) - 0usize];
+    ["Offset of field: SwigluBwd::dy"][::std::mem::offset_of!(SwigluBwd, dy) - 8usize];
+    ["Offset of field: SwigluBwd::dx"][::std::mem::offset_of!(SwigluBwd, dx) - 16usize];
+    ["Offset of field: SwigluBwd::rows"][::std::mem::offset_of!(SwigluBwd, rows) - 24usize];
+    ["Offset of field: SwigluBwd::hidden"][::std::mem::offset_of!(SwigluBwd, hidden) - 28usize];
+};
+#[doc = " y = cos(t·ωᵢ) | sin(t·ωᵢ), ωᵢ = 10000^(−i / (dim/2))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct TimestepEmbeddingFwd {
+    #[doc = " (batch), read"]
+    pub t: u64,
+    #[doc = " (batch, dim), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub dim: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TimestepEmbeddingFwd"][::std::mem::size_of::<TimestepEmbeddingFwd>() - 24usize];
+    ["Alignment of TimestepEmbeddingFwd"][::std::mem::align_of::<TimestepEmbeddingFwd>() - 8usize];
+    ["Offset of field: TimestepEmbeddingFwd::t"]
+        [::std::mem::offset_of!(TimestepEmbeddingFwd, t) - 0usize];
+    ["Offset of field: TimestepEmbeddingFwd::y"]
+        [::std::mem::offset_of!(TimestepEmbeddingFwd, y) - 8usize];
+    ["Offset of field: TimestepEmbeddingFwd::batch"]
+        [::std::mem::offset_of!(TimestepEmbeddingFwd, batch) - 16usize];
+    ["Offset of field: TimestepEmbeddingFwd::dim"]
+        [::std::mem::offset_of!(TimestepEmbeddingFwd, dim) - 20usize];
+};
+#[doc = " dt = Σᵢ ωᵢ·(dy_sin·cos(t·ωᵢ) − dy_cos·sin(t·ωᵢ))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct TimestepEmbeddingBwd {
+    #[doc = " (batch), read"]
+    pub t: u64,
+    #[doc = " (batch, dim), read"]
+    pub dy: u64,
+    #[doc = " (batch), written"]
+    pub dt: u64,
+    pub batch: u32,
+    pub dim: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TimestepEmbeddingBwd"][::std::mem::size_of::<TimestepEmbeddingBwd>() - 32usize];
+    ["Alignment of TimestepEmbeddingBwd"][::std::mem::align_of::<TimestepEmbeddingBwd>() - 8usize];
+    ["Offset of field: TimestepEmbeddingBwd::t"]
+        [::std::mem::offset_of!(TimestepEmbeddingBwd, t) - 0usize];
+    ["Offset of field: TimestepEmbeddingBwd::dy"]
+        [::std::mem::offset_of!(TimestepEmbeddingBwd, dy) - 8usize];
+    ["Offset of field: TimestepEmbeddingBwd::dt"]
+        [::std::mem::offset_of!(TimestepEmbeddingBwd, dt) - 16usize];
+    ["Offset of field: TimestepEmbeddingBwd::batch"]
+        [::std::mem::offset_of!(TimestepEmbeddingBwd, batch) - 24usize];
+    ["Offset of field: TimestepEmbeddingBwd::dim"]
+        [::std::mem::offset_of!(TimestepEmbeddingBwd, dim) - 28usize];
+};
+#[doc = " y = (cls | x) + pos along the tokens."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PrependTokenFwd {
+    #[doc = " (batch, tokens, cols), read"]
+    pub x: u64,
+    #[doc = " (cols), read"]
+    pub cls: u64,
+    #[doc = " (tokens + 1, cols), read"]
+    pub pos: u64,
+    #[doc = " (batch, tokens + 1, cols), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PrependTokenFwd"][::std::mem::size_of::<PrependTokenFwd>() - 48usize];
+    ["Alignment of PrependTokenFwd"][::std::mem::align_of::<PrependTokenFwd>() - 8usize];
+    ["Offset of field: PrependTokenFwd::x"][::std::mem::offset_of!(PrependTokenFwd, x) - 0usize];
+    ["Offset of field: PrependTokenFwd::cls"]
+        [::std::mem::offset_of!(PrependTokenFwd, cls) - 8usize];
+    ["Offset of field: PrependTokenFwd::pos"]
+        [::std::mem::offset_of!(PrependTokenFwd, pos) - 16usize];
+    ["Offset of field: PrependTokenFwd::y"][::std::mem::offset_of!(PrependTokenFwd, y) - 24usize];
+    ["Offset of field: PrependTokenFwd::batch"]
+        [::std::mem::offset_of!(PrependTokenFwd, batch) - 32usize];
+    ["Offset of field: PrependTokenFwd::tokens"]
+        [::std::mem::offset_of!(PrependTokenFwd, tokens) - 36usize];
+    ["Offset of field: PrependTokenFwd::cols"]
+        [::std::mem::offset_of!(PrependTokenFwd, cols) - 40usize];
+    ["Offset of field: PrependTokenFwd::reserved"]
+        [::std::mem::offset_of!(PrependTokenFwd, reserved) - 44usize];
+};
+#[doc = " dx = dy without its first token, dcls = Σ_batch dy[0], dpos = Σ_batch dy."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PrependTokenBwd {
+    #[doc = " (batch, tokens + 1, cols), read"]
+    pub dy: u64,
+    #[doc = " (batch, tokens, cols) or absent, written"]
+    pub dx: u64,
+    #[doc = " (cols) or absent, written"]
+    pub dcls: u64,
+    #[doc = " (tokens + 1, cols) or absent, written"]
+    pub dpos: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PrependTokenBwd"][::std::mem::size_of::<PrependTokenBwd>() - 48usize];
+    ["Alignment of PrependTokenBwd"][::std::mem::align_of::<PrependTokenBwd>() - 8usize];
+    ["Offset of field: PrependTokenBwd::dy"][::std::mem::offset_of!(PrependTokenBwd, dy) - 0usize];
+    ["Offset of field: PrependTokenBwd::dx"][::std::mem::offset_of!(PrependTokenBwd, dx) - 8usize];
+    ["Offset of field: PrependTokenBwd::dcls"]
+        [::std::mem::offset_of!(PrependTokenBwd, dcls) - 16usize];
+    ["Offset of field: PrependTokenBwd::dpos"]
+        [::std::mem::offset_of!(PrependTokenBwd, dpos) - 24usize];
+    ["Offset of field: PrependTokenBwd::batch"]
+        [::std::mem::offset_of!(PrependTokenBwd, batch) - 32usize];
+    ["Offset of field: PrependTokenBwd::tokens"]
+        [::std::mem::offset_of!(PrependTokenBwd, tokens) - 36usize];
+    ["Offset of field: PrependTokenBwd::cols"]
+        [::std::mem::offset_of!(PrependTokenBwd, cols) - 40usize];
+    ["Offset of field: PrependTokenBwd::reserved"]
+        [::std::mem::offset_of!(PrependTokenBwd, reserved) - 44usize];
+};
+#[doc = " y = x without its first token."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct DropTokenFwd {
+    #[doc = " (batch, tokens + 1, cols), read"]
+    pub x: u64,
+    #[doc = " (batch, tokens, cols), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DropTokenFwd"][::std::mem::size_of::<DropTokenFwd>() - 32usize];
+    ["Alignment of DropTokenFwd"][::std::mem::align_of::<DropTokenFwd>() - 8usize];
+    ["Offset of field: DropTokenFwd::x"][::std::mem::offset_of!(DropTokenFwd, x) - 0usize];
+    ["Offset of field: DropTokenFwd::y"][::std::mem::offset_of!(DropTokenFwd, y) - 8usize];
+    ["Offset of field: DropTokenFwd::batch"][::std::mem::offset_of!(DropTokenFwd, batch) - 16usize];
+    ["Offset of field: DropTokenFwd::tokens"]
+        [::std::mem::offset_of!(DropTokenFwd, tokens) - 20usize];
+    ["Offset of field: DropTokenFwd::cols"][::std::mem::offset_of!(DropTokenFwd, cols) - 24usize];
+    ["Offset of field: DropTokenFwd::reserved"]
+        [::std::mem::offset_of!(DropTokenFwd, reserved) - 28usize];
+};
+#[doc = " dx = dy behind a first token of zeros."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct DropTokenBwd {
+    #[doc = " (batch, tokens, cols), read"]
+    pub dy: u64,
+    #[doc = " (batch, tokens + 1, cols), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DropTokenBwd"][::std::mem::size_of::<DropTokenBwd>() - 32usize];
+    ["Alignment of DropTokenBwd"][::std::mem::align_of::<DropTokenBwd>() - 8usize];
+    ["Offset of field: DropTokenBwd::dy"][::std::mem::offset_of!(DropTokenBwd, dy) - 0usize];
+    ["Offset of field: DropTokenBwd::dx"][::std::mem::offset_of!(DropTokenBwd, dx) - 8usize];
+    ["Offset of field: DropTokenBwd::batch"][::std::mem::offset_of!(DropTokenBwd, batch) - 16usize];
+    ["Offset of field: DropTokenBwd::tokens"]
+        [::std::mem::offset_of!(DropTokenBwd, tokens) - 20usize];
+    ["Offset of field: DropTokenBwd::cols"][::std::mem::offset_of!(DropTokenBwd, cols) - 24usize];
+    ["Offset of field: DropTokenBwd::reserved"]
+        [::std::mem::offset_of!(DropTokenBwd, reserved) - 28usize];
+};
+#[doc = " y[b, i, j, c] = x[b, i/2, j/2, c]."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct UpsampleFwd {
+    #[doc = " (batch, height, width, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, 2·height, 2·width, channels), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UpsampleFwd"][::std::mem::size_of::<UpsampleFwd>() - 32usize];
+    ["Alignment of UpsampleFwd"][::std::mem::align_of::<UpsampleFwd>() - 8usize];
+    ["Offset of field: UpsampleFwd::x"][::std::mem::offset_of!(UpsampleFwd, x) - 0usize];
+    ["Offset of field: UpsampleFwd::y"][::std::mem::offset_of!(UpsampleFwd, y) - 8usize];
+    ["Offset of field: UpsampleFwd::batch"][::std::mem::offset_of!(UpsampleFwd, batch) - 16usize];
+    ["Offset of field: UpsampleFwd::height"][::std::mem::offset_of!(UpsampleFwd, height) - 20usize];
+    ["Offset of field: UpsampleFwd::width"][::std::mem::offset_of!(UpsampleFwd, width) - 24usize];
+    ["Offset of field: UpsampleFwd::channels"]
+        [::std::mem::offset_of!(UpsampleFwd, channels) - 28usize];
+};
+#[doc = " dx[b, i, j, c] = the sum of dy over the 2×2 square that (i, j) was copied to."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct UpsampleBwd {
+    #[doc = " (batch, 2·height, 2·width, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, height, width, channels), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub height: u32,
+    pub width: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UpsampleBwd"][::std::mem::size_of::<UpsampleBwd>() - 32usize];
+    ["Alignment of UpsampleBwd"][::std::mem::align_of::<UpsampleBwd>() - 8usize];
+    ["Offset of field: UpsampleBwd::dy"][::std::mem::offset_of!(UpsampleBwd, dy) - 0usize];
+    ["Offset of field: UpsampleBwd::dx"][::std::mem::offset_of!(UpsampleBwd, dx) - 8usize];
+    ["Offset of field: UpsampleBwd::batch"][::std::mem::offset_of!(UpsampleBwd, batch) - 16usize];
+    ["Offset of field: UpsampleBwd::height"][::std::mem::offset_of!(UpsampleBwd, height) - 20usize];
+    ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
+    ["Offset of field: UpsampleBwd::channels"]
+        [::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
+};

@@ -1,0 +1,95 @@
+//! The blocks that encoder and decoder share.
+
+use crate::error::Result;
+use crate::nn::{Conv2d, Forward, GroupNorm, Init};
+use crate::ops::add::Add;
+use crate::ops::attention::Attention;
+use crate::tape::Var;
+
+/// norm1 → SiLU → conv1 → norm2 → SiLU → conv2, plus the input (through a 1×1 convolution where
+/// the number of channels changes): (B, H, W, I) → (B, H, W, O).
+pub(super) struct ResnetBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    nin_shortcut: Option<Conv2d>,
+}
+
+impl ResnetBlock {
+    pub(super) fn new(init: &mut Init, inputs: usize, outputs: usize) -> Result<ResnetBlock> {
+        Ok(ResnetBlock {
+            norm1: GroupNorm::new(&mut init.within("norm1"), inputs, true)?,
+            conv1: Conv2d::same(&mut init.within("conv1"), inputs, outputs)?,
+            norm2: GroupNorm::new(&mut init.within("norm2"), outputs, true)?,
+            conv2: Conv2d::same(&mut init.within("conv2"), outputs, outputs)?,
+            nin_shortcut: (inputs != outputs)
+                .then(|| Conv2d::pointwise(&mut init.within("nin_shortcut"), inputs, outputs))
+                .transpose()?,
+        })
+    }
+
+    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        let h = self.conv1.forward(pass, &self.norm1.forward(pass, x)?)?;
+        let h = self.conv2.forward(pass, &self.norm2.forward(pass, &h)?)?;
+        let shortcut = match &self.nin_shortcut {
+            Some(conv) => conv.forward(pass, x)?,
+            None => x.clone(),
+        };
+        let [y] = pass.tape().apply(Add, [&shortcut, &h])?;
+        Ok(y)
+    }
+}
+
+/// Self-attention over all pixels with one head, added to its input: (B, H, W, C) → the same.
+pub(super) struct AttnBlock {
+    norm: GroupNorm,
+    q: Conv2d,
+    k: Conv2d,
+    v: Conv2d,
+    proj_out: Conv2d,
+}
+
+impl AttnBlock {
+    pub(super) fn new(init: &mut Init, channels: usize) -> Result<AttnBlock> {
+        let norm = GroupNorm::new(&mut init.within("norm"), channels, false)?;
+        let mut pointwise = |name| Conv2d::pointwise(&mut init.within(name), channels, channels);
+        let (q, k, v) = (pointwise("q")?, pointwise("k")?, pointwise("v")?);
+        Ok(AttnBlock { norm, q, k, v, proj_out: pointwise("proj_out")? })
+    }
+
+    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        let shape = x.shape().to_vec();
+        let tokens = [shape[0], shape[1] * shape[2], shape[3]];
+        let h = self.norm.forward(pass, x)?;
+        let as_tokens = |conv: &Conv2d| conv.forward(pass, &h)?.reshape(&tokens);
+        let (q, k, v) = (as_tokens(&self.q)?, as_tokens(&self.k)?, as_tokens(&self.v)?);
+        let [h] = pass.tape().apply(Attention { heads: 1 }, [&q, &k, &v])?;
+        let h = self.proj_out.forward(pass, &h.reshape(&shape)?)?;
+        let [y] = pass.tape().apply(Add, [x, &h])?;
+        Ok(y)
+    }
+}
+
+/// The bottom of encoder and decoder: block, attention, block.
+pub(super) struct Middle {
+    block_1: ResnetBlock,
+    attn_1: AttnBlock,
+    block_2: ResnetBlock,
+}
+
+impl Middle {
+    pub(super) fn new(init: &mut Init, channels: usize) -> Result<Middle> {
+        Ok(Middle {
+            block_1: ResnetBlock::new(&mut init.within("block_1"), channels, channels)?,
+            attn_1: AttnBlock::new(&mut init.within("attn_1"), channels)?,
+            block_2: ResnetBlock::new(&mut init.within("block_2"), channels, channels)?,
+        })
+    }
+
+    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        let h = self.block_1.forward(pass, x)?;
+        let h = self.attn_1.forward(pass, &h)?;
+        self.block_2.forward(pass, &h)
+    }
+}

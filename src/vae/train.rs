@@ -1,0 +1,344 @@
+//! The training run: data, steps, metrics, grids, checkpoints, and going on after a stop.
+//!
+//! Everything random is a pure function of (seed, position), and a position is a number of batches; so a
+//! checkpoint holds tensors and counters, and a resumed run repeats an unbroken one bit for bit.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::features::Features;
+use super::state::{self, RunState};
+use super::step::{Batch, Evaluation, Losses, Objective, VfObjective, evaluate, training_step};
+use super::{Projection, VaVae, VaeShape};
+use crate::checkpoint;
+use crate::config::{Config, Crop, OnNonFinite};
+use crate::data::{ImageFolder, Loader, LoaderSettings, Rgb};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
+use crate::nn::{ParamGradients, Parameters};
+use crate::optim::{Adam, AdamSettings};
+use crate::random;
+use crate::tensor::Tensor;
+
+const CHECKPOINTS: &str = "checkpoints";
+const GRIDS: &str = "grids";
+
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// In a folder that holds no run yet.
+    New,
+    /// From the last checkpoint in the folder.
+    Resume,
+}
+
+/// What a run came to; its `Display` is for a person.
+pub struct Summary {
+    /// Steps done in all.
+    pub step: u64,
+    /// Whether Ctrl-C ended it before its last step.
+    pub interrupted: bool,
+    first: Evaluation,
+    last: Evaluation,
+    grid: PathBuf,
+    plot: PathBuf,
+    checkpoint: PathBuf,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sample grid   {}", self.grid.display())?;
+        writeln!(f, "loss curves   {}", self.plot.display())?;
+        writeln!(f, "checkpoint    {}", self.checkpoint.display())?;
+        writeln!(f, "PSNR          {:.2} dB → {:.2} dB", self.first.psnr, self.last.psnr)?;
+        if let (Some(first), Some(last)) = (self.first.vf_alignment, self.last.vf_alignment) {
+            writeln!(f, "VF alignment  {first:.3} → {last:.3} (mean cosine similarity of latents and features)")?;
+        }
+        Ok(())
+    }
+}
+
+/// The model's shape as configured; the projection is there where features of `feature_channels` are.
+pub fn shape(config: &Config, feature_channels: Option<usize>) -> VaeShape {
+    let m = &config.model;
+    VaeShape {
+        ch: m.ch,
+        ch_mult: m.ch_mult.clone(),
+        num_res_blocks: m.num_res_blocks,
+        attn_resolutions: m.attn_resolutions.clone(),
+        resolution: m.resolution,
+        in_channels: m.in_channels,
+        out_ch: m.out_ch,
+        z_channels: m.z_channels,
+        embed_dim: m.embed_dim,
+        projection: feature_channels.map(|foundation_channels| Projection {
+            foundation_channels,
+            reverse: config.loss.reverse_proj,
+            frozen: config.loss.proj_fix,
+        }),
+    }
+}
+
+/// The objective as configured.
+pub fn objective(config: &Config) -> Objective {
+    let l = &config.loss;
+    let vf = VfObjective {
+        vf_weight: l.vf_weight as f32,
+        adaptive: l.adaptive_vf,
+        cos_margin: l.cos_margin as f32,
+        distmat_margin: l.distmat_margin as f32,
+        cos_weight: l.cos_weight as f32,
+        distmat_weight: l.distmat_weight as f32,
+    };
+    Objective { kl_weight: l.kl_weight as f32, pp_style: l.pp_style, vf: (l.vf_weight > 0.0).then_some(vf) }
+}
+
+/// The optimizer as configured.
+pub fn adam_settings(config: &Config) -> AdamSettings {
+    let o = &config.optim;
+    AdamSettings {
+        lr: o.lr as f32,
+        betas: (o.betas[0] as f32, o.betas[1] as f32),
+        eps: o.eps as f32,
+        weight_decay: o.weight_decay as f32,
+        decoupled: true,
+        ema_decay: o.ema_decay.map(|d| d as f32),
+        grad_clip: o.grad_clip.map(|g| g as f32),
+    }
+}
+
+/// A run in progress.
+struct Run<'a> {
+    config: &'a Config,
+    out: &'a Path,
+    device: &'a Device,
+    model: VaVae,
+    params: Parameters,
+    adam: Adam,
+    objective: Objective,
+    features: Features,
+    loader: Loader,
+    state: RunState,
+    /// The images of the grid, and their features.
+    shown: (Tensor, Option<Tensor>),
+}
+
+/// Trains a VA-VAE as `config` says, into the folder `out`.
+///
+/// # Errors
+/// Settings, data or checkpoints that do not fit, named; a device failure; a non-finite loss where the
+/// policy is to stop.
+pub fn run(config: &Config, out: &Path, start: Start, device: &Device) -> Result<Summary> {
+    let mut run = Run::prepare(config, out, start, device)?;
+    let interrupt = Interrupt::listen()?;
+    let mut metrics = match start {
+        Start::New => Metrics::create(out)?,
+        Start::Resume => Metrics::resume(out, run.state.step)?,
+    };
+    let train = &config.train;
+    if start == Start::New {
+        metrics.log(0, &run.state.first.row())?;
+    }
+    let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
+    let ended = |step: u64| step >= train.steps || interrupt.requested();
+    while !ended(run.state.step) {
+        let row = run.step()?;
+        let step = run.state.step;
+        if let Some(mut row) = row {
+            progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
+            if due(step, train.log_every) || ended(step) {
+                row.push(("images_per_second", progress.images_per_second()));
+                metrics.log(step, &row)?;
+            }
+        }
+        if due(step, train.grid_every) && !ended(step) {
+            run.show(&mut metrics)?;
+        }
+        if due(step, train.checkpoint_every) && !ended(step) {
+            run.save()?;
+        }
+    }
+    progress.finish();
+    let checkpoint = run.save()?;
+    let (last, grid) = run.show(&mut metrics)?;
+    let plot = out.join("losses.png");
+    plot_curves(&plot, &format!("{}: training", out.display()), &metrics::read(out)?, PANELS)?;
+    let (step, interrupted) = (run.state.step, run.state.step < train.steps);
+    Ok(Summary { step, interrupted, first: run.state.first, last, grid, plot, checkpoint })
+}
+
+/// How many of a step's values the progress bar shows.
+const SHOWN_LOSSES: usize = 4;
+
+const PANELS: &[Panel] = &[
+    Panel { title: "reconstruction: sum of |x − x̂| per image", series: &[("nll", "nll")], log: true },
+    Panel { title: "VF loss", series: &[("vf", "vf"), ("mdms", "distance matrix"), ("mcos", "cosine")], log: false },
+    Panel { title: "KL divergence per image", series: &[("kl", "kl")], log: true },
+    Panel {
+        title: "gradient norms",
+        series: &[("grad_norm", "all"), ("nll_grad_norm", "nll at conv_out"), ("vf_grad_norm", "vf at conv_out")],
+        log: true,
+    },
+    Panel { title: "PSNR of the grid's images, dB", series: &[("psnr", "psnr")], log: false },
+    Panel { title: "VF alignment: mean cosine of latents and features", series: &[("vf_alignment", "alignment")], log: false },
+];
+
+/// Whether something that happens every `every` steps (0: never) happens at `step`.
+fn due(step: u64, every: u64) -> bool {
+    every != 0 && step.is_multiple_of(every)
+}
+
+type Row = Vec<(&'static str, f32)>;
+
+impl<'a> Run<'a> {
+    fn prepare(config: &'a Config, out: &'a Path, start: Start, device: &'a Device) -> Result<Run<'a>> {
+        let folder = ImageFolder::open(config.training_images()?)?;
+        let features = Features::open(config, &folder, device)?;
+        let checkpoints = out.join(CHECKPOINTS);
+        for folder in [&checkpoints, &out.join(GRIDS)] {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let latest = checkpoint::latest(&checkpoints)?;
+        let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
+        let mut adam = Adam::new(&params, adam_settings(config))?;
+        let state = match (start, latest) {
+            (Start::New, Some(_)) => {
+                let out = out.display();
+                let message = format!("{out} holds a run already: go on with --resume {out}, or choose another --out");
+                return Err(Error::Config(message));
+            }
+            (Start::Resume, None) => {
+                let message = format!("{} holds no checkpoint to go on from", checkpoints.display());
+                return Err(Error::Checkpoint(message));
+            }
+            (Start::New, None) => None,
+            (Start::Resume, Some(path)) => Some(state::restore(&path, &mut params, &mut adam)?),
+        };
+        config.save(&out.join("config.yaml"))?;
+        let shown = first_images(config, &folder, &features, device)?;
+        let first = match state {
+            Some(ref state) => state.first,
+            None => evaluate(&model, &params, &shown.0, shown.1.as_ref())?.1,
+        };
+        let state = state.unwrap_or(RunState { step: 0, batches: 0, updates: 0, first });
+        let loader = Loader::new(folder, loader_settings(config), state.batches)?;
+        let objective = objective(config);
+        Ok(Run { config, out, device, model, params, adam, objective, features, loader, state, shown })
+    }
+
+    /// One optimizer step; `None` when it was skipped because something was not finite.
+    fn step(&mut self) -> Result<Option<Row>> {
+        let train = &self.config.train;
+        let batches = (0..train.accumulate).map(|_| self.next_batch()).collect::<Result<Vec<_>>>()?;
+        let mut gradients = ParamGradients::default();
+        let mut losses = vec![];
+        for batch in &batches {
+            losses.push(self.losses(batch, &mut gradients, train.debug_non_finite)?);
+        }
+        self.state.step += 1;
+        let scale = 1.0 / train.accumulate as f32;
+        let norm = Adam::gradient_norm(&gradients)?;
+        if !norm.is_finite() || losses.iter().any(|l| !l.total.is_finite()) {
+            let reason = format!("step {}: {}", self.state.step, self.first_non_finite(&batches)?);
+            return match train.on_non_finite {
+                OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
+                OnNonFinite::Skip => {
+                    log::warn!("{reason}; the step is skipped");
+                    Ok(None)
+                }
+            };
+        }
+        self.adam.update(&mut self.params, &gradients, norm, scale)?;
+        self.state.updates += 1;
+        let mut row = Losses::mean(&losses).map(|mean| mean.row()).unwrap_or_default();
+        row.extend([("grad_norm", norm * scale), ("lr", self.config.optim.lr as f32)]);
+        Ok(Some(row))
+    }
+
+    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, check_finite: bool) -> Result<Losses> {
+        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, check_finite)?;
+        Ok(step.losses)
+    }
+
+    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
+    /// batches run once more with every value checked.
+    fn first_non_finite(&self, batches: &[Batch]) -> Result<String> {
+        for id in self.params.ids() {
+            if self.params.value(id).to_vec()?.iter().any(|v| !v.is_finite()) {
+                return Ok(format!("parameter {} is not finite", self.params.name(id)));
+            }
+        }
+        for batch in batches {
+            match self.losses(batch, &mut ParamGradients::default(), true) {
+                Ok(_) => {}
+                Err(Error::NonFinite(place)) => return Ok(place),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok("the norm of the gradients is not finite though each of them is".to_string())
+    }
+
+    fn next_batch(&mut self) -> Result<Batch> {
+        let drawn = self.loader.next_batch()?;
+        let side = self.config.model.resolution;
+        let shape = [drawn.indices.len(), side, side, 3];
+        let images = Tensor::from_slice(self.device, &shape, &drawn.images)?;
+        let features = self.features.of(&images, &drawn.indices, &drawn.flips)?;
+        let stream = random::stream("posterior").wrapping_add(self.state.batches);
+        let noise = random::normal(self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
+        self.state.batches += 1;
+        Ok(Batch { images, features, noise })
+    }
+
+    /// Evaluates the grid's images, logs how good they are and draws them above their reconstructions.
+    fn show(&self, metrics: &mut Metrics) -> Result<(Evaluation, PathBuf)> {
+        let (images, features) = &self.shown;
+        let (reconstruction, evaluation) = evaluate(&self.model, &self.params, images, features.as_ref())?;
+        metrics.log(self.state.step, &evaluation.row())?;
+        let [_, height, width, _] = images.dims::<4>("grid")?;
+        let (inputs, outputs) = (images.to_vec()?, reconstruction.to_vec()?);
+        let rows = [GridRow { label: "input", images: &inputs }, GridRow { label: "reconstruction", images: &outputs }];
+        let caption = format!("step {}: {:.2} dB PSNR", self.state.step, evaluation.psnr);
+        let grid = image_grid(&caption, height, width, &rows)?;
+        metrics.log_image(self.state.step, "reconstructions", &grid)?;
+        let path = self.out.join(GRIDS).join(format!("step_{:08}.png", self.state.step));
+        save_png(&path, &grid)?;
+        Ok((evaluation, path))
+    }
+
+    fn save(&self) -> Result<PathBuf> {
+        let folder = self.out.join(CHECKPOINTS);
+        state::save(&folder, &self.params, &self.adam, &self.state, self.config.train.keep_last)
+    }
+}
+
+fn loader_settings(config: &Config) -> LoaderSettings {
+    todo!()
+}
+
+/// The folder's first images that can be read, cropped at the centre, and their features.
+fn first_images(
+    config: &Config,
+    folder: &ImageFolder,
+    features: &Features,
+    device: &Device,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let side = config.model.resolution;
+    let (mut pixels, mut indices) = (vec![], vec![]);
+    for index in 0..folder.len() {
+        if indices.len() == config.train.grid_images {
+            break;
+        }
+        let Ok(crop) = Rgb::open(folder.path(index)).and_then(|image| image.center_crop(side)) else { continue };
+        let start = pixels.len();
+        pixels.resize(start + side * side * 3, 0.0);
+        crop.write_f32(false, &mut pixels[start..]);
+        indices.push(index);
+    }
+    let images = Tensor::from_slice(device, &[indices.len(), side, side, 3], &pixels)?;
+    let flips = vec![false; indices.len()];
+    let features = features.of(&images, &indices, &flips)?;
+    Ok((images, features))
+}

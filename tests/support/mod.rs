@@ -1,0 +1,11 @@
+//! What the integration tests share.
+#![allow(
+    dead_code,
+    reason = "every test binary compiles this module and uses its own part"
+)]
+
+pub mod compare;
+pub mod fill;
+pub mod golden;
+pub mod kind;
+pub mod tensor;

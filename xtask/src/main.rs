@@ -1,0 +1,189 @@
+//! The developer's commands: `cargo xtask help` lists them.
+
+#[path = "../../build/nvcc.rs"]
+mod nvcc;
+mod provision;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, process};
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo         provision, build, and train the demo VA-VAE on the bundled photographs
+  test         provision, then everything CI checks
+  check        what CI checks, cheapest first: format, clippy, tests, documentation
+  provision    install nvcc and libclang under target/toolchain where the machine has none
+  bindings     regenerate src/params.rs from kernels/*.h
+  bench-peers  the PyTorch side of the benchmarks, in a virtual environment under target/peers";
+
+fn main() -> process::ExitCode {
+    let command = env::args().nth(1);
+    let rest: Vec<String> = env::args().skip(2).collect();
+    match run(command.as_deref(), &rest) {
+        Ok(()) => process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Option<&str>, rest: &[String]) -> Result<()> {
+    let root = root();
+    match command {
+        Some("demo") => demo(&root, rest),
+        Some("test") => provision::all(&root).and_then(|()| check(&root, true)),
+        Some("check") => check(&root, false),
+        Some("provision") => provision::all(&root),
+        Some("bindings") => bindings(&root),
+        Some("bench-peers") => bench_peers(&root, rest),
+        None | Some("help" | "--help" | "-h") => {
+            println!("{HELP}");
+            Ok(())
+        }
+        Some(other) => bail!("no command `{other}`\n\n{HELP}"),
+    }
+}
+
+/// Trains the demo on the best device. Without a network the CPU alone will do.
+fn demo(root: &Path, rest: &[String]) -> Result<()> {
+    if let Err(error) = provision::all(root) {
+        eprintln!(
+            "warning: {error:#}\nwarning: going on WITHOUT CUDA kernels: this build runs on the CPU only"
+        );
+    }
+    let mut cargo = cargo(
+        root,
+        &[
+            "run",
+            "--release",
+            "--bin",
+            "vf-engine",
+            "--",
+            "train-vae",
+            "--preset",
+            "demo",
+        ],
+    );
+    cargo
+        .args(["--device", "auto", "--out", "runs/demo"])
+        .args(rest);
+    succeed(&mut cargo)
+}
+
+/// What CI checks, cheapest first. With `strict`, a missing nvcc or libclang is an error.
+fn check(root: &Path, strict: bool) -> Result<()> {
+    let steps: [&[&str]; 4] = [
+        &["fmt", "--all", "--check"],
+        &[
+            "clippy",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        &["test", "--release", "--workspace"],
+        &["doc", "--release", "--workspace", "--no-deps"],
+    ];
+    for step in steps {
+        let mut cargo = cargo(root, step);
+        cargo.env("RUSTDOCFLAGS", "-D warnings");
+        if strict {
+            cargo.env("VF_REQUIRE_NVCC", "1");
+        }
+        succeed(&mut cargo)?;
+    }
+    Ok(())
+}
+
+/// Rewrites src/params.rs. The engine itself need not compile for this.
+fn bindings(root: &Path) -> Result<()> {
+    provision::libclang(root)?;
+    succeed(
+        cargo(
+            root,
+            &[
+                "test",
+                "--quiet",
+                "--package",
+                "xtask",
+                "--test",
+                "bindings",
+            ],
+        )
+        .env("VF_BLESS", "1"),
+    )
+}
+
+/// Runs a script of bench/peers in its own virtual environment, which it makes at first use.
+fn bench_peers(root: &Path, rest: &[String]) -> Result<()> {
+    let peers = root.join("bench/peers");
+    let [script, arguments @ ..] = rest else {
+        bail!("which script? `cargo xtask bench-peers <script of bench/peers> [arguments]`")
+    };
+    let script = peers.join(script);
+    if !script.is_file() {
+        bail!("there is no {}", script.display());
+    }
+    let environment = root.join("target/peers");
+    let python = environment.join("bin/python");
+    if !environment.join("complete").exists() {
+        succeed(
+            Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment),
+        )?;
+        succeed(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--requirement"])
+                .arg(peers.join("requirements.txt")),
+        )?;
+        std::fs::write(environment.join("complete"), "")
+            .context("cannot mark target/peers as complete")?;
+    }
+    succeed(
+        Command::new(&python)
+            .arg(script)
+            .args(arguments)
+            .current_dir(root),
+    )
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the repository")
+        .to_owned()
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).current_dir(root);
+    cargo
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let first = command
+        .get_args()
+        .next()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("`{program} {first}` failed ({status})");
+    }
+    Ok(())
+}
