@@ -12,7 +12,11 @@ pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
+pub const RMS_NORM_FWD_THREADS: u32 = 256;
+pub const RMS_NORM_BWD_THREADS: u32 = 128;
+pub const RMS_NORM_SUMS_THREADS: u32 = 256;
 pub const SWIGLU_THREADS: u32 = 256;
+pub const VF_LOSS_TILE: u32 = 64;
 #[doc = " y = f(x)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1817,6 +1821,134 @@ const _: () = {
     ["Offset of field: ResizeBwd::kind"][::std::mem::offset_of!(ResizeBwd, kind) - 40usize];
     ["Offset of field: ResizeBwd::reserved"][::std::mem::offset_of!(ResizeBwd, reserved) - 44usize];
 };
+#[doc = " y = x\u{302}·weight·(1 + scale[b]) + shift[b], with x\u{302} = x·rstd and rstd = 1 / √(mean(x²) + eps) of the row; b = row / rows_per_group.\n Grid: rows / 8, rounded up."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct RmsNormFwd {
+    #[doc = " (rows, dim), read"]
+    pub x: u64,
+    #[doc = " (dim) or absent, read"]
+    pub weight: u64,
+    #[doc = " (groups, dim) or absent, read"]
+    pub scale: u64,
+    #[doc = " (groups, dim) or absent, read"]
+    pub shift: u64,
+    #[doc = " (rows, dim), written"]
+    pub y: u64,
+    #[doc = " (rows) f32, written: what backward needs"]
+    pub rstd: u64,
+    pub rows: u32,
+    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
+    pub dim: u32,
+    #[doc = " rows that share a scale and shift: the tokens of an image"]
+    pub rows_per_group: u32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 64usize];
+    ["Alignment of RmsNormFwd"][::std::mem::align_of::<RmsNormFwd>() - 8usize];
+    ["Offset of field: RmsNormFwd::x"][::std::mem::offset_of!(RmsNormFwd, x) - 0usize];
+    ["Offset of field: RmsNormFwd::weight"][::std::mem::offset_of!(RmsNormFwd, weight) - 8usize];
+    ["Offset of field: RmsNormFwd::scale"][::std::mem::offset_of!(RmsNormFwd, scale) - 16usize];
+    ["Offset of field: RmsNormFwd::shift"][::std::mem::offset_of!(RmsNormFwd, shift) - 24usize];
+    ["Offset of field: RmsNormFwd::y"][::std::mem::offset_of!(RmsNormFwd, y) - 32usize];
+    ["Offset of field: RmsNormFwd::rstd"][::std::mem::offset_of!(RmsNormFwd, rstd) - 40usize];
+    ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 48usize];
+    ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 52usize];
+    ["Offset of field: RmsNormFwd::rows_per_group"]
+        [::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
+    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 60usize];
+};
+#[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy·x\u{302} and\n dy, from which `RmsNormSums` makes the other gradients. Without scale and shift the rows may be cut into groups at will.\n Grid: (parts, groups); dynamic shared memory: 32 bytes per column, columns rounded up to a multiple of 128 (f32) or 256 (bf16)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct RmsNormBwd {
+    #[doc = " (rows, dim), read"]
+    pub x: u64,
+    #[doc = " (dim) or absent, read"]
+    pub weight: u64,
+    #[doc = " (groups, dim) or absent, read"]
+    pub scale: u64,
+    #[doc = " (rows) f32, read"]
+    pub rstd: u64,
+    #[doc = " (rows, dim), read"]
+    pub dy: u64,
+    #[doc = " (rows, dim), written"]
+    pub dx: u64,
+    #[doc = " (groups, parts, dim) f32 or absent, written"]
+    pub sum_dy_xhat: u64,
+    #[doc = " (groups, parts, dim) f32 or absent with it, written"]
+    pub sum_dy: u64,
+    pub rows: u32,
+    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
+    pub dim: u32,
+    pub rows_per_group: u32,
+    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RmsNormBwd"][::std::mem::size_of::<RmsNormBwd>() - 80usize];
+    ["Alignment of RmsNormBwd"][::std::mem::align_of::<RmsNormBwd>() - 8usize];
+    ["Offset of field: RmsNormBwd::x"][::std::mem::offset_of!(RmsNormBwd, x) - 0usize];
+    ["Offset of field: RmsNormBwd::weight"][::std::mem::offset_of!(RmsNormBwd, weight) - 8usize];
+    ["Offset of field: RmsNormBwd::scale"][::std::mem::offset_of!(RmsNormBwd, scale) - 16usize];
+    ["Offset of field: RmsNormBwd::rstd"][::std::mem::offset_of!(RmsNormBwd, rstd) - 24usize];
+    ["Offset of field: RmsNormBwd::dy"][::std::mem::offset_of!(RmsNormBwd, dy) - 32usize];
+    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 40usize];
+    ["Offset of field: RmsNormBwd::sum_dy_xhat"]
+        [::std::mem::offset_of!(RmsNormBwd, sum_dy_xhat) - 48usize];
+    ["Offset of field: RmsNormBwd::sum_dy"][::std::mem::offset_of!(RmsNormBwd, sum_dy) - 56usize];
+    ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 64usize];
+    ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 68usize];
+    ["Offset of field: RmsNormBwd::rows_per_group"]
+        [::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
+    ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 76usize];
+};
+#[doc = " With A[g] = Σ over parts of sum_dy_xhat[g]: dscale[g] = weight·A[g], dshift[g] = Σ sum_dy[g], dweight = Σ over g of (1 + scale[g])·A[g].\n Grid: dim / 128, rounded up."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct RmsNormSums {
+    #[doc = " (dim) or absent, read"]
+    pub weight: u64,
+    #[doc = " (groups, dim) or absent, read"]
+    pub scale: u64,
+    #[doc = " (groups, parts, dim) f32, read"]
+    pub sum_dy_xhat: u64,
+    #[doc = " (groups, parts, dim) f32, read"]
+    pub sum_dy: u64,
+    #[doc = " (dim) f32 or absent, written"]
+    pub dweight: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dscale: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dshift: u64,
+    #[doc = " CUDA: a multiple of 4"]
+    pub dim: u32,
+    pub groups: u32,
+    pub parts: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 72usize];
+    ["Alignment of RmsNormSums"][::std::mem::align_of::<RmsNormSums>() - 8usize];
+    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 0usize];
+    ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 8usize];
+    ["Offset of field: RmsNormSums::sum_dy_xhat"]
+        [::std::mem::offset_of!(RmsNormSums, sum_dy_xhat) - 16usize];
+    ["Offset of field: RmsNormSums::sum_dy"][::std::mem::offset_of!(RmsNormSums, sum_dy) - 24usize];
+    ["Offset of field: RmsNormSums::dweight"]
+        [::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
+    ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 40usize];
+    ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 48usize];
+    ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 56usize];
+    ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 60usize];
+    ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 64usize];
+    ["Offset of field: RmsNormSums::reserved"]
+        [::std::mem::offset_of!(RmsNormSums, reserved) - 68usize];
+};
 #[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1904,16 +2036,16 @@ const _: () = {
     ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
     ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
 };
-#[doc = " `y[r, i] = silu(x[r, i]) · x[r, hidden + i]`."]
+#[doc = " y[r, i] = silu(x[r, i]) · x[r, hidden + i], with silu(a) = a / (1 + e⁻ᵃ)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct SwigluFwd {
-    #[doc = " (rows, 2·hidden): the gate's half, then the value's."]
+    #[doc = " (rows, 2·hidden), read: gates, then values"]
     pub x: u64,
-    #[doc = " (rows, hidden)"]
+    #[doc = " (rows, hidden), written"]
     pub y: u64,
     pub rows: u32,
-    #[doc = " A multiple of 8 on CUDA (16-byte accesses)."]
+    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub hidden: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -1925,17 +2057,18 @@ const _: () = {
     ["Offset of field: SwigluFwd::rows"][::std::mem::offset_of!(SwigluFwd, rows) - 16usize];
     ["Offset of field: SwigluFwd::hidden"][::std::mem::offset_of!(SwigluFwd, hidden) - 20usize];
 };
-#[doc = " `dx` of `SwigluFwd`, which it recomputes from `x`."]
+#[doc = " With s = 1 / (1 + e⁻ᵃ), a the gate and b the value: da = dy·b·s·(1 + a·(1 − s)) and db = dy·a·s."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct SwigluBwd {
-    #[doc = " (rows, 2·hidden)"]
+    #[doc = " (rows, 2·hidden), read"]
     pub x: u64,
-    #[doc = " (rows, hidden)"]
+    #[doc = " (rows, hidden), read"]
     pub dy: u64,
-    #[doc = " (rows, 2·hidden)"]
+    #[doc = " (rows, 2·hidden), written"]
     pub dx: u64,
     pub rows: u32,
+    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub hidden: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -2173,4 +2306,271 @@ const _: () = {
     ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
     ["Offset of field: UpsampleBwd::channels"]
         [::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
+};
+#[doc = " gram = WᵀW."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossGram {
+    #[doc = " W (cf, cz), read"]
+    pub proj: u64,
+    #[doc = " M (cz, cz), written"]
+    pub gram: u64,
+    pub cf: u32,
+    pub cz: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossGram"][::std::mem::size_of::<VfLossGram>() - 24usize];
+    ["Alignment of VfLossGram"][::std::mem::align_of::<VfLossGram>() - 8usize];
+    ["Offset of field: VfLossGram::proj"][::std::mem::offset_of!(VfLossGram, proj) - 0usize];
+    ["Offset of field: VfLossGram::gram"][::std::mem::offset_of!(VfLossGram, gram) - 8usize];
+    ["Offset of field: VfLossGram::cf"][::std::mem::offset_of!(VfLossGram, cf) - 16usize];
+    ["Offset of field: VfLossGram::cz"][::std::mem::offset_of!(VfLossGram, cz) - 20usize];
+};
+#[doc = " Per token: zm = M z, q = Wᵀ f, and the lengths ‖z'‖ and ‖f‖."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossTokens {
+    #[doc = " (tokens, cz), read"]
+    pub z: u64,
+    #[doc = " (cf, cz) or absent, read"]
+    pub proj: u64,
+    #[doc = " (tokens, cf), read"]
+    pub f: u64,
+    #[doc = " (cz, cz) or absent, read"]
+    pub gram: u64,
+    #[doc = " (tokens, cz) or absent, written"]
+    pub zm: u64,
+    #[doc = " (tokens, cz) or absent, written"]
+    pub q: u64,
+    #[doc = " (tokens, 2), written"]
+    pub norms: u64,
+    #[doc = " batch·n"]
+    pub tokens: u32,
+    pub cz: u32,
+    pub cf: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossTokens"][::std::mem::size_of::<VfLossTokens>() - 72usize];
+    ["Alignment of VfLossTokens"][::std::mem::align_of::<VfLossTokens>() - 8usize];
+    ["Offset of field: VfLossTokens::z"][::std::mem::offset_of!(VfLossTokens, z) - 0usize];
+    ["Offset of field: VfLossTokens::proj"][::std::mem::offset_of!(VfLossTokens, proj) - 8usize];
+    ["Offset of field: VfLossTokens::f"][::std::mem::offset_of!(VfLossTokens, f) - 16usize];
+    ["Offset of field: VfLossTokens::gram"][::std::mem::offset_of!(VfLossTokens, gram) - 24usize];
+    ["Offset of field: VfLossTokens::zm"][::std::mem::offset_of!(VfLossTokens, zm) - 32usize];
+    ["Offset of field: VfLossTokens::q"][::std::mem::offset_of!(VfLossTokens, q) - 40usize];
+    ["Offset of field: VfLossTokens::norms"][::std::mem::offset_of!(VfLossTokens, norms) - 48usize];
+    ["Offset of field: VfLossTokens::tokens"]
+        [::std::mem::offset_of!(VfLossTokens, tokens) - 56usize];
+    ["Offset of field: VfLossTokens::cz"][::std::mem::offset_of!(VfLossTokens, cz) - 60usize];
+    ["Offset of field: VfLossTokens::cf"][::std::mem::offset_of!(VfLossTokens, cf) - 64usize];
+    ["Offset of field: VfLossTokens::reserved"]
+        [::std::mem::offset_of!(VfLossTokens, reserved) - 68usize];
+};
+#[doc = " mdms = mean over b, i, j of relu(|cos(z'ᵢ, z'ⱼ) − cos(fᵢ, fⱼ)| − distmat_margin), mcos = mean over b, i of\n relu(1 − cos_margin − cos(fᵢ, z'ᵢ))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossFwd {
+    #[doc = " (batch, n, cz), read"]
+    pub z: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub zm: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub q: u64,
+    #[doc = " (batch, n, cf), read"]
+    pub f: u64,
+    #[doc = " (batch, n, 2), read"]
+    pub norms: u64,
+    #[doc = " (1), written"]
+    pub mdms: u64,
+    #[doc = " (1), written"]
+    pub mcos: u64,
+    pub batch: u32,
+    pub n: u32,
+    pub cz: u32,
+    pub cf: u32,
+    pub distmat_margin: f32,
+    pub cos_margin: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossFwd"][::std::mem::size_of::<VfLossFwd>() - 80usize];
+    ["Alignment of VfLossFwd"][::std::mem::align_of::<VfLossFwd>() - 8usize];
+    ["Offset of field: VfLossFwd::z"][::std::mem::offset_of!(VfLossFwd, z) - 0usize];
+    ["Offset of field: VfLossFwd::zm"][::std::mem::offset_of!(VfLossFwd, zm) - 8usize];
+    ["Offset of field: VfLossFwd::q"][::std::mem::offset_of!(VfLossFwd, q) - 16usize];
+    ["Offset of field: VfLossFwd::f"][::std::mem::offset_of!(VfLossFwd, f) - 24usize];
+    ["Offset of field: VfLossFwd::norms"][::std::mem::offset_of!(VfLossFwd, norms) - 32usize];
+    ["Offset of field: VfLossFwd::mdms"][::std::mem::offset_of!(VfLossFwd, mdms) - 40usize];
+    ["Offset of field: VfLossFwd::mcos"][::std::mem::offset_of!(VfLossFwd, mcos) - 48usize];
+    ["Offset of field: VfLossFwd::batch"][::std::mem::offset_of!(VfLossFwd, batch) - 56usize];
+    ["Offset of field: VfLossFwd::n"][::std::mem::offset_of!(VfLossFwd, n) - 60usize];
+    ["Offset of field: VfLossFwd::cz"][::std::mem::offset_of!(VfLossFwd, cz) - 64usize];
+    ["Offset of field: VfLossFwd::cf"][::std::mem::offset_of!(VfLossFwd, cf) - 68usize];
+    ["Offset of field: VfLossFwd::distmat_margin"]
+        [::std::mem::offset_of!(VfLossFwd, distmat_margin) - 72usize];
+    ["Offset of field: VfLossFwd::cos_margin"]
+        [::std::mem::offset_of!(VfLossFwd, cos_margin) - 76usize];
+};
+#[doc = " The gradient of z, and a, b such that that of z' is W a + b f."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossBwd {
+    #[doc = " (batch, n, cz), read"]
+    pub z: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub zm: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub q: u64,
+    #[doc = " (batch, n, cf), read"]
+    pub f: u64,
+    #[doc = " (batch, n, 2), read"]
+    pub norms: u64,
+    #[doc = " (cz, cz) or absent, read"]
+    pub gram: u64,
+    #[doc = " (1) or absent, read"]
+    pub dmdms: u64,
+    #[doc = " (1) or absent, read"]
+    pub dmcos: u64,
+    #[doc = " (batch, n, cz), written"]
+    pub a: u64,
+    #[doc = " (batch, n), written"]
+    pub b: u64,
+    #[doc = " (batch, n, cz) or absent, written"]
+    pub dz: u64,
+    pub batch: u32,
+    pub n: u32,
+    pub cz: u32,
+    pub cf: u32,
+    pub distmat_margin: f32,
+    pub cos_margin: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossBwd"][::std::mem::size_of::<VfLossBwd>() - 112usize];
+    ["Alignment of VfLossBwd"][::std::mem::align_of::<VfLossBwd>() - 8usize];
+    ["Offset of field: VfLossBwd::z"][::std::mem::offset_of!(VfLossBwd, z) - 0usize];
+    ["Offset of field: VfLossBwd::zm"][::std::mem::offset_of!(VfLossBwd, zm) - 8usize];
+    ["Offset of field: VfLossBwd::q"][::std::mem::offset_of!(VfLossBwd, q) - 16usize];
+    ["Offset of field: VfLossBwd::f"][::std::mem::offset_of!(VfLossBwd, f) - 24usize];
+    ["Offset of field: VfLossBwd::norms"][::std::mem::offset_of!(VfLossBwd, norms) - 32usize];
+    ["Offset of field: VfLossBwd::gram"][::std::mem::offset_of!(VfLossBwd, gram) - 40usize];
+    ["Offset of field: VfLossBwd::dmdms"][::std::mem::offset_of!(VfLossBwd, dmdms) - 48usize];
+    ["Offset of field: VfLossBwd::dmcos"][::std::mem::offset_of!(VfLossBwd, dmcos) - 56usize];
+    ["Offset of field: VfLossBwd::a"][::std::mem::offset_of!(VfLossBwd, a) - 64usize];
+    ["Offset of field: VfLossBwd::b"][::std::mem::offset_of!(VfLossBwd, b) - 72usize];
+    ["Offset of field: VfLossBwd::dz"][::std::mem::offset_of!(VfLossBwd, dz) - 80usize];
+    ["Offset of field: VfLossBwd::batch"][::std::mem::offset_of!(VfLossBwd, batch) - 88usize];
+    ["Offset of field: VfLossBwd::n"][::std::mem::offset_of!(VfLossBwd, n) - 92usize];
+    ["Offset of field: VfLossBwd::cz"][::std::mem::offset_of!(VfLossBwd, cz) - 96usize];
+    ["Offset of field: VfLossBwd::cf"][::std::mem::offset_of!(VfLossBwd, cf) - 100usize];
+    ["Offset of field: VfLossBwd::distmat_margin"]
+        [::std::mem::offset_of!(VfLossBwd, distmat_margin) - 104usize];
+    ["Offset of field: VfLossBwd::cos_margin"]
+        [::std::mem::offset_of!(VfLossBwd, cos_margin) - 108usize];
+};
+#[doc = " dproj = Σ (W aᵢ + bᵢ fᵢ) zᵢᵀ."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossBwdProj {
+    #[doc = " (tokens, cz), read"]
+    pub z: u64,
+    #[doc = " (cf, cz), read"]
+    pub proj: u64,
+    #[doc = " (tokens, cf), read"]
+    pub f: u64,
+    #[doc = " (tokens, cz), read"]
+    pub a: u64,
+    #[doc = " (tokens), read"]
+    pub b: u64,
+    #[doc = " (cf, cz), written"]
+    pub dproj: u64,
+    pub tokens: u32,
+    pub cz: u32,
+    pub cf: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossBwdProj"][::std::mem::size_of::<VfLossBwdProj>() - 64usize];
+    ["Alignment of VfLossBwdProj"][::std::mem::align_of::<VfLossBwdProj>() - 8usize];
+    ["Offset of field: VfLossBwdProj::z"][::std::mem::offset_of!(VfLossBwdProj, z) - 0usize];
+    ["Offset of field: VfLossBwdProj::proj"][::std::mem::offset_of!(VfLossBwdProj, proj) - 8usize];
+    ["Offset of field: VfLossBwdProj::f"][::std::mem::offset_of!(VfLossBwdProj, f) - 16usize];
+    ["Offset of field: VfLossBwdProj::a"][::std::mem::offset_of!(VfLossBwdProj, a) - 24usize];
+    ["Offset of field: VfLossBwdProj::b"][::std::mem::offset_of!(VfLossBwdProj, b) - 32usize];
+    ["Offset of field: VfLossBwdProj::dproj"]
+        [::std::mem::offset_of!(VfLossBwdProj, dproj) - 40usize];
+    ["Offset of field: VfLossBwdProj::tokens"]
+        [::std::mem::offset_of!(VfLossBwdProj, tokens) - 48usize];
+    ["Offset of field: VfLossBwdProj::cz"][::std::mem::offset_of!(VfLossBwdProj, cz) - 52usize];
+    ["Offset of field: VfLossBwdProj::cf"][::std::mem::offset_of!(VfLossBwdProj, cf) - 56usize];
+    ["Offset of field: VfLossBwdProj::reserved"]
+        [::std::mem::offset_of!(VfLossBwdProj, reserved) - 60usize];
+};
+#[doc = " The gradient of f."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossBwdFeatures {
+    #[doc = " (batch, n, cz), read"]
+    pub z: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub zm: u64,
+    #[doc = " (batch, n, cz), read"]
+    pub q: u64,
+    #[doc = " (batch, n, cf), read"]
+    pub f: u64,
+    #[doc = " (batch, n, 2), read"]
+    pub norms: u64,
+    #[doc = " (cf, cz) or absent, read"]
+    pub proj: u64,
+    #[doc = " (1) or absent, read"]
+    pub dmdms: u64,
+    #[doc = " (1) or absent, read"]
+    pub dmcos: u64,
+    #[doc = " (batch, n, cf), written"]
+    pub df: u64,
+    pub batch: u32,
+    pub n: u32,
+    pub cz: u32,
+    pub cf: u32,
+    pub distmat_margin: f32,
+    pub cos_margin: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossBwdFeatures"][::std::mem::size_of::<VfLossBwdFeatures>() - 96usize];
+    ["Alignment of VfLossBwdFeatures"][::std::mem::align_of::<VfLossBwdFeatures>() - 8usize];
+    ["Offset of field: VfLossBwdFeatures::z"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, z) - 0usize];
+    ["Offset of field: VfLossBwdFeatures::zm"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, zm) - 8usize];
+    ["Offset of field: VfLossBwdFeatures::q"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, q) - 16usize];
+    ["Offset of field: VfLossBwdFeatures::f"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, f) - 24usize];
+    ["Offset of field: VfLossBwdFeatures::norms"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, norms) - 32usize];
+    ["Offset of field: VfLossBwdFeatures::proj"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, proj) - 40usize];
+    ["Offset of field: VfLossBwdFeatures::dmdms"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, dmdms) - 48usize];
+    ["Offset of field: VfLossBwdFeatures::dmcos"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, dmcos) - 56usize];
+    ["Offset of field: VfLossBwdFeatures::df"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, df) - 64usize];
+    ["Offset of field: VfLossBwdFeatures::batch"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, batch) - 72usize];
+    ["Offset of field: VfLossBwdFeatures::n"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, n) - 76usize];
+    ["Offset of field: VfLossBwdFeatures::cz"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, cz) - 80usize];
+    ["Offset of field: VfLossBwdFeatures::cf"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, cf) - 84usize];
+    ["Offset of field: VfLossBwdFeatures::distmat_margin"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, distmat_margin) - 88usize];
+    ["Offset of field: VfLossBwdFeatures::cos_margin"]
+        [::std::mem::offset_of!(VfLossBwdFeatures, cos_margin) - 92usize];
 };

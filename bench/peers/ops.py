@@ -22,7 +22,11 @@ SECONDS = 0.5
 
 
 def median_time(work):
-    """Median seconds of one call, over at least 5 calls and about SECONDS; the first two calls do not count."""
+    """Median seconds of one call, over at least 5 calls and about SECONDS; the first two calls do not count.
+
+    Measure on a quiet machine: PyTorch's threads wait for each other spinning, so that one disturbed thread stops all,
+    and other programs' work can cost it far more than its share.
+    """
     work(), work()
     times, begin = [], time.perf_counter()
     while len(times) < 5 or time.perf_counter() - begin < SECONDS:

@@ -2,10 +2,13 @@
 
     python bench/peers/vae_step.py --preset small [--steps 5] [--layout both]
 
-The step: posterior sample, reconstruction, L1 summed over pixels / batch + 1e-6 KL + the VF loss with its adaptive weight
-(two torch.autograd.grad calls for the gradient norms at `encoder.conv_out.weight`, as the reference implementation takes
-them), backward, Adam(1e-4, 0.5, 0.9). Features are random, images too: neither changes the work. Each memory layout
-runs in a process of its own, so that the peak memory is that layout's. Prints one line of JSON.
+The step: posterior sample, reconstruction, L1 summed over pixels / batch + 1e-6 KL + the VF loss with its adaptive
+weight (two torch.autograd.grad calls for the gradient norms at `encoder.conv_out.weight`, as the reference
+implementation takes them), backward, Adam(1e-4, 0.5, 0.9). Features are random, images too: neither changes the work.
+Each memory layout runs in a process of its own, so that the peak memory is that layout's. Prints one line of JSON.
+
+Measure on a quiet machine: PyTorch's threads wait for each other spinning, so other work slows it by far more than its
+share.
 
     python bench/peers/vae_step.py --verify vae.safetensors
 

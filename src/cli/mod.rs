@@ -3,6 +3,7 @@
 mod bench;
 mod features;
 mod info;
+mod interrupt;
 mod train_vae;
 
 use clap::{Parser, Subcommand};

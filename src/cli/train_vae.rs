@@ -7,6 +7,8 @@ use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::vae::train::{self, Start};
 
+use super::interrupt;
+
 /// Train a VA-VAE on a folder of images.
 ///
 /// Settings come from a preset, then a YAML file, then `--set`, each over the former; configs/default.yaml lists every
@@ -59,7 +61,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(run) => (run, Start::Resume),
         None => (args.out, Start::New),
     };
-    let summary = train::run(&config, &out, start, &device)?;
+    let interrupt = interrupt::install()?;
+    let summary = train::run(&config, &out, start, &device, &interrupt)?;
     print!("{summary}");
     if summary.interrupted {
         bail!("interrupted at step {}; go on with: vf-engine train-vae --resume {}", summary.step, out.display());

@@ -40,7 +40,7 @@ impl Config {
             .ch_mult
             .iter()
             .try_for_each(|&mult| count("model.ch_mult", mult, 64))?;
-        check(model.ch % NORM_GROUPS == 0, "model.ch", || {
+        check(model.ch.is_multiple_of(NORM_GROUPS), "model.ch", || {
             format!(
                 "must be a multiple of {NORM_GROUPS}, the groups of GroupNorm, not {}",
                 model.ch
@@ -49,14 +49,18 @@ impl Config {
         count("model.num_res_blocks", model.num_res_blocks, 64)?;
         count("model.resolution", model.resolution, 1 << 14)?;
         let shrink = 1 << (model.ch_mult.len() - 1);
-        check(model.resolution % shrink == 0, "model.resolution", || {
-            format!(
-                "must be a multiple of {shrink}, since {} levels halve it {} times, not {}",
-                model.ch_mult.len(),
-                model.ch_mult.len() - 1,
-                model.resolution
-            )
-        })?;
+        check(
+            model.resolution.is_multiple_of(shrink),
+            "model.resolution",
+            || {
+                format!(
+                    "must be a multiple of {shrink}, since {} levels halve it {} times, not {}",
+                    model.ch_mult.len(),
+                    model.ch_mult.len() - 1,
+                    model.resolution
+                )
+            },
+        )?;
         let levels: Vec<_> = (0..model.ch_mult.len())
             .map(|level| model.resolution >> level)
             .collect();

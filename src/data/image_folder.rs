@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,9 +128,20 @@ pub fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
 }
 
 pub(super) fn sha256(path: &Path) -> Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash)).map_err(|source| Error::io(path, source))?;
-    Ok(hash.finalize().into())
+    let hash = || -> io::Result<[u8; 32]> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        let mut hash = Sha256::new();
+        loop {
+            let bytes = file.fill_buf()?;
+            if bytes.is_empty() {
+                return Ok(hash.finalize().into());
+            }
+            hash.update(bytes);
+            let count = bytes.len();
+            file.consume(count);
+        }
+    };
+    hash().map_err(|source| Error::io(path, source))
 }
 
 fn hidden(entry: &DirEntry) -> bool {

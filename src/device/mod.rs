@@ -7,7 +7,7 @@
 
 pub mod cpu;
 pub mod cuda;
-//pub mod mmap;
+pub mod mmap;
 pub mod philox;
 
 use std::fmt;
@@ -20,6 +20,7 @@ use bytemuck::Pod;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::REGISTRY;
 use crate::tensor::Tensor;
 
 /// A kernel: one C struct of parameters, a safe CPU body, and the geometry of its CUDA twin.
@@ -103,7 +104,7 @@ enum Backend {
 /// Which device to open: what `--device` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
-    /// CUDA where a driver, a GPU and compiled kernels are there; the CPU otherwise.
+    /// CUDA where a driver, a GPU and all kernels are there; the CPU otherwise.
     Auto,
     /// The native CPU.
     Cpu,
@@ -166,13 +167,23 @@ impl Device {
         match spec {
             DeviceSpec::Cpu => Ok(Device::cpu()),
             DeviceSpec::Cuda(ordinal) => Device::cuda(ordinal),
-            DeviceSpec::Auto => match Device::cuda(0) {
+            DeviceSpec::Auto => match Device::complete_cuda() {
                 Ok(device) => Ok(device),
                 Err(reason) => {
-                    log::info!("no CUDA device ({reason}); using the CPU");
+                    log::info!("using the CPU: {reason}");
                     Ok(Device::cpu())
                 }
             },
+        }
+    }
+
+    /// CUDA device 0, where every kernel that the CPU has exists there too.
+    fn complete_cuda() -> Result<Device> {
+        let kernels = REGISTRY.iter().flat_map(|op| (op.kernels)());
+        let missing: Vec<_> = kernels.filter(|k| k.cuda_module.is_none()).map(|k| k.name).collect();
+        match missing[..] {
+            [] => Device::cuda(0),
+            _ => Err(Error::Device(format!("{} kernels have no CUDA version yet", missing.len()))),
         }
     }
 

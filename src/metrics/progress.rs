@@ -27,8 +27,9 @@ impl Progress {
     /// A run of `steps` optimizer steps of which `done` are done, with `images_per_step` images each.
     pub fn new(done: u64, steps: u64, images_per_step: usize) -> Progress {
         let bar = stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{pos:>6}/{len} {bar:32.cyan/blue} {msg}")
-                .expect("the template is valid");
+            let style =
+                ProgressStyle::with_template("{pos:>6}/{len} {bar:24.cyan/blue} {wide_msg}")
+                    .expect("the template is valid");
             let bar = ProgressBar::new(steps)
                 .with_style(style.progress_chars("━╸─"))
                 .with_position(done);

@@ -124,8 +124,8 @@ impl Parameters {
     }
 }
 
-/// (outer, rows, cols) → (outer, cols, rows).
-fn transpose_inner(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+/// (outer, rows, cols) → (outer, cols, rows): between the files' (O, I, kh·kw) and this engine's (O, kh·kw, I).
+pub fn transpose_inner(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(values.len());
     for block in values.chunks_exact((rows * cols).max(1)) {
         for c in 0..cols {

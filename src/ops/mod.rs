@@ -5,6 +5,8 @@
 //! see `docs/adding-an-op.md`.
 
 mod case;
+mod check;
+mod grads;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -36,15 +38,28 @@ ops! {
     adamw,
     adaptive,
     add,
+    attention,
     batch_norm,
     conv2d,
     cosine_similarity,
+    embedding,
+    gate,
     gaussian,
+    group_norm,
     hinge,
     l1,
     l2_normalize,
+    layer_norm,
+    linear,
     max_pool,
+    modulate,
     resize,
-    // rms_norm,
+    rope,
+    split,
+    swiglu,
+    timestep_embedding,
+    tokens,
     upsample,
+    vf_loss,
+
 }

@@ -22,10 +22,10 @@ const BWD: Kernel<params::SplitBwd, 3, 1> =
 
 impl Op<1, 3> for Split3 {
     const NAME: &'static str = "split";
-    /// The input, of which backward needs the shape alone.
-    type Saved = Shape;
+    /// The shape of the packed tensor.
+    type Saved = Vec<usize>;
 
-    fn forward(&self, [x]: [&Tensor; 1]) -> Result<([Tensor; 3], Shape)> {
+    fn forward(&self, [x]: [&Tensor; 1]) -> Result<([Tensor; 3], Self::Saved)> {
         let (rows, packed) = check::matrix(Self::NAME, "x", x)?;
         if !packed.is_multiple_of(3) {
             return Err(Error::shape(Self::NAME, format!("{packed} columns are not three equal parts")));
@@ -36,10 +36,15 @@ impl Op<1, 3> for Split3 {
         let [mut a, mut b, mut c] = [part()?, part()?, part()?];
         let p = params::SplitFwd { rows: rows as u32, cols: (packed / 3) as u32, ..Default::default() };
         x.device().launch(&FWD, p, [x], [&mut a, &mut b, &mut c])?;
-        Ok(([a, b, c], Shape(x.shape().to_vec())))
+        Ok(([a, b, c], x.shape().to_vec()))
     }
 
-    fn backward(&self, Shape(shape): &Shape, grads: [Option<&Tensor>; 3], needs: [bool; 1]) -> Result<[Option<Tensor>; 1]> {
+    fn backward(
+        &self,
+        shape: &Self::Saved,
+        grads: [Option<&Tensor>; 3],
+        needs: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
         let Some(any) = grads.into_iter().flatten().next().filter(|_| needs[0]) else {
             return Ok([None]);
         };
@@ -51,9 +56,6 @@ impl Op<1, 3> for Split3 {
         Ok([Some(dx)])
     }
 }
-
-/// The shape of the packed tensor.
-pub struct Shape(Vec<usize>);
 
 fn fwd_cpu(p: &params::SplitFwd, [x]: [&[f32]; 1], [a, b, c]: [&mut [f32]; 3]) {
     let cols = p.cols as usize;

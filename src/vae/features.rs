@@ -16,3 +16,77 @@ pub(super) enum Features {
     /// Computed by a frozen ViT as training goes.
     Online(Vit),
 }
+
+impl Features {
+    /// The source that `config` names, checked against the images and the model's latents.
+    ///
+    /// # Errors
+    /// A cache of other images (naming one), weights that are no ViT, or a grid that is not the latents'.
+    pub(super) fn open(config: &Config, folder: &ImageFolder, device: &Device) -> Result<Features> {
+        if config.loss.vf_weight == 0.0 {
+            return Ok(Features::None);
+        }
+        let side = config.model.resolution;
+        let latent_side = side >> (config.model.ch_mult.len() - 1);
+        if let Some(path) = &config.data.features {
+            let cache = FeatureCache::open(path)?;
+            cache.check(folder, side, config.data.crop)?;
+            let [h, w] = cache.source().grid;
+            fits(&path.display().to_string(), [h, w], latent_side)?;
+            return Ok(Features::Cached(cache));
+        }
+        let foundation = &config.data.foundation;
+        let Some(path) = &foundation.weights else {
+            // `Config::training_images` has said so already; a caller who skipped it hears the same.
+            return Err(Error::Config("the VF loss needs data.features or data.foundation.weights".to_string()));
+        };
+        let style = match foundation.model {
+            FoundationModel::Dinov2 => Style::DinoV2,
+            FoundationModel::Mae => Style::Mae,
+        };
+        let vit = Vit::new(device, Weights::open(path)?, Options { style: Some(style), heads: None })?;
+        fits(&path.display().to_string(), vit.grid(side, side)?, latent_side)?;
+        Ok(Features::Online(vit))
+    }
+
+    /// Channels of the features, where there are any.
+    pub(super) fn channels(&self) -> Option<usize> {
+        match self {
+            Features::None => None,
+            Features::Cached(cache) => Some(cache.source().channels),
+            Features::Online(vit) => Some(vit.shape().dim),
+        }
+    }
+
+    /// Features (B, h·w, Cf) of `images` (B, H, W, 3), which are the folder's at `indices`, mirrored where `flipped` says so.
+    pub(super) fn of(&self, images: &Tensor, indices: &[usize], flipped: &[bool]) -> Result<Option<Tensor>> {
+        match self {
+            Features::None => Ok(None),
+            Features::Cached(cache) => {
+                let mut values = Vec::new();
+                for (&index, &mirrored) in indices.iter().zip(flipped) {
+                    values.extend(cache.features(index, mirrored)?.iter().map(|v| v.to_f32()));
+                }
+                let [h, w] = cache.source().grid;
+                let shape = [indices.len(), h * w, cache.source().channels];
+                Ok(Some(Tensor::from_slice(images.device(), &shape, &values)?))
+            }
+            Features::Online(vit) => {
+                let features = vit.features(images)?;
+                let [b, h, w, c] = features.dims::<4>("vit")?;
+                Ok(Some(features.reshape(&[b, h * w, c])?))
+            }
+        }
+    }
+}
+
+fn fits(source: &str, [h, w]: [usize; 2], latent_side: usize) -> Result<()> {
+    if [h, w] == [latent_side; 2] {
+        return Ok(());
+    }
+    let message = format!(
+        "{source}: features on a {h}×{w} grid do not fit latents of {latent_side}×{latent_side}: the VF loss needs one \
+         feature per latent (a downsampling of 16, so five levels in model.ch_mult)"
+    );
+    Err(Error::Config(message))
+}

@@ -5,17 +5,17 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::features::Features;
 use super::state::{self, RunState};
 use super::step::{Batch, Evaluation, Losses, Objective, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
 use crate::checkpoint;
-use crate::config::{Config, Crop, OnNonFinite};
-use crate::data::{ImageFolder, Loader, LoaderSettings, Rgb};
+use crate::config::{Config, OnNonFinite};
+use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::interrupt::Interrupt;
 use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
 use crate::nn::{ParamGradients, Parameters};
 use crate::optim::{Adam, AdamSettings};
@@ -125,14 +125,13 @@ struct Run<'a> {
     shown: (Tensor, Option<Tensor>),
 }
 
-/// Trains a VA-VAE as `config` says, into the folder `out`.
+/// Trains a VA-VAE as `config` says, into the folder `out`. Once `interrupt` is true it finishes the step, saves and returns.
 ///
 /// # Errors
 /// Settings, data or checkpoints that do not fit, named; a device failure; a non-finite loss where the
 /// policy is to stop.
-pub fn run(config: &Config, out: &Path, start: Start, device: &Device) -> Result<Summary> {
+pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt: &AtomicBool) -> Result<Summary> {
     let mut run = Run::prepare(config, out, start, device)?;
-    let interrupt = Interrupt::listen()?;
     let mut metrics = match start {
         Start::New => Metrics::create(out)?,
         Start::Resume => Metrics::resume(out, run.state.step)?,
@@ -142,7 +141,7 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device) -> Result
         metrics.log(0, &run.state.first.row())?;
     }
     let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
-    let ended = |step: u64| step >= train.steps || interrupt.requested();
+    let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
     while !ended(run.state.step) {
         let row = run.step()?;
         let step = run.state.step;
@@ -173,7 +172,7 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device) -> Result
 const SHOWN_LOSSES: usize = 4;
 
 const PANELS: &[Panel] = &[
-    Panel { title: "reconstruction: sum of |x − x̂| per image", series: &[("nll", "nll")], log: true },
+    Panel { title: "reconstruction: sum of |input − reconstruction| per image", series: &[("nll", "nll")], log: true },
     Panel { title: "VF loss", series: &[("vf", "vf"), ("mdms", "distance matrix"), ("mcos", "cosine")], log: false },
     Panel { title: "KL divergence per image", series: &[("kl", "kl")], log: true },
     Panel {
@@ -223,7 +222,7 @@ impl<'a> Run<'a> {
             None => evaluate(&model, &params, &shown.0, shown.1.as_ref())?.1,
         };
         let state = state.unwrap_or(RunState { step: 0, batches: 0, updates: 0, first });
-        let loader = Loader::new(folder, loader_settings(config), state.batches)?;
+        let loader = Loader::new(&folder, loader_settings(config), state.batches)?;
         let objective = objective(config);
         Ok(Run { config, out, device, model, params, adam, objective, features, loader, state, shown })
     }
@@ -285,7 +284,7 @@ impl<'a> Run<'a> {
         let side = self.config.model.resolution;
         let shape = [drawn.indices.len(), side, side, 3];
         let images = Tensor::from_slice(self.device, &shape, &drawn.images)?;
-        let features = self.features.of(&images, &drawn.indices, &drawn.flips)?;
+        let features = self.features.of(&images, &drawn.indices, &drawn.flipped)?;
         let stream = random::stream("posterior").wrapping_add(self.state.batches);
         let noise = random::normal(self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
         self.state.batches += 1;
@@ -314,8 +313,21 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The share of images that may be unreadable before a run ends; one image always may.
+const MAX_UNREADABLE: f64 = 0.05;
+
 fn loader_settings(config: &Config) -> LoaderSettings {
-    todo!()
+    let (data, train) = (&config.data, &config.train);
+    LoaderSettings {
+        batch_size: train.batch_size,
+        size: config.model.resolution,
+        crop: data.crop,
+        flip: data.flip,
+        seed: train.seed,
+        workers: data.workers,
+        memory: data.cache_mb << 20,
+        max_unreadable: MAX_UNREADABLE,
+    }
 }
 
 /// The folder's first images that can be read, cropped at the centre, and their features.
@@ -331,7 +343,7 @@ fn first_images(
         if indices.len() == config.train.grid_images {
             break;
         }
-        let Ok(crop) = Rgb::open(folder.path(index)).and_then(|image| image.center_crop(side)) else { continue };
+        let Ok(crop) = folder.center_crop(index, side) else { continue };
         let start = pixels.len();
         pixels.resize(start + side * side * 3, 0.0);
         crop.write_f32(false, &mut pixels[start..]);

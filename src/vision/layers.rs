@@ -75,7 +75,9 @@ pub(super) struct Norm {
 
 impl Norm {
     pub(super) fn forward(&self, tape: &Tape, x: &Var) -> Result<Var> {
-        let [y] = tape.apply(LayerNorm { eps: EPS }, [x, &self.weight, &self.bias])?;
+        // No modulation: that is the diffusion transformer's.
+        let absent = tape.constant(Tensor::absent(tape.device())?);
+        let [y] = tape.apply(LayerNorm { eps: EPS }, [x, &self.weight, &self.bias, &absent, &absent])?;
         Ok(y)
     }
 }

@@ -11,7 +11,6 @@ use std::fmt;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::transpose_inner;
-use crate::ops::add::Add;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::ops::resize::Resize;
 use crate::ops::tokens::{DropToken, PrependToken};
@@ -113,10 +112,12 @@ pub struct Vit {
     shape: VitShape,
     patch_weight: Var,
     patch_bias: Var,
-    /// The class token with its position added, (1, D).
+    /// (D).
     class_token: Var,
-    /// Positions of the patches, (1, g, g, D).
-    positions: Var,
+    /// (D).
+    class_position: Var,
+    /// (1, g, g, D).
+    patch_positions: Var,
     blocks: Vec<Block>,
     norm: Norm,
 }
@@ -146,8 +147,7 @@ impl Vit {
         let patch_bias = weights.take("patch_embed.proj.bias", &[dim])?;
         let class_token = weights.take("cls_token", &[1, 1, dim])?;
         let positions = weights.take("pos_embed", &[1, 1 + grid * grid, dim])?;
-        let (class_position, positions) = positions.split_at(dim);
-        let class_token: Vec<f32> = class_token.iter().zip(class_position).map(|(token, p)| token + p).collect();
+        let (class_position, patch_positions) = positions.split_at(dim);
 
         let mut load = Loader::new(device, weights);
         let vit = Vit {
@@ -155,8 +155,9 @@ impl Vit {
             shape,
             patch_weight: load.constant(&[dim, patch, patch, 3], &transpose_inner(&patches, 3, patch * patch))?,
             patch_bias: load.constant(&[dim], &patch_bias)?,
-            class_token: load.constant(&[1, dim], &class_token)?,
-            positions: load.constant(&[1, grid, grid, dim], positions)?,
+            class_token: load.constant(&[dim], &class_token)?,
+            class_position: load.constant(&[dim], class_position)?,
+            patch_positions: load.constant(&[1, grid, grid, dim], patch_positions)?,
             blocks: (0..shape.depth).map(|i| Block::load(&mut load, i, &shape)).collect::<Result<_>>()?,
             norm: load.norm("norm", dim)?,
         };
@@ -220,15 +221,19 @@ impl Vit {
         Ok(pixels)
     }
 
-    /// The patches' position embedding on a grid, (1, rows, columns, D): bicubic (a = −½) with
-    /// antialias, also where the grid grows, as timm's `resample_abs_pos_embed`.
+    /// The position embedding of the class token and a grid of patches, (1 + rows·columns, D). The patches' part is
+    /// resampled bicubically (a = −½) with antialias, also where the grid grows, as timm's `resample_abs_pos_embed`.
     pub fn positions(&self, tape: &Tape, rows: usize, columns: usize) -> Result<Var> {
-        let grid = self.shape.position_grid;
-        if (rows, columns) == (grid, grid) {
-            return Ok(self.positions.clone());
-        }
-        let [positions] = tape.apply(Resize::bicubic_antialias(rows, columns), [&self.positions])?;
-        Ok(positions)
+        let VitShape { dim, position_grid: grid, .. } = self.shape;
+        let patches = match (rows, columns) == (grid, grid) {
+            true => self.patch_positions.clone(),
+            false => tape.apply(Resize::bicubic_antialias(rows, columns), [&self.patch_positions])?[0].clone(),
+        };
+        let count = rows * columns;
+        let nothing = tape.constant(Tensor::zeros(tape.device(), &[1 + count, dim])?);
+        let patches = patches.reshape(&[1, count, dim])?;
+        let [positions] = tape.apply(PrependToken, [&patches, &self.class_position, &nothing])?;
+        positions.reshape(&[1 + count, dim])
     }
 
     /// Pixels → tokens (B, 1 + rows·columns, D), the class token first, positions added.
@@ -237,8 +242,8 @@ impl Vit {
         let [patches] = tape.apply(patches, [pixels, &self.patch_weight, &self.patch_bias])?;
         let [b, rows, columns, dim] = patches.value().dims::<4>("vit")?;
         let positions = self.positions(tape, rows, columns)?;
-        let [patches] = tape.apply(Add, [&patches, &positions])?;
-        let [tokens] = tape.apply(PrependToken, [&patches.reshape(&[b, rows * columns, dim])?, &self.class_token])?;
+        let patches = patches.reshape(&[b, rows * columns, dim])?;
+        let [tokens] = tape.apply(PrependToken, [&patches, &self.class_token, &positions])?;
         Ok(tokens)
     }
 

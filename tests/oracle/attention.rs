@@ -37,8 +37,8 @@ pub fn softmax(x: &Array) -> Array {
 
 /// The angle by which [`rope_2d`] turns channel `c` of `d` at grid place (row, column).
 ///
-/// Rows turn the first half of the head, columns the second. Within a half of d/2 channels, neighbours (2i, 2i+1) share
-/// the frequency 10000^(−2i / (d/2)).
+/// Rows turn the first half of the head, columns the second. Within a half of d/2 channels, neighbours (2i, 2i+1)
+/// share the frequency 10000^(−2i / (d/2)).
 pub fn rope_angle(row: usize, column: usize, c: usize, d: usize) -> f64 {
     let half = d / 2;
     let (place, within) = if c < half {
@@ -50,8 +50,8 @@ pub fn rope_angle(row: usize, column: usize, c: usize, d: usize) -> f64 {
     place as f64 * 10000f64.powf(-((2 * pair) as f64) / half as f64)
 }
 
-/// Rotary embedding over a grid: token n of x (B, N, heads, d) lies at row n / width, column n % width;
-/// neighbours (x₀, x₁) → (x₀ cos − x₁ sin, x₁ cos + x₀ sin).
+/// Rotary embedding over a grid: token n of x (B, N, heads, d) lies at row n / width, column n % width; neighbours
+/// (x₀, x₁) → (x₀ cos − x₁ sin, x₁ cos + x₀ sin).
 pub fn rope_2d(x: &Array, width: usize) -> Array {
     let [_, _, _, d] = x.dims();
     Array::build(x.dims(), |[b, n, h, c]| {
@@ -75,8 +75,8 @@ pub fn timestep_embedding(t: &Array, dim: usize) -> Array {
     })
 }
 
-/// The fixed 2-D table (height·width, dim): columns' sines and cosines in the first half, rows' in the second; each half
-/// is sin then cos of place·10000^(−i / (dim/4)).
+/// The fixed 2-D table (height·width, dim): columns' sines and cosines in the first half, rows' in the second; each
+/// half is sin then cos of place·10000^(−i / (dim/4)).
 pub fn sincos_pos_embed(dim: usize, height: usize, width: usize) -> Array {
     let (half, quarter) = (dim / 2, dim / 4);
     Array::build([height * width, dim], |[n, c]| {

@@ -2,8 +2,8 @@
 
 use super::{Array, sum};
 
-/// Where a convolution reads: output (y, x) covers the input from (stride·y − pad_top, stride·x − pad_left) on; what lies
-/// outside the input counts as zero, so the output's size alone says how much is padded below and to the right.
+/// Where a convolution reads: output (y, x) covers the input from (stride·y − pad_top, stride·x − pad_left) on; what
+/// lies outside the input counts as zero, so the output's size alone says how much is padded below and to the right.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvGeometry {
     pub stride: usize,

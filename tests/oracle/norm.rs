@@ -2,8 +2,8 @@
 
 use super::{Array, modulate, silu, sum};
 
-/// y = x · (mean(x², last axis) + eps)^−½ · weight; then, with `modulation` = (scale, shift) of (B, C) for x (B, N, C),
-/// y·(1 + scale) + shift.
+/// y = x · (mean(x², last axis) + eps)^−½ · weight; then, with `modulation` = (scale, shift) of (B, C) for x (B, N,
+/// C), y·(1 + scale) + shift.
 pub fn rms_norm(
     x: &Array,
     weight: Option<&Array>,
@@ -21,7 +21,8 @@ pub fn rms_norm(
     modulated(y.reshape(&x.shape), modulation)
 }
 
-/// y = (x − mean) · (var + eps)^−½ · weight + bias over the last axis; `affine` = (weight, bias); then as [`rms_norm`].
+/// y = (x − mean) · (var + eps)^−½ · weight + bias over the last axis; `affine` = (weight, bias); then as
+/// [`rms_norm`].
 pub fn layer_norm(
     x: &Array,
     affine: Option<(&Array, &Array)>,
@@ -52,8 +53,8 @@ fn modulated(y: Array, modulation: Option<(&Array, &Array)>) -> Array {
     }
 }
 
-/// Group norm over x (B, H, W, C): mean and variance over H, W and the C/groups neighbouring channels of a group, then
-/// weight and bias per channel, then SiLU where asked.
+/// Group norm over x (B, H, W, C): mean and variance over H, W and the C/groups neighbouring channels of a group,
+/// then weight and bias per channel, then SiLU where asked.
 pub fn group_norm(
     x: &Array,
     weight: &Array,

@@ -20,7 +20,8 @@ pub struct AdamState {
     pub v: Array,
 }
 
-/// Step number `step` (the first is 1): p ← p·(1 − lr·decay) − lr·m̂ / (√v̂ + eps) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ).
+/// Step number `step` (the first is 1): p ← p·(1 − lr·decay) − lr·m̂ / (√v̂ + eps) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1
+/// − β₂ᵗ).
 pub fn adam_step(state: &AdamState, gradient: &Array, step: i32, s: Adam) -> AdamState {
     let m = state
         .m

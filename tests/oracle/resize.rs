@@ -16,8 +16,8 @@ pub fn resize_bilinear(x: &Array, out_h: usize, out_w: usize) -> Array {
     })
 }
 
-/// Bicubic with antialias as PIL has it: the kernel (a = −½) is widened by in/out where that shrinks, cut at the border
-/// and normalised to 1. Growing, it is the plain kernel, still with a = −½.
+/// Bicubic with antialias as PIL has it: the kernel (a = −½) is widened by in/out where that shrinks, cut at the
+/// border and normalised to 1. Growing, it is the plain kernel, still with a = −½.
 pub fn resize_bicubic_antialias(x: &Array, out_h: usize, out_w: usize) -> Array {
     separable(x, out_h, out_w, |size, out, i| {
         let ratio = size as f64 / out as f64;

@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 /// large, and the largest of many entries scatters by a factor of two or three either way: 2 × 3, rounded up to 8.
 pub const NOISE_MULTIPLE: f64 = 8.0;
 
-/// The share of a tensor's largest value that is always allowed: 8 ulps of that value (8 · 2⁻²³ ≈ 1e-6). Needed where
-/// the reference happened to round in our favour (noise 0), and for scalars, whose noise is one draw and no maximum.
+/// The share of a tensor's largest value that is always allowed: 8 ulps of that value (8 · 2⁻²³ ≈ 1e-6). Needed
+/// where the reference happened to round in our favour (noise 0), and for scalars, whose noise is one draw and no
+/// maximum.
 pub const FLOOR: f64 = 8.0 * f32::EPSILON as f64;
 
 /// The reference's rounding noise in one tensor.

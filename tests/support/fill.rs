@@ -25,8 +25,8 @@ fn fnv1a(name: &str) -> u64 {
     })
 }
 
-/// (scale, offset) of sets without a `fill` table: √(3/fan_in) for matrices and convolutions, 0.2 around 1 for vectors
-/// named `weight`, 0.1 around 0 for other vectors. `None` for other ranks.
+/// (scale, offset) of sets without a `fill` table: √(3/fan_in) for matrices and convolutions, 0.2 around 1 for
+/// vectors named `weight`, 0.1 around 0 for other vectors. `None` for other ranks.
 pub fn default_rule(name: &str, shape: &[usize]) -> Option<(f32, f32)> {
     match shape {
         [_] if name.ends_with("weight") => Some((0.2, 1.0)),

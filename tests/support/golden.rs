@@ -1,8 +1,8 @@
 //! Golden sets: numbers that PyTorch running the reference implementation produced, one `.safetensors` file a set.
 //!
 //! A set describes itself in its metadata under the key `json` (tests/golden/README.md). [`Golden::open`] reads one,
-//! `kind` says which kinds there are and where the files lie. Tensors come as stored ([`Golden::stored`]) or in
-//! the engine's layout ([`Golden::tensor`]); parameters that a set leaves to the hash come from [`Golden::param`];
+//! `kind` says which kinds there are and where the files lie. Tensors come as stored ([`Golden::stored`]) or in the
+//! engine's layout ([`Golden::tensor`]); parameters that a set leaves to the hash come from [`Golden::param`];
 //! [`Golden::check`] compares a result with the tolerance that `compare` derives from the reference's own rounding.
 
 use super::compare::{Noise, Tolerance, compare};
@@ -262,8 +262,8 @@ impl Golden {
             .fold(0.0, f64::max)
     }
 
-    /// Compares `actual`, in the engine's layout, with the stored tensor; returns the largest error as a share of the
-    /// tolerance.
+    /// Compares `actual`, in the engine's layout, with the stored tensor; returns the largest error as a share of
+    /// the tolerance.
     ///
     /// # Errors
     /// Where the shape differs or an entry is off by more than [`Golden::tolerance`]; names set, tensor and entry.
@@ -281,8 +281,8 @@ impl Golden {
             .with_context(|| format!("{} {name}", self.path.display()))
     }
 
-    /// As [`Golden::check`], for the gradient of parameter `name` (the reference's name): compared whole where the set
-    /// has it whole (`grad.X`), else by its samples and its norm (`gsamp.X`, `gnorm.X`).
+    /// As [`Golden::check`], for the gradient of parameter `name` (the reference's name): compared whole where the
+    /// set has it whole (`grad.X`), else by its samples and its norm (`gsamp.X`, `gnorm.X`).
     ///
     /// # Errors
     /// As [`Golden::check`], and where the set has no gradient of this parameter.

@@ -106,21 +106,20 @@ fn by_metadata(metadata: &Value) -> Option<Kind> {
     }
 }
 
-/// Every golden file: the project's own, and those of the directory that `VF_GOLDEN_DIR` names (folders in it
-/// included). READMEs are passed over; whatever else lies there is listed, so that an unknown set is an error.
+/// Every golden file: those in tests/golden itself, and those of the directory that `VF_GOLDEN_DIR` names, folders
+/// in it included. READMEs are passed over; whatever else lies there is listed, so that an unknown set is an error.
 pub fn files() -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    list(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
-        &mut found,
-    )?;
+    // Folders in tests/golden are other tests' own.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    list(&own, false, &mut found)?;
     if let Some(extra) = std::env::var_os("VF_GOLDEN_DIR") {
-        list(Path::new(&extra), &mut found).context("VF_GOLDEN_DIR")?;
+        list(Path::new(&extra), true, &mut found).context("VF_GOLDEN_DIR")?;
     }
     Ok(found)
 }
 
-fn list(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+fn list(directory: &Path, folders: bool, found: &mut Vec<PathBuf>) -> Result<()> {
     let mut entries = fs::read_dir(directory)
         .and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>())
         .with_context(|| format!("cannot list {}", directory.display()))?;
@@ -128,7 +127,9 @@ fn list(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let path = entry.path();
         if path.is_dir() {
-            list(&path, found)?;
+            if folders {
+                list(&path, folders, found)?;
+            }
         } else if path.extension().is_none_or(|extension| extension != "md") {
             found.push(path);
         }

@@ -5,6 +5,8 @@ pub mod gemm;
 pub mod math;
 mod im2col;
 pub mod reduce;
+pub mod row_norm;
+pub mod rows;
 mod winograd;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,30 @@
+// The few PTX instructions that C++ has no name for: asynchronous copies, ldmatrix and mma (sm_80 and later).
+#pragma once
+#include <stdint.h>
+
+__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+/// Starts copying 16 bytes to shared memory; with `valid` false it writes zeros and reads nothing.
+__device__ __forceinline__ void copy_async(void *to, const void *from, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+
+/// Waits for this thread's copies; others' need a barrier after it.
+__device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Four 8×8 matrices of 16-bit elements. Lane l gives the address of row l % 8 of matrix l / 8 and receives, of each matrix, the
+/// elements 2·(l % 4) and the next of row l / 4.
+__device__ __forceinline__ void load_matrices(uint32_t m[4], const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+
+/// d += a·bᵀ: a is 16×16 (rows 0–7, 8–15 of columns 0–7, then of 8–15), b 8×16 (columns 0–7, 8–15), bf16; d 16×8, f32.
+/// Lane l holds d[l / 4] at columns 2·(l % 4) and the next, then the same of row l / 4 + 8.
+__device__ __forceinline__ void mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}

@@ -1,0 +1,215 @@
+//! Winograd's transforms along one axis: polynomials to and from their values at a few points.
+//!
+//! With the points p and N(p) = Π (p − q) over the other finite points, a row of Bᵀ holds the coefficients of Π (z − q), a
+//! row of G is (1, p, p²)/N(p) and a column of Aᵀ is (1, p, p², p³); ∞ takes the highest coefficient.
+
+use super::super::gemm::simd::F32x16 as V;
+
+/// An algorithm for one axis: N inputs and 3 kernel elements at P points make O outputs.
+pub trait Axis<const N: usize, const P: usize, const O: usize> {
+    /// Bᵀ.
+    fn inputs(d: [V; N]) -> [V; P];
+    /// G.
+    fn kernel(g: [V; 3]) -> [V; P];
+    /// Aᵀ.
+    fn outputs(m: [V; P]) -> [V; O];
+}
+
+/// The adjoint of an [`Axis`] in the kernel, for O = 4 outputs.
+pub trait Adjoint<const N: usize, const P: usize>: Axis<N, P, 4> {
+    /// A.
+    fn grads(y: [V; 4]) -> [V; P];
+    /// Gᵀ.
+    fn kernel_grads(u: [V; P]) -> [V; 3];
+}
+
+#[inline(always)]
+fn times(x: f32, v: V) -> V {
+    V::splat(x) * v
+}
+
+/// `x·v + w`
+#[inline(always)]
+fn fma(x: f32, v: V, w: V) -> V {
+    V::splat(x).mul_add(v, w)
+}
+
+/// F(4, 3) at 0, ±a, ±b, ∞.
+pub struct Plain;
+
+const A: f32 = 0.75;
+const B: f32 = 1.5;
+const AA: f32 = A * A;
+const BB: f32 = B * B;
+/// 1/N of 0, ±a and ±b.
+const N0: f32 = 1.0 / (AA * BB);
+const NA: f32 = 0.5 / (AA * (AA - BB));
+const NB: f32 = 0.5 / (BB * (BB - AA));
+
+impl Axis<6, 6, 4> for Plain {
+    #[inline(always)]
+    fn inputs(d: [V; 6]) -> [V; 6] {
+        let (even_a, odd_a) = (fma(-BB, d[2], d[4]), times(A, fma(-BB, d[1], d[3])));
+        let (even_b, odd_b) = (fma(-AA, d[2], d[4]), times(B, fma(-AA, d[1], d[3])));
+        [
+            fma(AA * BB, d[0], fma(-AA - BB, d[2], d[4])),
+            even_a + odd_a,
+            even_a - odd_a,
+            even_b + odd_b,
+            even_b - odd_b,
+            fma(AA * BB, d[1], fma(-AA - BB, d[3], d[5])),
+        ]
+    }
+
+    #[inline(always)]
+    fn kernel(g: [V; 3]) -> [V; 6] {
+        let (even_a, odd_a) = (fma(AA * NA, g[2], times(NA, g[0])), times(A * NA, g[1]));
+        let (even_b, odd_b) = (fma(BB * NB, g[2], times(NB, g[0])), times(B * NB, g[1]));
+        [times(N0, g[0]), even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, g[2]]
+    }
+
+    #[inline(always)]
+    fn outputs(m: [V; 6]) -> [V; 4] {
+        let (sum_a, sum_b) = (m[1] + m[2], m[3] + m[4]);
+        let (diff_a, diff_b) = (m[1] - m[2], m[3] - m[4]);
+        [
+            m[0] + sum_a + sum_b,
+            fma(A, diff_a, times(B, diff_b)),
+            fma(AA, sum_a, times(BB, sum_b)),
+            fma(A * AA, diff_a, fma(B * BB, diff_b, m[5])),
+        ]
+    }
+}
+
+impl Adjoint<6, 6> for Plain {
+    #[inline(always)]
+    fn grads(y: [V; 4]) -> [V; 6] {
+        let (even_a, odd_a) = (fma(AA, y[2], y[0]), times(A, fma(AA, y[3], y[1])));
+        let (even_b, odd_b) = (fma(BB, y[2], y[0]), times(B, fma(BB, y[3], y[1])));
+        [y[0], even_a + odd_a, even_a - odd_a, even_b + odd_b, even_b - odd_b, y[3]]
+    }
+
+    #[inline(always)]
+    fn kernel_grads(u: [V; 6]) -> [V; 3] {
+        let (sum_a, sum_b) = (times(NA, u[1] + u[2]), times(NB, u[3] + u[4]));
+        let (diff_a, diff_b) = (times(NA, u[1] - u[2]), times(NB, u[3] - u[4]));
+        [
+            fma(N0, u[0], sum_a + sum_b),
+            fma(A, diff_a, times(B, diff_b)),
+            fma(AA, sum_a, fma(BB, sum_b, u[5])),
+        ]
+    }
+}
+
+/// F(4, 3) at 0, 1, ½, 2, ∞ and −1, of which −1 is left out because one side vanishes there, given the sums of
+/// neighbouring inputs (every row of Bᵀ but that of −1 has the factor z + 1).
+#[inline(always)]
+fn five(s: [V; 5]) -> [V; 5] {
+    [
+        fma(3.5, s[1] - s[2], s[3] - s[0]),
+        fma(-2.5, s[2], s[1] + s[3]),
+        fma(-3.0, s[2], fma(2.0, s[1], s[3])),
+        fma(-1.5, s[2], fma(0.5, s[1], s[3])),
+        fma(3.5, s[2] - s[3], s[4] - s[1]),
+    ]
+}
+
+#[inline(always)]
+fn five_kernel(g: [V; 3]) -> [V; 5] {
+    let (outer, sixteen_ninths) = (g[0] + g[2], times(16.0 / 9.0, g[0]));
+    [
+        times(-1.0, g[0]),
+        times(-1.0, outer + g[1]),
+        fma(8.0 / 9.0, g[1], fma(4.0 / 9.0, g[2], sixteen_ninths)),
+        fma(2.0 / 9.0, g[1], fma(4.0 / 9.0, g[2], times(1.0 / 9.0, g[0]))),
+        g[2],
+    ]
+}
+
+#[inline(always)]
+fn five_outputs(m: [V; 5]) -> [V; 4] {
+    [
+        (m[0] + m[1]) + (m[2] + m[3]),
+        fma(0.5, m[2], fma(2.0, m[3], m[1])),
+        fma(0.25, m[2], fma(4.0, m[3], m[1])),
+        fma(0.125, m[2], fma(8.0, m[3], m[1] + m[4])),
+    ]
+}
+
+/// Inputs read through a nearest ×2 upsample: of 4 stored pixels a b c d the six are a b b c c d.
+pub struct Upsampled;
+
+impl Axis<4, 5, 4> for Upsampled {
+    #[inline(always)]
+    fn inputs(d: [V; 4]) -> [V; 5] {
+        five([d[0] + d[1], d[1] + d[1], d[1] + d[2], d[2] + d[2], d[2] + d[3]])
+    }
+
+    #[inline(always)]
+    fn kernel(g: [V; 3]) -> [V; 5] {
+        five_kernel(g)
+    }
+
+    #[inline(always)]
+    fn outputs(m: [V; 5]) -> [V; 4] {
+        five_outputs(m)
+    }
+}
+
+impl Adjoint<4, 5> for Upsampled {
+    #[inline(always)]
+    fn grads(y: [V; 4]) -> [V; 5] {
+        [
+            y[0],
+            (y[0] + y[1]) + (y[2] + y[3]),
+            fma(0.5, y[1], fma(0.25, y[2], fma(0.125, y[3], y[0]))),
+            fma(2.0, y[1], fma(4.0, y[2], fma(8.0, y[3], y[0]))),
+            y[3],
+        ]
+    }
+
+    #[inline(always)]
+    fn kernel_grads(u: [V; 5]) -> [V; 3] {
+        [
+            fma(16.0 / 9.0, u[2], fma(1.0 / 9.0, u[3], times(-1.0, u[0] + u[1]))),
+            fma(8.0 / 9.0, u[2], fma(2.0 / 9.0, u[3], times(-1.0, u[1]))),
+            fma(4.0 / 9.0, u[2] + u[3], u[4] - u[1]),
+        ]
+    }
+}
+
+/// Outputs added in pairs: the data gradient of [`Upsampled`].
+pub struct Paired;
+
+impl Axis<6, 5, 2> for Paired {
+    #[inline(always)]
+    fn inputs(d: [V; 6]) -> [V; 5] {
+        five([d[0] + d[1], d[1] + d[2], d[2] + d[3], d[3] + d[4], d[4] + d[5]])
+    }
+
+    #[inline(always)]
+    fn kernel(g: [V; 3]) -> [V; 5] {
+        five_kernel(g)
+    }
+
+    #[inline(always)]
+    fn outputs(m: [V; 5]) -> [V; 2] {
+        let y = five_outputs(m);
+        [y[0] + y[1], y[2] + y[3]]
+    }
+}
+
+/// Applies `axis` to the columns, then to the rows, of an I×I matrix.
+#[inline(always)]
+pub fn both_axes<const I: usize, const O: usize>(
+    load: impl Fn(usize, usize) -> V,
+    axis: impl Fn([V; I]) -> [V; O],
+    mut store: impl FnMut(usize, usize, V),
+) {
+    let columns: [[V; O]; I] = std::array::from_fn(|j| axis(std::array::from_fn(|i| load(i, j))));
+    for i in 0..O {
+        for (j, v) in axis(std::array::from_fn(|j| columns[j][i])).into_iter().enumerate() {
+            store(i, j, v);
+        }
+    }
+}
