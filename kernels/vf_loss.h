@@ -3,10 +3,11 @@
 //
 //   mdms = mean over b, i, j of relu(|cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ)| − distmat_margin)
 //   mcos = mean over b, i of relu(1 − cos_margin − cos(fᵢ, z′ᵢ))
-//   vf   = distmat_weight·mdms + cos_weight·mcos
+//
+// Whoever seeds the two gradients weighs the two losses. (No kernel knows the weights: a training step reads both losses.)
 //
 // With M = WᵀW: z′ᵢ·z′ⱼ = zᵢᵀ M zⱼ and z′ᵢ·fᵢ = zᵢ·(Wᵀ fᵢ). The forward is transpose, project, normalize, pairs, tokens, sum; the
-// backward is bwd, bwd_weight, bwd_weight_sum. vf_loss.cu derives the gradients.
+// backward is tokens, bwd_weight, bwd_weight_sum. src/ops/vf_loss.rs derives the gradients.
 //
 // Sizes: `tokens` = batch·positions; `width` the features' channels (Cf); `channels` the latents' (Cz), at most 64; on CUDA both are
 // multiples of 8. `tiles` = positions / VF_LOSS_TILE, rounded up.
@@ -75,48 +76,39 @@ struct VfLossPairs {
     uint32_t reserved;
 };
 
-/// Per token, for an upstream gradient of 1: dz_unit = ∂vf/∂z, and what ∂vf/∂W = fᵀ·toward + W·(residualᵀ·ẑ) is made of.
-/// token_loss = Σ over a block's tokens of relu(1 − cos_margin − cos). Grid: tokens / 64, rounded up.
+/// Per token. Forward (dz, toward and residual absent): token_loss = Σ over a block's tokens of relu(1 − cos_margin − cos). Backward
+/// (token_loss absent): dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and what ∂W = fᵀ·toward + W·(residualᵀ·ẑ) is made of.
+/// Grid: tokens / 64, rounded up.
 struct VfLossTokens {
+    uint64_t z;             ///< (tokens, channels), read
     uint64_t projected;     ///< (tokens, channels) f32, read
     uint64_t feature_norm;  ///< (tokens) f32, read
     uint64_t gram;          ///< (channels, channels) f32, read
     uint64_t norm;          ///< (tokens) f32, read
-    uint64_t zhat;          ///< (tokens, channels) f32, read
     uint64_t qhat;          ///< (tokens, channels) f32, read
     uint64_t pull;          ///< (batch, tiles, positions, channels) f32, read
-    uint64_t dz_unit;       ///< (tokens, channels) f32, written
-    uint64_t toward;        ///< (tokens, channels) f32, written
-    uint64_t residual;      ///< (tokens, channels) f32, written
-    uint64_t token_loss;    ///< (tokens / 64, rounded up) f32, written
+    uint64_t dmdms;         ///< (1) f32 or absent for 0, read
+    uint64_t dmcos;         ///< (1) f32 or absent for 0, read
+    uint64_t token_loss;    ///< (tokens / 64, rounded up) f32 or absent, written
+    uint64_t dz;            ///< (tokens, channels) or absent, written
+    uint64_t toward;        ///< (tokens, channels) f32 or absent with dz, written
+    uint64_t residual;      ///< (tokens, channels) f32 or absent with dz, written
     uint32_t batch;
     uint32_t positions;
     uint32_t channels;
     float cos_margin;
-    float distmat_weight;
-    float cos_weight;
 };
 
-/// losses = (vf, mdms, mcos). Grid: 1.
+/// mdms and mcos from their parts. Grid: 1.
 struct VfLossSum {
     uint64_t pair_loss;   ///< (pairs) f32, read
     uint64_t token_loss;  ///< (token_blocks) f32, read
-    uint64_t losses;      ///< (3) f32, written
+    uint64_t mdms;        ///< (1) f32, written
+    uint64_t mcos;        ///< (1) f32, written
     uint32_t pairs;         ///< of all images: batch·tiles·(tiles + 1) / 2
     uint32_t token_blocks;
     uint32_t batch;
     uint32_t positions;
-    float distmat_weight;
-    float cos_weight;
-};
-
-/// dz = dloss·dz_unit. Grid: count / 1024 (f32) or 2048 (bf16), rounded up.
-struct VfLossBwd {
-    uint64_t dz_unit;  ///< (count) f32, read
-    uint64_t dloss;    ///< (1) f32, read
-    uint64_t dz;       ///< (count), written
-    uint32_t count;    ///< tokens·channels
-    uint32_t reserved;
 };
 
 /// partial[s] = [fᵀ·toward; residualᵀ·ẑ] over the tokens of split s (tokens / splits each, rounded up).
@@ -133,11 +125,10 @@ struct VfLossBwdWeight {
     uint32_t splits;
 };
 
-/// dweight = dloss·(P + W·A), [P; A] the sum of the partials. Grid: width / 64, rounded up.
+/// dweight = P + W·A, [P; A] the sum of the partials. Grid: width / 64, rounded up.
 struct VfLossBwdWeightSum {
     uint64_t weight;   ///< (width, channels), read
     uint64_t partial;  ///< (splits, width + channels, channels) f32, read
-    uint64_t dloss;    ///< (1) f32, read
     uint64_t dweight;  ///< (width, channels) f32, written
     uint32_t width;
     uint32_t channels;

@@ -2,8 +2,6 @@
 //!
 //! Written by bindgen: change the headers, then run `cargo xtask bindings`.
 
-#![allow(missing_docs, reason = "the headers say what needs saying")]
-
 pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
@@ -17,6 +15,12 @@ pub const RMS_NORM_BWD_THREADS: u32 = 128;
 pub const RMS_NORM_SUMS_THREADS: u32 = 256;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
+pub const VF_LOSS_THREADS: u32 = 256;
+pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
+pub const VF_LOSS_EPS_DISTMAT: f64 = 0.000000000001;
+pub const VF_LOSS_EPS_COS: f64 = 0.00000001;
+pub const VF_LOSS_PAIRS_BYTES: u32 = 33312;
+pub const VF_LOSS_PAIRS_BYTES_PER_CHANNEL: u32 = 768;
 #[doc = " y = f(x)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -2307,270 +2311,327 @@ const _: () = {
     ["Offset of field: UpsampleBwd::channels"]
         [::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
 };
-#[doc = " gram = WᵀW."]
+#[doc = " weight_t = weightᵀ. Grid: (width / 32, channels / 32), rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossGram {
-    #[doc = " W (cf, cz), read"]
-    pub proj: u64,
-    #[doc = " M (cz, cz), written"]
-    pub gram: u64,
-    pub cf: u32,
-    pub cz: u32,
+pub struct VfLossTranspose {
+    #[doc = " (width, channels), read"]
+    pub weight: u64,
+    #[doc = " (channels, width), written"]
+    pub weight_t: u64,
+    pub width: u32,
+    pub channels: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossGram"][::std::mem::size_of::<VfLossGram>() - 24usize];
-    ["Alignment of VfLossGram"][::std::mem::align_of::<VfLossGram>() - 8usize];
-    ["Offset of field: VfLossGram::proj"][::std::mem::offset_of!(VfLossGram, proj) - 0usize];
-    ["Offset of field: VfLossGram::gram"][::std::mem::offset_of!(VfLossGram, gram) - 8usize];
-    ["Offset of field: VfLossGram::cf"][::std::mem::offset_of!(VfLossGram, cf) - 16usize];
-    ["Offset of field: VfLossGram::cz"][::std::mem::offset_of!(VfLossGram, cz) - 20usize];
+    ["Size of VfLossTranspose"][::std::mem::size_of::<VfLossTranspose>() - 24usize];
+    ["Alignment of VfLossTranspose"][::std::mem::align_of::<VfLossTranspose>() - 8usize];
+    ["Offset of field: VfLossTranspose::weight"]
+        [::std::mem::offset_of!(VfLossTranspose, weight) - 0usize];
+    ["Offset of field: VfLossTranspose::weight_t"]
+        [::std::mem::offset_of!(VfLossTranspose, weight_t) - 8usize];
+    ["Offset of field: VfLossTranspose::width"]
+        [::std::mem::offset_of!(VfLossTranspose, width) - 16usize];
+    ["Offset of field: VfLossTranspose::channels"]
+        [::std::mem::offset_of!(VfLossTranspose, channels) - 20usize];
 };
-#[doc = " Per token: zm = M z, q = Wᵀ f, and the lengths ‖z'‖ and ‖f‖."]
+#[doc = " projected = f·W, feature_norm = ‖f‖ and gram = WᵀW. Grid: tokens / 64, rounded up, and one block more for gram."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossProject {
+    #[doc = " (tokens, width), read"]
+    pub features: u64,
+    #[doc = " (channels, width), read"]
+    pub weight_t: u64,
+    #[doc = " (tokens, channels) f32, written"]
+    pub projected: u64,
+    #[doc = " (tokens) f32, written"]
+    pub feature_norm: u64,
+    #[doc = " (channels, channels) f32, written"]
+    pub gram: u64,
+    pub tokens: u32,
+    pub width: u32,
+    pub channels: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossProject"][::std::mem::size_of::<VfLossProject>() - 56usize];
+    ["Alignment of VfLossProject"][::std::mem::align_of::<VfLossProject>() - 8usize];
+    ["Offset of field: VfLossProject::features"]
+        [::std::mem::offset_of!(VfLossProject, features) - 0usize];
+    ["Offset of field: VfLossProject::weight_t"]
+        [::std::mem::offset_of!(VfLossProject, weight_t) - 8usize];
+    ["Offset of field: VfLossProject::projected"]
+        [::std::mem::offset_of!(VfLossProject, projected) - 16usize];
+    ["Offset of field: VfLossProject::feature_norm"]
+        [::std::mem::offset_of!(VfLossProject, feature_norm) - 24usize];
+    ["Offset of field: VfLossProject::gram"][::std::mem::offset_of!(VfLossProject, gram) - 32usize];
+    ["Offset of field: VfLossProject::tokens"]
+        [::std::mem::offset_of!(VfLossProject, tokens) - 40usize];
+    ["Offset of field: VfLossProject::width"]
+        [::std::mem::offset_of!(VfLossProject, width) - 44usize];
+    ["Offset of field: VfLossProject::channels"]
+        [::std::mem::offset_of!(VfLossProject, channels) - 48usize];
+    ["Offset of field: VfLossProject::reserved"]
+        [::std::mem::offset_of!(VfLossProject, reserved) - 52usize];
+};
+#[doc = " norm = ‖z′‖ = √(zᵀ M z); zhat = z / max(norm, eps); qhat = M z / max(norm, eps). Grid: tokens / 64, rounded up."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossNormalize {
+    #[doc = " (tokens, channels), read"]
+    pub z: u64,
+    #[doc = " (channels, channels) f32, read"]
+    pub gram: u64,
+    #[doc = " (tokens) f32, written"]
+    pub norm: u64,
+    #[doc = " (tokens, channels) f32, written"]
+    pub zhat: u64,
+    #[doc = " (tokens, channels) f32, written"]
+    pub qhat: u64,
+    pub tokens: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossNormalize"][::std::mem::size_of::<VfLossNormalize>() - 48usize];
+    ["Alignment of VfLossNormalize"][::std::mem::align_of::<VfLossNormalize>() - 8usize];
+    ["Offset of field: VfLossNormalize::z"][::std::mem::offset_of!(VfLossNormalize, z) - 0usize];
+    ["Offset of field: VfLossNormalize::gram"]
+        [::std::mem::offset_of!(VfLossNormalize, gram) - 8usize];
+    ["Offset of field: VfLossNormalize::norm"]
+        [::std::mem::offset_of!(VfLossNormalize, norm) - 16usize];
+    ["Offset of field: VfLossNormalize::zhat"]
+        [::std::mem::offset_of!(VfLossNormalize, zhat) - 24usize];
+    ["Offset of field: VfLossNormalize::qhat"]
+        [::std::mem::offset_of!(VfLossNormalize, qhat) - 32usize];
+    ["Offset of field: VfLossNormalize::tokens"]
+        [::std::mem::offset_of!(VfLossNormalize, tokens) - 40usize];
+    ["Offset of field: VfLossNormalize::channels"]
+        [::std::mem::offset_of!(VfLossNormalize, channels) - 44usize];
+};
+#[doc = " For d = q\u{302}ᵢ·ẑⱼ − cos(fᵢ, fⱼ) and s = sign(d) where |d| > margin, else 0: pull[b, J, i] = Σ over j in tile J of s·ẑⱼ, and\n pair_loss[b, pair] = Σ over the tiles I, J (and J, I) of relu(|d| − margin). Pairs run (0,0), (0,1), …, (1,1), (1,2), ….\n Grid: (tiles·(tiles + 1) / 2, batch); dynamic shared memory as above."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossPairs {
+    #[doc = " (batch, positions, width), read"]
+    pub features: u64,
+    #[doc = " (batch, positions) f32, read"]
+    pub feature_norm: u64,
+    #[doc = " (batch, positions, channels) f32, read"]
+    pub zhat: u64,
+    #[doc = " (batch, positions, channels) f32, read"]
+    pub qhat: u64,
+    #[doc = " (batch, tiles, positions, channels) f32, written"]
+    pub pull: u64,
+    #[doc = " (batch, tiles·(tiles + 1) / 2) f32, written"]
+    pub pair_loss: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub width: u32,
+    pub channels: u32,
+    pub distmat_margin: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossPairs"][::std::mem::size_of::<VfLossPairs>() - 72usize];
+    ["Alignment of VfLossPairs"][::std::mem::align_of::<VfLossPairs>() - 8usize];
+    ["Offset of field: VfLossPairs::features"]
+        [::std::mem::offset_of!(VfLossPairs, features) - 0usize];
+    ["Offset of field: VfLossPairs::feature_norm"]
+        [::std::mem::offset_of!(VfLossPairs, feature_norm) - 8usize];
+    ["Offset of field: VfLossPairs::zhat"][::std::mem::offset_of!(VfLossPairs, zhat) - 16usize];
+    ["Offset of field: VfLossPairs::qhat"][::std::mem::offset_of!(VfLossPairs, qhat) - 24usize];
+    ["Offset of field: VfLossPairs::pull"][::std::mem::offset_of!(VfLossPairs, pull) - 32usize];
+    ["Offset of field: VfLossPairs::pair_loss"]
+        [::std::mem::offset_of!(VfLossPairs, pair_loss) - 40usize];
+    ["Offset of field: VfLossPairs::batch"][::std::mem::offset_of!(VfLossPairs, batch) - 48usize];
+    ["Offset of field: VfLossPairs::positions"]
+        [::std::mem::offset_of!(VfLossPairs, positions) - 52usize];
+    ["Offset of field: VfLossPairs::width"][::std::mem::offset_of!(VfLossPairs, width) - 56usize];
+    ["Offset of field: VfLossPairs::channels"]
+        [::std::mem::offset_of!(VfLossPairs, channels) - 60usize];
+    ["Offset of field: VfLossPairs::distmat_margin"]
+        [::std::mem::offset_of!(VfLossPairs, distmat_margin) - 64usize];
+    ["Offset of field: VfLossPairs::reserved"]
+        [::std::mem::offset_of!(VfLossPairs, reserved) - 68usize];
+};
+#[doc = " Per token. Forward (dz, toward and residual absent): token_loss = Σ over a block's tokens of relu(1 − cos_margin − cos). Backward\n (token_loss absent): dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and what ∂W = fᵀ·toward + W·(residualᵀ·ẑ) is made of.\n Grid: tokens / 64, rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VfLossTokens {
-    #[doc = " (tokens, cz), read"]
+    #[doc = " (tokens, channels), read"]
     pub z: u64,
-    #[doc = " (cf, cz) or absent, read"]
-    pub proj: u64,
-    #[doc = " (tokens, cf), read"]
-    pub f: u64,
-    #[doc = " (cz, cz) or absent, read"]
+    #[doc = " (tokens, channels) f32, read"]
+    pub projected: u64,
+    #[doc = " (tokens) f32, read"]
+    pub feature_norm: u64,
+    #[doc = " (channels, channels) f32, read"]
     pub gram: u64,
-    #[doc = " (tokens, cz) or absent, written"]
-    pub zm: u64,
-    #[doc = " (tokens, cz) or absent, written"]
-    pub q: u64,
-    #[doc = " (tokens, 2), written"]
-    pub norms: u64,
-    #[doc = " batch·n"]
-    pub tokens: u32,
-    pub cz: u32,
-    pub cf: u32,
-    pub reserved: u32,
+    #[doc = " (tokens) f32, read"]
+    pub norm: u64,
+    #[doc = " (tokens, channels) f32, read"]
+    pub qhat: u64,
+    #[doc = " (batch, tiles, positions, channels) f32, read"]
+    pub pull: u64,
+    #[doc = " (1) f32 or absent for 0, read"]
+    pub dmdms: u64,
+    #[doc = " (1) f32 or absent for 0, read"]
+    pub dmcos: u64,
+    #[doc = " (tokens / 64, rounded up) f32 or absent, written"]
+    pub token_loss: u64,
+    #[doc = " (tokens, channels) or absent, written"]
+    pub dz: u64,
+    #[doc = " (tokens, channels) f32 or absent with dz, written"]
+    pub toward: u64,
+    #[doc = " (tokens, channels) f32 or absent with dz, written"]
+    pub residual: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub cos_margin: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossTokens"][::std::mem::size_of::<VfLossTokens>() - 72usize];
+    ["Size of VfLossTokens"][::std::mem::size_of::<VfLossTokens>() - 120usize];
     ["Alignment of VfLossTokens"][::std::mem::align_of::<VfLossTokens>() - 8usize];
     ["Offset of field: VfLossTokens::z"][::std::mem::offset_of!(VfLossTokens, z) - 0usize];
-    ["Offset of field: VfLossTokens::proj"][::std::mem::offset_of!(VfLossTokens, proj) - 8usize];
-    ["Offset of field: VfLossTokens::f"][::std::mem::offset_of!(VfLossTokens, f) - 16usize];
+    ["Offset of field: VfLossTokens::projected"]
+        [::std::mem::offset_of!(VfLossTokens, projected) - 8usize];
+    ["Offset of field: VfLossTokens::feature_norm"]
+        [::std::mem::offset_of!(VfLossTokens, feature_norm) - 16usize];
     ["Offset of field: VfLossTokens::gram"][::std::mem::offset_of!(VfLossTokens, gram) - 24usize];
-    ["Offset of field: VfLossTokens::zm"][::std::mem::offset_of!(VfLossTokens, zm) - 32usize];
-    ["Offset of field: VfLossTokens::q"][::std::mem::offset_of!(VfLossTokens, q) - 40usize];
-    ["Offset of field: VfLossTokens::norms"][::std::mem::offset_of!(VfLossTokens, norms) - 48usize];
-    ["Offset of field: VfLossTokens::tokens"]
-        [::std::mem::offset_of!(VfLossTokens, tokens) - 56usize];
-    ["Offset of field: VfLossTokens::cz"][::std::mem::offset_of!(VfLossTokens, cz) - 60usize];
-    ["Offset of field: VfLossTokens::cf"][::std::mem::offset_of!(VfLossTokens, cf) - 64usize];
-    ["Offset of field: VfLossTokens::reserved"]
-        [::std::mem::offset_of!(VfLossTokens, reserved) - 68usize];
+    ["Offset of field: VfLossTokens::norm"][::std::mem::offset_of!(VfLossTokens, norm) - 32usize];
+    ["Offset of field: VfLossTokens::qhat"][::std::mem::offset_of!(VfLossTokens, qhat) - 40usize];
+    ["Offset of field: VfLossTokens::pull"][::std::mem::offset_of!(VfLossTokens, pull) - 48usize];
+    ["Offset of field: VfLossTokens::dmdms"][::std::mem::offset_of!(VfLossTokens, dmdms) - 56usize];
+    ["Offset of field: VfLossTokens::dmcos"][::std::mem::offset_of!(VfLossTokens, dmcos) - 64usize];
+    ["Offset of field: VfLossTokens::token_loss"]
+        [::std::mem::offset_of!(VfLossTokens, token_loss) - 72usize];
+    ["Offset of field: VfLossTokens::dz"][::std::mem::offset_of!(VfLossTokens, dz) - 80usize];
+    ["Offset of field: VfLossTokens::toward"]
+        [::std::mem::offset_of!(VfLossTokens, toward) - 88usize];
+    ["Offset of field: VfLossTokens::residual"]
+        [::std::mem::offset_of!(VfLossTokens, residual) - 96usize];
+    ["Offset of field: VfLossTokens::batch"]
+        [::std::mem::offset_of!(VfLossTokens, batch) - 104usize];
+    ["Offset of field: VfLossTokens::positions"]
+        [::std::mem::offset_of!(VfLossTokens, positions) - 108usize];
+    ["Offset of field: VfLossTokens::channels"]
+        [::std::mem::offset_of!(VfLossTokens, channels) - 112usize];
+    ["Offset of field: VfLossTokens::cos_margin"]
+        [::std::mem::offset_of!(VfLossTokens, cos_margin) - 116usize];
 };
-#[doc = " mdms = mean over b, i, j of relu(|cos(z'ᵢ, z'ⱼ) − cos(fᵢ, fⱼ)| − distmat_margin), mcos = mean over b, i of\n relu(1 − cos_margin − cos(fᵢ, z'ᵢ))."]
+#[doc = " mdms and mcos from their parts. Grid: 1."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossFwd {
-    #[doc = " (batch, n, cz), read"]
-    pub z: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub zm: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub q: u64,
-    #[doc = " (batch, n, cf), read"]
-    pub f: u64,
-    #[doc = " (batch, n, 2), read"]
-    pub norms: u64,
-    #[doc = " (1), written"]
+pub struct VfLossSum {
+    #[doc = " (pairs) f32, read"]
+    pub pair_loss: u64,
+    #[doc = " (token_blocks) f32, read"]
+    pub token_loss: u64,
+    #[doc = " (1) f32, written"]
     pub mdms: u64,
-    #[doc = " (1), written"]
+    #[doc = " (1) f32, written"]
     pub mcos: u64,
+    #[doc = " of all images: batch·tiles·(tiles + 1) / 2"]
+    pub pairs: u32,
+    pub token_blocks: u32,
     pub batch: u32,
-    pub n: u32,
-    pub cz: u32,
-    pub cf: u32,
-    pub distmat_margin: f32,
-    pub cos_margin: f32,
+    pub positions: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossFwd"][::std::mem::size_of::<VfLossFwd>() - 80usize];
-    ["Alignment of VfLossFwd"][::std::mem::align_of::<VfLossFwd>() - 8usize];
-    ["Offset of field: VfLossFwd::z"][::std::mem::offset_of!(VfLossFwd, z) - 0usize];
-    ["Offset of field: VfLossFwd::zm"][::std::mem::offset_of!(VfLossFwd, zm) - 8usize];
-    ["Offset of field: VfLossFwd::q"][::std::mem::offset_of!(VfLossFwd, q) - 16usize];
-    ["Offset of field: VfLossFwd::f"][::std::mem::offset_of!(VfLossFwd, f) - 24usize];
-    ["Offset of field: VfLossFwd::norms"][::std::mem::offset_of!(VfLossFwd, norms) - 32usize];
-    ["Offset of field: VfLossFwd::mdms"][::std::mem::offset_of!(VfLossFwd, mdms) - 40usize];
-    ["Offset of field: VfLossFwd::mcos"][::std::mem::offset_of!(VfLossFwd, mcos) - 48usize];
-    ["Offset of field: VfLossFwd::batch"][::std::mem::offset_of!(VfLossFwd, batch) - 56usize];
-    ["Offset of field: VfLossFwd::n"][::std::mem::offset_of!(VfLossFwd, n) - 60usize];
-    ["Offset of field: VfLossFwd::cz"][::std::mem::offset_of!(VfLossFwd, cz) - 64usize];
-    ["Offset of field: VfLossFwd::cf"][::std::mem::offset_of!(VfLossFwd, cf) - 68usize];
-    ["Offset of field: VfLossFwd::distmat_margin"]
-        [::std::mem::offset_of!(VfLossFwd, distmat_margin) - 72usize];
-    ["Offset of field: VfLossFwd::cos_margin"]
-        [::std::mem::offset_of!(VfLossFwd, cos_margin) - 76usize];
+    ["Size of VfLossSum"][::std::mem::size_of::<VfLossSum>() - 48usize];
+    ["Alignment of VfLossSum"][::std::mem::align_of::<VfLossSum>() - 8usize];
+    ["Offset of field: VfLossSum::pair_loss"]
+        [::std::mem::offset_of!(VfLossSum, pair_loss) - 0usize];
+    ["Offset of field: VfLossSum::token_loss"]
+        [::std::mem::offset_of!(VfLossSum, token_loss) - 8usize];
+    ["Offset of field: VfLossSum::mdms"][::std::mem::offset_of!(VfLossSum, mdms) - 16usize];
+    ["Offset of field: VfLossSum::mcos"][::std::mem::offset_of!(VfLossSum, mcos) - 24usize];
+    ["Offset of field: VfLossSum::pairs"][::std::mem::offset_of!(VfLossSum, pairs) - 32usize];
+    ["Offset of field: VfLossSum::token_blocks"]
+        [::std::mem::offset_of!(VfLossSum, token_blocks) - 36usize];
+    ["Offset of field: VfLossSum::batch"][::std::mem::offset_of!(VfLossSum, batch) - 40usize];
+    ["Offset of field: VfLossSum::positions"]
+        [::std::mem::offset_of!(VfLossSum, positions) - 44usize];
 };
-#[doc = " The gradient of z, and a, b such that that of z' is W a + b f."]
+#[doc = " partial[s] = [fᵀ·toward; residualᵀ·ẑ] over the tokens of split s (tokens / splits each, rounded up).\n Grid: (width / 64 rounded up, and one more; splits)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossBwd {
-    #[doc = " (batch, n, cz), read"]
-    pub z: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub zm: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub q: u64,
-    #[doc = " (batch, n, cf), read"]
-    pub f: u64,
-    #[doc = " (batch, n, 2), read"]
-    pub norms: u64,
-    #[doc = " (cz, cz) or absent, read"]
-    pub gram: u64,
-    #[doc = " (1) or absent, read"]
-    pub dmdms: u64,
-    #[doc = " (1) or absent, read"]
-    pub dmcos: u64,
-    #[doc = " (batch, n, cz), written"]
-    pub a: u64,
-    #[doc = " (batch, n), written"]
-    pub b: u64,
-    #[doc = " (batch, n, cz) or absent, written"]
-    pub dz: u64,
-    pub batch: u32,
-    pub n: u32,
-    pub cz: u32,
-    pub cf: u32,
-    pub distmat_margin: f32,
-    pub cos_margin: f32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossBwd"][::std::mem::size_of::<VfLossBwd>() - 112usize];
-    ["Alignment of VfLossBwd"][::std::mem::align_of::<VfLossBwd>() - 8usize];
-    ["Offset of field: VfLossBwd::z"][::std::mem::offset_of!(VfLossBwd, z) - 0usize];
-    ["Offset of field: VfLossBwd::zm"][::std::mem::offset_of!(VfLossBwd, zm) - 8usize];
-    ["Offset of field: VfLossBwd::q"][::std::mem::offset_of!(VfLossBwd, q) - 16usize];
-    ["Offset of field: VfLossBwd::f"][::std::mem::offset_of!(VfLossBwd, f) - 24usize];
-    ["Offset of field: VfLossBwd::norms"][::std::mem::offset_of!(VfLossBwd, norms) - 32usize];
-    ["Offset of field: VfLossBwd::gram"][::std::mem::offset_of!(VfLossBwd, gram) - 40usize];
-    ["Offset of field: VfLossBwd::dmdms"][::std::mem::offset_of!(VfLossBwd, dmdms) - 48usize];
-    ["Offset of field: VfLossBwd::dmcos"][::std::mem::offset_of!(VfLossBwd, dmcos) - 56usize];
-    ["Offset of field: VfLossBwd::a"][::std::mem::offset_of!(VfLossBwd, a) - 64usize];
-    ["Offset of field: VfLossBwd::b"][::std::mem::offset_of!(VfLossBwd, b) - 72usize];
-    ["Offset of field: VfLossBwd::dz"][::std::mem::offset_of!(VfLossBwd, dz) - 80usize];
-    ["Offset of field: VfLossBwd::batch"][::std::mem::offset_of!(VfLossBwd, batch) - 88usize];
-    ["Offset of field: VfLossBwd::n"][::std::mem::offset_of!(VfLossBwd, n) - 92usize];
-    ["Offset of field: VfLossBwd::cz"][::std::mem::offset_of!(VfLossBwd, cz) - 96usize];
-    ["Offset of field: VfLossBwd::cf"][::std::mem::offset_of!(VfLossBwd, cf) - 100usize];
-    ["Offset of field: VfLossBwd::distmat_margin"]
-        [::std::mem::offset_of!(VfLossBwd, distmat_margin) - 104usize];
-    ["Offset of field: VfLossBwd::cos_margin"]
-        [::std::mem::offset_of!(VfLossBwd, cos_margin) - 108usize];
-};
-#[doc = " dproj = Σ (W aᵢ + bᵢ fᵢ) zᵢᵀ."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossBwdProj {
-    #[doc = " (tokens, cz), read"]
-    pub z: u64,
-    #[doc = " (cf, cz), read"]
-    pub proj: u64,
-    #[doc = " (tokens, cf), read"]
-    pub f: u64,
-    #[doc = " (tokens, cz), read"]
-    pub a: u64,
-    #[doc = " (tokens), read"]
-    pub b: u64,
-    #[doc = " (cf, cz), written"]
-    pub dproj: u64,
+pub struct VfLossBwdWeight {
+    #[doc = " (tokens, width), read"]
+    pub features: u64,
+    #[doc = " (tokens, channels) f32, read"]
+    pub toward: u64,
+    #[doc = " (tokens, channels) f32, read"]
+    pub residual: u64,
+    #[doc = " (tokens, channels) f32, read"]
+    pub zhat: u64,
+    #[doc = " (splits, width + channels, channels) f32, written"]
+    pub partial: u64,
     pub tokens: u32,
-    pub cz: u32,
-    pub cf: u32,
+    pub width: u32,
+    pub channels: u32,
+    pub splits: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VfLossBwdWeight"][::std::mem::size_of::<VfLossBwdWeight>() - 56usize];
+    ["Alignment of VfLossBwdWeight"][::std::mem::align_of::<VfLossBwdWeight>() - 8usize];
+    ["Offset of field: VfLossBwdWeight::features"]
+        [::std::mem::offset_of!(VfLossBwdWeight, features) - 0usize];
+    ["Offset of field: VfLossBwdWeight::toward"]
+        [::std::mem::offset_of!(VfLossBwdWeight, toward) - 8usize];
+    ["Offset of field: VfLossBwdWeight::residual"]
+        [::std::mem::offset_of!(VfLossBwdWeight, residual) - 16usize];
+    ["Offset of field: VfLossBwdWeight::zhat"]
+        [::std::mem::offset_of!(VfLossBwdWeight, zhat) - 24usize];
+    ["Offset of field: VfLossBwdWeight::partial"]
+        [::std::mem::offset_of!(VfLossBwdWeight, partial) - 32usize];
+    ["Offset of field: VfLossBwdWeight::tokens"]
+        [::std::mem::offset_of!(VfLossBwdWeight, tokens) - 40usize];
+    ["Offset of field: VfLossBwdWeight::width"]
+        [::std::mem::offset_of!(VfLossBwdWeight, width) - 44usize];
+    ["Offset of field: VfLossBwdWeight::channels"]
+        [::std::mem::offset_of!(VfLossBwdWeight, channels) - 48usize];
+    ["Offset of field: VfLossBwdWeight::splits"]
+        [::std::mem::offset_of!(VfLossBwdWeight, splits) - 52usize];
+};
+#[doc = " dweight = P + W·A, [P; A] the sum of the partials. Grid: width / 64, rounded up."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VfLossBwdWeightSum {
+    #[doc = " (width, channels), read"]
+    pub weight: u64,
+    #[doc = " (splits, width + channels, channels) f32, read"]
+    pub partial: u64,
+    #[doc = " (width, channels) f32, written"]
+    pub dweight: u64,
+    pub width: u32,
+    pub channels: u32,
+    pub splits: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossBwdProj"][::std::mem::size_of::<VfLossBwdProj>() - 64usize];
-    ["Alignment of VfLossBwdProj"][::std::mem::align_of::<VfLossBwdProj>() - 8usize];
-    ["Offset of field: VfLossBwdProj::z"][::std::mem::offset_of!(VfLossBwdProj, z) - 0usize];
-    ["Offset of field: VfLossBwdProj::proj"][::std::mem::offset_of!(VfLossBwdProj, proj) - 8usize];
-    ["Offset of field: VfLossBwdProj::f"][::std::mem::offset_of!(VfLossBwdProj, f) - 16usize];
-    ["Offset of field: VfLossBwdProj::a"][::std::mem::offset_of!(VfLossBwdProj, a) - 24usize];
-    ["Offset of field: VfLossBwdProj::b"][::std::mem::offset_of!(VfLossBwdProj, b) - 32usize];
-    ["Offset of field: VfLossBwdProj::dproj"]
-        [::std::mem::offset_of!(VfLossBwdProj, dproj) - 40usize];
-    ["Offset of field: VfLossBwdProj::tokens"]
-        [::std::mem::offset_of!(VfLossBwdProj, tokens) - 48usize];
-    ["Offset of field: VfLossBwdProj::cz"][::std::mem::offset_of!(VfLossBwdProj, cz) - 52usize];
-    ["Offset of field: VfLossBwdProj::cf"][::std::mem::offset_of!(VfLossBwdProj, cf) - 56usize];
-    ["Offset of field: VfLossBwdProj::reserved"]
-        [::std::mem::offset_of!(VfLossBwdProj, reserved) - 60usize];
-};
-#[doc = " The gradient of f."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossBwdFeatures {
-    #[doc = " (batch, n, cz), read"]
-    pub z: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub zm: u64,
-    #[doc = " (batch, n, cz), read"]
-    pub q: u64,
-    #[doc = " (batch, n, cf), read"]
-    pub f: u64,
-    #[doc = " (batch, n, 2), read"]
-    pub norms: u64,
-    #[doc = " (cf, cz) or absent, read"]
-    pub proj: u64,
-    #[doc = " (1) or absent, read"]
-    pub dmdms: u64,
-    #[doc = " (1) or absent, read"]
-    pub dmcos: u64,
-    #[doc = " (batch, n, cf), written"]
-    pub df: u64,
-    pub batch: u32,
-    pub n: u32,
-    pub cz: u32,
-    pub cf: u32,
-    pub distmat_margin: f32,
-    pub cos_margin: f32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossBwdFeatures"][::std::mem::size_of::<VfLossBwdFeatures>() - 96usize];
-    ["Alignment of VfLossBwdFeatures"][::std::mem::align_of::<VfLossBwdFeatures>() - 8usize];
-    ["Offset of field: VfLossBwdFeatures::z"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, z) - 0usize];
-    ["Offset of field: VfLossBwdFeatures::zm"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, zm) - 8usize];
-    ["Offset of field: VfLossBwdFeatures::q"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, q) - 16usize];
-    ["Offset of field: VfLossBwdFeatures::f"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, f) - 24usize];
-    ["Offset of field: VfLossBwdFeatures::norms"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, norms) - 32usize];
-    ["Offset of field: VfLossBwdFeatures::proj"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, proj) - 40usize];
-    ["Offset of field: VfLossBwdFeatures::dmdms"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, dmdms) - 48usize];
-    ["Offset of field: VfLossBwdFeatures::dmcos"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, dmcos) - 56usize];
-    ["Offset of field: VfLossBwdFeatures::df"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, df) - 64usize];
-    ["Offset of field: VfLossBwdFeatures::batch"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, batch) - 72usize];
-    ["Offset of field: VfLossBwdFeatures::n"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, n) - 76usize];
-    ["Offset of field: VfLossBwdFeatures::cz"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, cz) - 80usize];
-    ["Offset of field: VfLossBwdFeatures::cf"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, cf) - 84usize];
-    ["Offset of field: VfLossBwdFeatures::distmat_margin"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, distmat_margin) - 88usize];
-    ["Offset of field: VfLossBwdFeatures::cos_margin"]
-        [::std::mem::offset_of!(VfLossBwdFeatures, cos_margin) - 92usize];
+    ["Size of VfLossBwdWeightSum"][::std::mem::size_of::<VfLossBwdWeightSum>() - 40usize];
+    ["Alignment of VfLossBwdWeightSum"][::std::mem::align_of::<VfLossBwdWeightSum>() - 8usize];
+    ["Offset of field: VfLossBwdWeightSum::weight"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, weight) - 0usize];
+    ["Offset of field: VfLossBwdWeightSum::partial"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, partial) - 8usize];
+    ["Offset of field: VfLossBwdWeightSum::dweight"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: VfLossBwdWeightSum::width"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, width) - 24usize];
+    ["Offset of field: VfLossBwdWeightSum::channels"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, channels) - 28usize];
+    ["Offset of field: VfLossBwdWeightSum::splits"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, splits) - 32usize];
+    ["Offset of field: VfLossBwdWeightSum::reserved"]
+        [::std::mem::offset_of!(VfLossBwdWeightSum, reserved) - 36usize];
 };

@@ -44,8 +44,8 @@ pub struct FeatureSource {
     pub weights_sha256: String,
     /// Side of the centre crops in pixels.
     pub size: usize,
-    /// Side in pixels of the same crops as the foundation model saw them; where larger than `size`, its features were averaged
-    /// down to `grid`.
+    /// Side in pixels of the same crops as the foundation model saw them; where larger than `size`, its features were
+    /// averaged down to `grid`.
     pub feature_size: usize,
     /// Rows and columns of the grid of features, h and w.
     pub grid: [usize; 2],
@@ -87,8 +87,8 @@ impl FeatureCache {
     /// mirror image, or `None` if the image cannot be read. It may compute as it goes: nothing is held back.
     ///
     /// # Errors
-    /// [`Error::Io`] naming an image file that could not be read, or else `path` and why it could not be written: the first
-    /// error of `features`, too few or too many images, another number of values, values that f16 cannot hold.
+    /// [`Error::Io`] naming an image file that could not be read, or else `path` and why it could not be written: the
+    /// first error of `features`, too few or too many images, another number of values, values that f16 cannot hold.
     pub fn write(
         path: impl AsRef<Path>,
         folder: &ImageFolder,
@@ -112,9 +112,8 @@ impl FeatureCache {
     pub fn open(path: impl AsRef<Path>) -> Result<FeatureCache> {
         let path = path.as_ref();
         let map = map_file(path)?;
-        let again = |what: &str| {
-            Error::data(format!("{}: {what}: write it again with `vf-engine features`", path.display()))
-        };
+        let again =
+            |what: &str| Error::data(format!("{}: {what}: write it again with `vf-engine features`", path.display()));
         let (header, _) = SafeTensors::read_metadata(&map)
             .map_err(|error| again(&format!("this is not a whole file of features ({error})")))?;
         let file = SafeTensors::deserialize(&map).map_err(|error| again(&format!("unreadable ({error})")))?;
@@ -151,7 +150,8 @@ impl FeatureCache {
         }
         if self.source.size != size {
             let have = self.source.size;
-            return Err(self.misfit(&format!("these are features of {have}-pixel crops, and the model takes {size} pixels")));
+            let what = format!("these are features of {have}-pixel crops, and the model takes {size} pixels");
+            return Err(self.misfit(&what));
         }
         self.check_names(folder)?;
         let hashes = hash_all(folder)?;
@@ -284,7 +284,8 @@ impl Contents {
         let document: Document =
             serde_json::from_str(document).map_err(|error| format!("its description is damaged ({error})"))?;
         if document.kind != "features" || document.format != FORMAT {
-            return Err(format!("it holds {} of format {}, not features of format {FORMAT}", document.kind, document.format));
+            let Document { kind, format, .. } = document;
+            return Err(format!("it holds {kind} of format {format}, not features of format {FORMAT}"));
         }
         let source = document.source;
         let packed = tensor(file, "names", Dtype::U8)?.data();

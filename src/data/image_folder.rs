@@ -18,9 +18,9 @@ const EXTENSIONS: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 
 /// The images of a folder and of the folders in it, in an order that depends on their names alone.
 ///
-/// Images directly in the folder make it flat: no labels. Otherwise its folders are classes, numbered by sorted name, as
-/// in torchvision's `ImageFolder`; the order (by folder, then by name) is torchvision's too. Hidden files and folders, and
-/// files with other extensions, do not count. Cloning is cheap.
+/// Images directly in the folder make it flat: no labels. Otherwise its folders are classes, numbered by sorted name,
+/// as in torchvision's `ImageFolder`; the order (by folder, then by name) is torchvision's too. Hidden files and
+/// folders, and files with other extensions, do not count. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct ImageFolder {
     inner: Arc<Inner>,

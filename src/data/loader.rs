@@ -50,7 +50,7 @@ pub struct Batch {
 ///
 /// The run is a line of places: batch n holds places n·B … n·B + B − 1, and every N places are an epoch, a new
 /// permutation of the N images. So a batch may reach into the next epoch, and the state is the batch's number alone.
-/// Where an image cannot be read, the next one in the epoch's order that can takes its place, and no other place changes.
+/// Where an image cannot be read, the next one in the epoch's order that can be takes its place; no other place changes.
 pub struct Loader {
     batches: Prefetch<Batch>,
     shared: Arc<Shared>,
@@ -179,7 +179,8 @@ impl Shared {
         let Some(slot) = self.kept.get(index) else { return };
         let bytes = image.pixels.len();
         // Scaled images are larger than their squares, so the set may not fit after all; then some are decoded again.
-        if self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.settings.memory || slot.set(image).is_err() {
+        let all = self.kept_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > self.settings.memory || slot.set(image).is_err() {
             self.kept_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
@@ -201,7 +202,8 @@ impl Shared {
         let unreadable = self.unreadable();
         let (count, all, root) = (unreadable.len(), self.folder.len(), self.folder.root().display());
         let first = unreadable.values().next().map(String::as_str).unwrap_or_default();
-        Error::data(format!("{count} of the {all} images in {root} are unreadable: remove or replace them; one is {first}"))
+        let what = format!("{count} of the {all} images in {root} are unreadable");
+        Error::data(format!("{what}: remove or replace them; one is {first}"))
     }
 
     fn unreadable(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result};
 
-/// Items numbered from a first one, each made in one of `workers` threads. Thread k makes items k, k + workers, … after
-/// the first, so taking from the threads in turn gives them in order, whatever each item costs.
+/// Items numbered from a first one, each made in one of `workers` threads. Thread k makes items k, k + workers, …
+/// after the first, so taking from the threads in turn gives them in order, whatever each item costs.
 pub(super) struct Prefetch<T> {
     workers: Vec<Worker<T>>,
     turn: usize,

@@ -43,3 +43,12 @@ pub(super) fn modulation(op: &'static str, scale: &Tensor, shift: &Tensor, x: &T
     }
     Ok(rows)
 }
+
+/// That rows of `cols` elements start at multiples of 16 bytes where the device is a GPU, whose kernels read 16 at a time.
+pub(super) fn aligned(op: &'static str, what: &str, cols: usize, x: &Tensor) -> Result<()> {
+    let step = 16 / x.dtype().size();
+    if x.device().is_cpu() || cols.is_multiple_of(step) {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{what} is {cols}; on CUDA it must be a multiple of {step} for {}", x.dtype())))
+}

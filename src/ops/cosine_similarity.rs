@@ -5,9 +5,9 @@
 use rayon::prelude::*;
 
 use super::l2_normalize::dot;
-use super::{Case, Input, Tolerance, Values};
+use super::{Case, Input, Tolerance, Values, check, grads};
 use crate::device::{Kernel, KernelInfo};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
@@ -38,11 +38,8 @@ impl Op<2> for CosineSimilarity {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [a, b]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
-        if a.shape() != b.shape() || a.numel() == 0 {
-            let message = format!("{:?} and {:?} must agree and not be empty", a.shape(), b.shape());
-            return Err(Error::shape(Self::NAME, message));
-        }
-        let (rows, channels) = a.rows_cols();
+        let (rows, channels) = check::matrix(Self::NAME, "a", a)?;
+        check::shape(Self::NAME, "b", b, a.shape())?;
         let shape = match a.shape() {
             [_] => &[1],
             [rows @ .., _] => rows,
@@ -62,11 +59,10 @@ impl Op<2> for CosineSimilarity {
     fn backward(
         &self,
         [a, b]: &[Tensor; 2],
-        grads: [Option<&Tensor>; 1],
+        dy: [Option<&Tensor>; 1],
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
-        let gradient = |need: bool| if need { a.uninit_like() } else { Tensor::absent(a.device()) };
-        let (mut da, mut db) = (gradient(needs[0])?, gradient(needs[1])?);
+        let [mut da, mut db] = grads::allocate([a, b], needs)?;
         let (rows, channels) = a.rows_cols();
         let p = params::CosineSimilarityBwd {
             rows: rows as u32,
@@ -74,8 +70,8 @@ impl Op<2> for CosineSimilarity {
             eps: self.eps,
             ..Default::default()
         };
-        a.device().launch(&BWD, p, [a, b, only(grads)], [&mut da, &mut db])?;
-        Ok([needs[0].then_some(da), needs[1].then_some(db)])
+        a.device().launch(&BWD, p, [a, b, only(dy)], [&mut da, &mut db])?;
+        Ok(grads::asked([da, db], needs))
     }
 }
 

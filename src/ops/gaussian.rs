@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance};
+use super::{Case, Input, Tolerance, check, grads};
 use crate::device::{Kernel, KernelInfo};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -46,12 +46,13 @@ const GRAIN: usize = 256;
 
 /// The shape of latents with these moments.
 fn latent_shape(op: &'static str, moments: &Tensor) -> Result<Vec<usize>> {
-    let (double, rest) = moments.shape().split_last().map_or((0, &[][..]), |(last, rest)| (*last, rest));
-    if double == 0 || double % 2 == 1 || moments.numel() == 0 {
-        let message = format!("moments need an even, positive number of channels, got shape {:?}", moments.shape());
-        return Err(Error::shape(op, message));
+    let (_, double) = check::matrix(op, "moments", moments)?;
+    if !double.is_multiple_of(2) {
+        return Err(Error::shape(op, format!("moments have shape {:?}, expected an even last dimension", moments.shape())));
     }
-    Ok(rest.iter().copied().chain([double / 2]).collect())
+    let mut shape = moments.shape().to_vec();
+    *shape.last_mut().expect("a matrix has a last dimension") = double / 2;
+    Ok(shape)
 }
 
 impl Op<2, 2> for GaussianSample {
@@ -60,10 +61,10 @@ impl Op<2, 2> for GaussianSample {
 
     fn forward(&self, [moments, noise]: [&Tensor; 2]) -> Result<([Tensor; 2], [Tensor; 2])> {
         let shape = latent_shape(Self::NAME, moments)?;
-        if shape.len() < 2 || noise.shape() != shape {
-            let message = format!("moments {:?} need a batch axis and noise {shape:?}, got {:?}", moments.shape(), noise.shape());
-            return Err(Error::shape(Self::NAME, message));
+        if shape.len() < 2 {
+            return Err(Error::shape(Self::NAME, format!("moments {:?} have no batch axis", moments.shape())));
         }
+        check::shape(Self::NAME, "noise", noise, &shape)?;
         let (pixels, channels) = noise.rows_cols();
         let (pixels, channels, batch) = (pixels as u32, channels as u32, shape[0] as u32);
         let mut z = noise.uninit_like()?;
@@ -80,14 +81,13 @@ impl Op<2, 2> for GaussianSample {
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
         let absent = Tensor::absent(noise.device())?;
-        let gradient = |need: bool, of: &Tensor| if need { of.uninit_like() } else { Tensor::absent(of.device()) };
-        let (mut dmoments, mut dnoise) = (gradient(needs[0], moments)?, gradient(needs[1], noise)?);
+        let [mut dmoments, mut dnoise] = grads::allocate([moments, noise], needs)?;
         let (pixels, channels) = noise.rows_cols();
         let (pixels, channels, batch) = (pixels as u32, channels as u32, noise.shape()[0] as u32);
         let p = params::GaussianBwd { pixels, channels, batch, ..Default::default() };
         let reads = [moments, noise, dz.unwrap_or(&absent), dkl.unwrap_or(&absent)];
         noise.device().launch(&BWD, p, reads, [&mut dmoments, &mut dnoise])?;
-        Ok([needs[0].then_some(dmoments), needs[1].then_some(dnoise)])
+        Ok(grads::asked([dmoments, dnoise], needs))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance};
+use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::reduce;
 use crate::device::{Kernel, KernelInfo};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
@@ -28,10 +28,8 @@ impl Op<2> for HingeLoss {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [real, fake]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
-        if real.numel() == 0 || fake.numel() == 0 {
-            let message = format!("logits must not be empty: real {:?}, fake {:?}", real.shape(), fake.shape());
-            return Err(Error::shape(Self::NAME, message));
-        }
+        check::matrix(Self::NAME, "real", real)?;
+        check::matrix(Self::NAME, "fake", fake)?;
         let mut loss = Tensor::uninit(real.device(), &[1], real.dtype())?;
         let p = params::HingeFwd {
             real_count: real.numel() as u32,
@@ -45,18 +43,17 @@ impl Op<2> for HingeLoss {
     fn backward(
         &self,
         [real, fake]: &[Tensor; 2],
-        grads: [Option<&Tensor>; 1],
+        dloss: [Option<&Tensor>; 1],
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
-        let gradient = |need: bool, of: &Tensor| if need { of.uninit_like() } else { Tensor::absent(of.device()) };
-        let (mut dreal, mut dfake) = (gradient(needs[0], real)?, gradient(needs[1], fake)?);
+        let [mut dreal, mut dfake] = grads::allocate([real, fake], needs)?;
         let p = params::HingeBwd {
             real_count: real.numel() as u32,
             fake_count: fake.numel() as u32,
             ..Default::default()
         };
-        real.device().launch(&BWD, p, [real, fake, only(grads)], [&mut dreal, &mut dfake])?;
-        Ok([needs[0].then_some(dreal), needs[1].then_some(dfake)])
+        real.device().launch(&BWD, p, [real, fake, only(dloss)], [&mut dreal, &mut dfake])?;
+        Ok(grads::asked([dreal, dfake], needs))
     }
 }
 

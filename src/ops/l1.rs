@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance};
+use super::{Case, Input, Tolerance, check, grads};
 use crate::device::{Kernel, KernelInfo};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
@@ -30,10 +30,8 @@ impl Op<2> for L1Loss {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [x_hat, x]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
-        if x_hat.shape() != x.shape() || x.numel() == 0 {
-            let message = format!("reconstruction {:?} and target {:?} must agree and not be empty", x_hat.shape(), x.shape());
-            return Err(Error::shape(Self::NAME, message));
-        }
+        check::matrix(Self::NAME, "x", x)?;
+        check::shape(Self::NAME, "x_hat", x_hat, x.shape())?;
         let mut loss = Tensor::uninit(x.device(), &[1], x.dtype())?;
         let p = params::L1Fwd { count: x.numel() as u32, batch: x.shape()[0] as u32, ..Default::default() };
         x.device().launch(&FWD, p, [x_hat, x], [&mut loss])?;
@@ -43,14 +41,13 @@ impl Op<2> for L1Loss {
     fn backward(
         &self,
         [x_hat, x]: &[Tensor; 2],
-        grads: [Option<&Tensor>; 1],
+        dloss: [Option<&Tensor>; 1],
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
-        let gradient = |need: bool| if need { x.uninit_like() } else { Tensor::absent(x.device()) };
-        let (mut dx_hat, mut dx) = (gradient(needs[0])?, gradient(needs[1])?);
+        let [mut dx_hat, mut dx] = grads::allocate([x_hat, x], needs)?;
         let p = params::L1Bwd { count: x.numel() as u32, batch: x.shape()[0] as u32, ..Default::default() };
-        x.device().launch(&BWD, p, [x_hat, x, only(grads)], [&mut dx_hat, &mut dx])?;
-        Ok([needs[0].then_some(dx_hat), needs[1].then_some(dx)])
+        x.device().launch(&BWD, p, [x_hat, x, only(dloss)], [&mut dx_hat, &mut dx])?;
+        Ok(grads::asked([dx_hat, dx], needs))
     }
 }
 

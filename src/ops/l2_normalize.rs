@@ -4,9 +4,9 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, Values};
+use super::{Case, Input, Tolerance, Values, check};
 use crate::device::{Kernel, KernelInfo};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
@@ -32,10 +32,7 @@ impl Op<1> for L2Normalize {
     type Saved = Tensor;
 
     fn forward(&self, [x]: [&Tensor; 1]) -> Result<([Tensor; 1], Tensor)> {
-        if x.numel() == 0 {
-            return Err(Error::shape(Self::NAME, format!("shape {:?} is empty", x.shape())));
-        }
-        let (rows, channels) = x.rows_cols();
+        let (rows, channels) = check::matrix(Self::NAME, "x", x)?;
         let mut y = x.uninit_like()?;
         let p = params::L2NormalizeFwd {
             rows: rows as u32,

@@ -7,6 +7,7 @@
 mod case;
 mod check;
 mod grads;
+pub mod position;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -54,6 +55,7 @@ ops! {
     max_pool,
     modulate,
     resize,
+    rms_norm,
     rope,
     split,
     swiglu,
@@ -61,5 +63,4 @@ ops! {
     tokens,
     upsample,
     vf_loss,
-
 }

@@ -15,7 +15,14 @@ use crate::{folder_of, truncate};
 const SIZE: usize = 64;
 
 fn source() -> FeatureSource {
-    FeatureSource { model: "toy".into(), weights_sha256: "ab".repeat(32), size: SIZE, feature_size: SIZE, grid: [2, 3], channels: 5 }
+    FeatureSource {
+        model: "toy".into(),
+        weights_sha256: "ab".repeat(32),
+        size: SIZE,
+        feature_size: SIZE,
+        grid: [2, 3],
+        channels: 5,
+    }
 }
 
 /// Features that tell image, mirror and place apart, all exact in f16.

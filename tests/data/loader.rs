@@ -113,7 +113,8 @@ fn labels_are_those_of_the_images() {
 
 #[test]
 fn an_unreadable_image_is_replaced_and_moves_nothing_else() {
-    let whole = folder_of(&[("a.jpg", "dogs.jpg"), ("b.jpg", "coffee.jpg"), ("c.jpg", "rocket.jpg"), ("d.jpg", "peaks.jpg")]);
+    let whole =
+        folder_of(&[("a.jpg", "dogs.jpg"), ("b.jpg", "coffee.jpg"), ("c.jpg", "rocket.jpg"), ("d.jpg", "peaks.jpg")]);
     let images = ImageFolder::open(whole.path()).unwrap();
     let before = batches(&images, settings(), 0, 8);
     truncate(&images.path(2));

@@ -1,6 +1,7 @@
 //! Frozen ViTs, DINOv2 and MAE: every stage of the teacher's forward.
 
-use crate::support::golden::{Golden, Kind};
+use crate::support::golden::Golden;
+use crate::support::kind::Kind;
 use anyhow::{Context, Result};
 use vf_engine::device::Device;
 use vf_engine::tape::Tape;

@@ -86,6 +86,7 @@ fn pip_install(requirements: &str, target: &Path) -> Result<()> {
         "--quiet",
         "--disable-pip-version-check",
         "--root-user-action=ignore",
+        "--retries=2",
     ]);
     pip.args([
         "--no-deps",

@@ -27,8 +27,6 @@ const BANNER: &str = "\
 //! The kernels' parameter structures and constants, as declared in `kernels/*.h`.
 //!
 //! Written by bindgen: change the headers, then run `cargo xtask bindings`.
-
-#![allow(missing_docs, reason = \"the headers say what needs saying\")]
 ";
 
 /// The bindings to `headers`.

@@ -6,7 +6,7 @@
 //! | 3×3, stride 1, 12 channels or more, also through the upsample | [`winograd`] |
 //! | everything else | gathered patches × weights, [`im2col`] |
 
-use super::gemm::gemm;
+use super::gemm::{self, gemm};
 use super::{im2col, winograd};
 use rayon::prelude::*;
 
@@ -75,10 +75,7 @@ pub fn conv2d_fwd(s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], y: &mut [f3
         return;
     }
     if s.is_plain_product() {
-        if !bias.is_empty() {
-            y.par_chunks_mut(s.out_c).for_each(|row| row.copy_from_slice(bias));
-        }
-        gemm(s.pixels(), s.out_c, s.in_c, x, (s.in_c, 1), w, (1, s.in_c), y, s.out_c, !bias.is_empty());
+        gemm::run::<true>(s.pixels(), s.out_c, s.in_c, x, (s.in_c, 1), w, (1, s.in_c), y, s.out_c, bias, false);
     } else if winograd::suits(s) {
         winograd::forward(s, x, w, bias, y);
     } else {

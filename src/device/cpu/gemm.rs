@@ -10,7 +10,7 @@ pub(super) mod simd;
 #[cfg(test)]
 pub(super) mod testing;
 
-use self::simd::{F32x16, LANES};
+use self::simd::{F32x16, LANES, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -24,6 +24,8 @@ const KC: usize = 256;
 /// Rows of C per task, and the most panels per task.
 const MC: usize = 96;
 const PANELS: usize = 8;
+/// Tasks that a product is cut into where its size allows.
+const TASKS: usize = 8;
 /// Floats of B repacked at a time.
 const PACK: usize = 1 << 20;
 
@@ -99,7 +101,7 @@ pub(super) enum Rows {
 }
 
 /// One single-threaded product of an m×k by a k×n matrix.
-pub(super) struct Block {
+pub(super) struct Block<'a> {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -112,6 +114,8 @@ pub(super) struct Block {
     pub panel: usize,
     pub c: *mut f32,
     pub ldc: usize,
+    /// Added to every row when not accumulating; empty for none.
+    pub bias: &'a [f32],
     pub accumulate: bool,
 }
 
@@ -122,35 +126,35 @@ pub(super) fn split(m: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..blocks).map(move |i| (i * base + i.min(longer), base + usize::from(i < longer))).filter(|b| b.1 > 0)
 }
 
-impl Block {
+impl Block<'_> {
     /// Computes the product.
     ///
     /// # Safety
     /// The pointers are valid for the extents the fields describe, and nobody else touches C's elements meanwhile.
     pub unsafe fn run(&self) {
-        for (j, cols) in (0..self.n).step_by(NR).map(|j0| (j0 / NR, NR.min(self.n - j0))) {
+        for j in 0..self.n.div_ceil(NR) {
             for (first, len) in split(self.m) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let b = self.b.add(j * self.panel);
                     let c = self.c.add(first * self.ldc + j * NR);
                     match self.rows {
-                        Rows::KInner { stride } => self.tile::<false>(len, cols, self.a.add(first * stride), stride, b, c),
-                        Rows::RowInner { stride } => self.tile::<true>(len, cols, self.a.add(first), stride, b, c),
-                        Rows::Packed => self.tile::<true>(len, cols, self.a.add(first * self.k), len, b, c),
+                        Rows::KInner { stride } => self.tile::<false>(len, j, self.a.add(first * stride), stride, b, c),
+                        Rows::RowInner { stride } => self.tile::<true>(len, j, self.a.add(first), stride, b, c),
+                        Rows::Packed => self.tile::<true>(len, j, self.a.add(first * self.k), len, b, c),
                     }
                 }
             }
         }
     }
 
-    unsafe fn tile<const ROW_INNER: bool>(&self, len: usize, cols: usize, a: *const f32, lda: usize, b: *const f32, c: *mut f32) {
+    unsafe fn tile<const ROW_INNER: bool>(&self, len: usize, j: usize, a: *const f32, lda: usize, b: *const f32, c: *mut f32) {
         macro_rules! dispatch {
             ($($r:literal)*) => {
-                match (len, cols > LANES) {
+                match (len, self.n - j * NR > LANES) {
                     $(
-                        ($r, true) => unsafe { self.micro::<$r, { NR / LANES }, ROW_INNER>(cols, a, lda, b, c) },
-                        ($r, false) => unsafe { self.micro::<$r, 1, ROW_INNER>(cols, a, lda, b, c) },
+                        ($r, true) => unsafe { self.micro::<$r, { NR / LANES }, ROW_INNER>(j, a, lda, b, c) },
+                        ($r, false) => unsafe { self.micro::<$r, 1, ROW_INNER>(j, a, lda, b, c) },
                     )*
                     _ => unreachable!("row blocks have 1 to MR rows"),
                 }
@@ -165,7 +169,7 @@ impl Block {
     #[inline(never)]
     unsafe fn micro<const R: usize, const V: usize, const ROW_INNER: bool>(
         &self,
-        cols: usize,
+        panel: usize,
         a: *const f32,
         lda: usize,
         b: *const f32,
@@ -197,7 +201,11 @@ impl Block {
             for (r, row) in acc.into_iter().enumerate() {
                 for (j, mut v) in row.into_iter().enumerate() {
                     let to = c.add(r * self.ldc + j * LANES);
-                    let left = cols - j * LANES;
+                    let column = panel * NR + j * LANES;
+                    let left = self.n - column;
+                    if !self.accumulate && !self.bias.is_empty() {
+                        v = v + F32x16::load_n(self.bias.as_ptr().add(column), left.min(LANES));
+                    }
                     if left >= LANES {
                         if self.accumulate {
                             v = v + F32x16::load(to);
@@ -231,15 +239,29 @@ pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs)
             row[cols..].fill(0.0);
         }
     } else {
-        if cols < NR {
-            to.fill(0.0);
-        }
-        // Short runs along k, so that both sides of the transposition stay in L1.
-        for p0 in (0..k).step_by(16) {
-            for i in 0..cols {
-                let column = (j * NR + i) * cs;
-                for p in p0..k.min(p0 + 16) {
-                    to[p * NR + i] = b[column + p * rs];
+        for lane in (0..NR).step_by(LANES) {
+            let lanes = cols.saturating_sub(lane).min(LANES);
+            for p in (0..k).step_by(LANES) {
+                let depth = LANES.min(k - p);
+                let columns = std::array::from_fn(|i| {
+                    if i >= lanes {
+                        return F32x16::zero();
+                    }
+                    let from = (j * NR + lane + i) * cs + p * rs;
+                    if rs == 1 {
+                        let from = &b[from..from + depth];
+                        // SAFETY: the slice has `depth` elements.
+                        unsafe { F32x16::load_n(from.as_ptr(), depth) }
+                    } else {
+                        let mut column = [0.0; LANES];
+                        column.iter_mut().zip(b[from..].iter().step_by(rs)).take(depth).for_each(|(v, b)| *v = *b);
+                        // SAFETY: sixteen elements.
+                        unsafe { F32x16::load(column.as_ptr()) }
+                    }
+                });
+                for (row, to) in transpose(columns).into_iter().zip(to[p * NR..].chunks_exact_mut(NR)) {
+                    // SAFETY: lane + 16 ≤ NR.
+                    unsafe { row.store(to[lane..].as_mut_ptr()) };
                 }
             }
         }
@@ -286,7 +308,7 @@ pub fn gemm(
     ldc: usize,
     accumulate: bool,
 ) {
-    run::<true>(m, n, k, a, a_strides, b, b_strides, c, ldc, accumulate);
+    run::<true>(m, n, k, a, a_strides, b, b_strides, c, ldc, &[], accumulate);
 }
 
 /// [`gemm`] on the calling thread alone, with the same result bit for bit.
@@ -306,11 +328,12 @@ pub fn gemm_serial(
     ldc: usize,
     accumulate: bool,
 ) {
-    run::<false>(m, n, k, a, a_strides, b, b_strides, c, ldc, accumulate);
+    run::<false>(m, n, k, a, a_strides, b, b_strides, c, ldc, &[], accumulate);
 }
 
+/// [`gemm`] and, when not accumulating, `+ bias` in every row (n elements, or empty for none).
 #[allow(clippy::too_many_arguments)]
-fn run<const PARALLEL: bool>(
+pub(super) fn run<const PARALLEL: bool>(
     m: usize,
     n: usize,
     k: usize,
@@ -320,8 +343,10 @@ fn run<const PARALLEL: bool>(
     b_strides: (usize, usize),
     c: &mut [f32],
     ldc: usize,
+    bias: &[f32],
     accumulate: bool,
 ) {
+    assert!(bias.is_empty() || bias.len() == n, "gemm: {} elements of bias for {n} columns", bias.len());
     assert!(a.len() >= span(m, k, a_strides), "gemm: A is shorter than {m}×{k}");
     assert!(b.len() >= span(k, n, b_strides), "gemm: B is shorter than {k}×{n}");
     assert!(ldc >= n && c.len() >= span(m, n, (ldc, 1)), "gemm: C is shorter than {m}×{n}");
@@ -330,15 +355,21 @@ fn run<const PARALLEL: bool>(
     }
     if k == 0 {
         if !accumulate {
-            c.chunks_mut(ldc).take(m).for_each(|row| row[..n].fill(0.0));
+            for row in c.chunks_mut(ldc).take(m) {
+                row[..n].fill(0.0);
+                row.iter_mut().zip(bias).for_each(|(v, b)| *v = *b);
+            }
         }
         return;
     }
     let panels = n.div_ceil(NR);
     let depth = (PACK / (panels * NR) / KC * KC).max(KC).min(k);
-    let mut packed = vec![0.0; packed_len(depth, n)];
+    let mut packed = scratch(packed_len(depth, n));
     let tall = if m >= 4 * MC { MC } else { 3 * MR };
-    let wide = panels.div_ceil(panels.div_ceil(PANELS).max(if m < 4 * MC { panels.min(4) } else { 1 }));
+    let mut wide = panels.div_ceil(panels.div_ceil(PANELS));
+    while wide > 1 && m.div_ceil(tall) * panels.div_ceil(wide) < TASKS {
+        wide = wide.div_ceil(2);
+    }
     let (tasks_m, tasks_n) = (m.div_ceil(tall), panels.div_ceil(wide));
     let c = Shared(c.as_mut_ptr());
 
@@ -359,7 +390,7 @@ fn run<const PARALLEL: bool>(
             let (i0, j0) = (t / tasks_n * tall, t % tasks_n * wide);
             let rows = tall.min(m - i0);
             let cols = (wide * NR).min(n - j0 * NR);
-            let mut packed_a = vec![0.0; if a_strides.1 == 1 { 0 } else { rows * KC.min(depth) }];
+            let mut packed_a = scratch(if a_strides.1 == 1 { 0 } else { rows * KC.min(depth) });
             for p0 in (0..depth).step_by(KC) {
                 let kc = KC.min(depth - p0);
                 let from = i0 * a_strides.0 + (k0 + p0) * a_strides.1;
@@ -380,6 +411,7 @@ fn run<const PARALLEL: bool>(
                     panel: kc * NR,
                     c: c.at(i0 * ldc + j0 * NR),
                     ldc,
+                    bias: if bias.is_empty() { bias } else { &bias[j0 * NR..][..cols] },
                     accumulate: accumulate || k0 + p0 > 0,
                 };
                 // SAFETY: lengths were asserted above; tasks own disjoint rectangles of C.

@@ -10,7 +10,8 @@
 //! The patch matrix exists only as blocks of [`PIXELS`]×[`DEPTH`] floats that stay in L2.
 
 use super::conv::ConvShape;
-use super::gemm::{Block, NR, Rows, Shared, packed_len};
+use super::gemm::simd::{F32x16, LANES, transpose};
+use super::gemm::{Block, NR, Rows, Scratch, Shared, packed_len, scratch};
 use rayon::prelude::*;
 
 /// Pixels per task.
@@ -19,6 +20,11 @@ const PIXELS: usize = 96;
 const DEPTH: usize = 256;
 /// Row distance of the gathered block: not a multiple of 1 KiB, so that the rows fall into different cache sets.
 const PATCH: usize = DEPTH + 16;
+/// Channels up to which a destination counts as thin, and the same extents for it.
+const THIN: usize = 4;
+const THIN_PIXELS: usize = 32;
+const THIN_DEPTH: usize = 1024;
+const THIN_PATCH: usize = THIN_DEPTH + 16;
 /// Pixels per step, columns per task and most partial sums in the weight gradient.
 const GRAD_PIXELS: usize = 192;
 const GRAD_COLUMNS: usize = 384;
@@ -37,6 +43,8 @@ struct Axis {
     count: usize,
     stride: usize,
     taps: Vec<Tap>,
+    /// The taps' offsets are consecutive.
+    adjacent: bool,
 }
 
 struct Phase<'a> {
@@ -52,30 +60,30 @@ struct Image {
     c: usize,
 }
 
-fn taps(positions: impl Iterator<Item = (isize, usize)>) -> Vec<Tap> {
-    let mut taps: Vec<Tap> = Vec::new();
-    for (offset, k) in positions {
-        match taps.iter_mut().find(|t| t.offset == offset) {
-            Some(tap) => tap.kernel.push(k),
-            None => taps.push(Tap { offset, kernel: vec![k] }),
+impl Axis {
+    /// `taps` gives (offset, kernel position); those of equal offset are one tap.
+    fn new(first: usize, step: usize, count: usize, stride: usize, taps: impl Iterator<Item = (isize, usize)>) -> Axis {
+        let mut all: Vec<Tap> = Vec::new();
+        for (offset, k) in taps {
+            match all.iter_mut().find(|t| t.offset == offset) {
+                Some(tap) => tap.kernel.push(k),
+                None => all.push(Tap { offset, kernel: vec![k] }),
+            }
         }
+        let adjacent = all.windows(2).all(|t| t[1].offset == t[0].offset + 1);
+        Axis { first, step, count, stride, taps: all, adjacent }
     }
-    taps
 }
 
 fn forward_axis(out: usize, kernel: usize, pad: usize, s: &ConvShape) -> Vec<Axis> {
     let from_pad = |k: usize| k as isize - pad as isize;
     if !s.upsample {
-        let taps = taps((0..kernel).map(|k| (from_pad(k), k)));
-        return vec![Axis { first: 0, step: 1, count: out, stride: s.stride, taps }];
+        return vec![Axis::new(0, 1, out, s.stride, (0..kernel).map(|k| (from_pad(k), k)))];
     }
     (0..2)
-        .map(|a| Axis {
-            first: a,
-            step: 2,
-            count: (out + 1 - a) / 2,
-            stride: 1,
-            taps: taps((0..kernel).map(|k| ((a as isize + from_pad(k)).div_euclid(2), k))),
+        .map(|a| {
+            let taps = (0..kernel).map(|k| ((a as isize + from_pad(k)).div_euclid(2), k));
+            Axis::new(a, 2, (out + 1 - a) / 2, 1, taps)
         })
         .collect()
 }
@@ -83,17 +91,15 @@ fn forward_axis(out: usize, kernel: usize, pad: usize, s: &ConvShape) -> Vec<Axi
 fn backward_axis(input: usize, kernel: usize, pad: usize, s: &ConvShape) -> Vec<Axis> {
     let offset = |a: usize, k: usize| (a + pad) as isize - k as isize;
     if s.upsample {
-        let taps = taps((0..2).flat_map(|a| (0..kernel).map(move |k| (offset(a, k), k))));
-        return vec![Axis { first: 0, step: 1, count: input, stride: 2, taps }];
+        // Ascending offsets a + pad − k.
+        let taps = (0..kernel).rev().map(|k| (offset(0, k), k)).chain((0..kernel).rev().map(|k| (offset(1, k), k)));
+        return vec![Axis::new(0, 1, input, 2, taps)];
     }
     let stride = s.stride as isize;
     (0..s.stride.min(input))
-        .map(|p| Axis {
-            first: p,
-            step: s.stride,
-            count: (input - p).div_ceil(s.stride),
-            stride: 1,
-            taps: taps((0..kernel).filter(|&k| offset(p, k) % stride == 0).map(|k| (offset(p, k) / stride, k))),
+        .map(|p| {
+            let taps = (0..kernel).rev().filter(|&k| offset(p, k) % stride == 0).map(|k| (offset(p, k) / stride, k));
+            Axis::new(p, s.stride, (input - p).div_ceil(s.stride), 1, taps)
         })
         .collect()
 }
@@ -132,24 +138,41 @@ impl Phase<'_> {
     /// Columns `[k0, k0 + row.len())` of the patch of pixel `p`: channels within taps.
     fn gather(&self, p: usize, k0: usize, row: &mut [f32], src: Image, x: &[f32]) {
         let (b, i, j) = self.position(p);
+        let (y0, x0) = ((self.y.stride * i) as isize, (self.x.stride * j) as isize);
+        let taps = &self.x.taps;
+        let inside = |at: isize, limit: usize| (0..limit as isize).contains(&at);
+        // Neighbouring taps that are all inside are one run of memory.
+        let first = x0 + taps[0].offset;
+        let run = self.x.adjacent && inside(first, src.w) && inside(first + taps.len() as isize - 1, src.w);
+        let unit = if run { taps.len() * src.c } else { src.c };
         let mut to = 0;
         while to < row.len() {
-            let (t, c) = ((k0 + to) / src.c, (k0 + to) % src.c);
-            let len = (src.c - c).min(row.len() - to);
-            let at = |axis: &Axis, i: usize, t: usize, limit: usize| {
-                let at = (axis.stride * i) as isize + axis.taps[t].offset;
-                (0..limit as isize).contains(&at).then_some(at as usize)
-            };
-            let (ty, tx) = (t / self.x.taps.len(), t % self.x.taps.len());
-            match (at(self.y, i, ty, src.h), at(self.x, j, tx, src.w)) {
-                (Some(y), Some(column)) => {
-                    let from = ((b * src.h + y) * src.w + column) * src.c + c;
-                    row[to..to + len].copy_from_slice(&x[from..from + len]);
-                }
-                _ => row[to..to + len].fill(0.0),
+            let (t, at) = ((k0 + to) / unit, (k0 + to) % unit);
+            let (ty, tx) = if run { (t, 0) } else { (t / taps.len(), t % taps.len()) };
+            let part = &mut row[to..];
+            let len = (unit - at).min(part.len());
+            let (y, column) = (y0 + self.y.taps[ty].offset, x0 + taps[tx].offset);
+            if inside(y, src.h) && inside(column, src.w) {
+                copy(&mut part[..len], &x[((b * src.h + y as usize) * src.w + column as usize) * src.c + at..][..len]);
+            } else {
+                part[..len].fill(0.0);
             }
             to += len;
         }
+    }
+}
+
+/// `to.copy_from_slice(from)`, quicker for the short runs of few channels.
+fn copy(to: &mut [f32], from: &[f32]) {
+    assert_eq!(to.len(), from.len());
+    let whole = to.len() / LANES * LANES;
+    // SAFETY: both slices have the same length.
+    unsafe {
+        for i in (0..whole).step_by(LANES) {
+            F32x16::load(from.as_ptr().add(i)).store(to.as_mut_ptr().add(i));
+        }
+        let rest = to.len() - whole;
+        F32x16::load_n(from.as_ptr().add(whole), rest).store_n(to.as_mut_ptr().add(whole), rest);
     }
 }
 
@@ -160,15 +183,14 @@ pub(super) fn forward(s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], y: &mut
     let dst = Image { h: s.out_h, w: s.out_w, c: s.out_c };
     let per_filter = s.kernel_h * s.kernel_w * s.in_c;
     for phase in phases(&ys, &xs) {
-        let packed = pack(phase.taps() * s.in_c, s.out_c, |k, first, row| {
-            row.fill(0.0);
+        let add = |k: usize, first: usize, row: &mut [f32]| {
             for tap in phase.kernel(k / s.in_c, s.kernel_w) {
                 for (v, filter) in row.iter_mut().zip(w[first * per_filter..].chunks(per_filter)) {
                     *v += filter[tap * s.in_c + k % s.in_c];
                 }
             }
-        });
-        product(&phase, s.batch, src, x, dst, &packed, bias, y);
+        };
+        Product { phase: &phase, batch: s.batch, src, x, dst, bias, y: Shared(y.as_mut_ptr()) }.run(add);
     }
 }
 
@@ -179,83 +201,163 @@ pub(super) fn backward_data(s: &ConvShape, gy: &[f32], w: &[f32], gx: &mut [f32]
     let dst = Image { h: s.in_h, w: s.in_w, c: s.in_c };
     let area = s.kernel_h * s.kernel_w;
     for phase in phases(&ys, &xs) {
-        let packed = pack(phase.taps() * s.out_c, s.in_c, |k, first, row| {
-            row.fill(0.0);
+        let add = |k: usize, first: usize, row: &mut [f32]| {
             for tap in phase.kernel(k / s.out_c, s.kernel_w) {
                 let from = ((k % s.out_c) * area + tap) * s.in_c + first;
                 row.iter_mut().zip(&w[from..]).for_each(|(v, w)| *v += w);
             }
-        });
-        product(&phase, s.batch, src, gy, dst, &packed, &[], gx);
+        };
+        Product { phase: &phase, batch: s.batch, src, x: gy, dst, bias: &[], y: Shared(gx.as_mut_ptr()) }.run(add);
     }
 }
 
-/// The k×n weight matrix in panels, one block of [`DEPTH`] rows after the other; `fill(row, first column, columns)`.
-fn pack(k: usize, n: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
-    let mut packed = vec![0.0; packed_len(k, n)];
+/// Destination pixels of a phase = patches × weights (+ bias).
+struct Product<'a> {
+    phase: &'a Phase<'a>,
+    batch: usize,
+    src: Image,
+    x: &'a [f32],
+    dst: Image,
+    bias: &'a [f32],
+    y: Shared,
+}
+
+impl Product<'_> {
+    /// `add(k, first, row)` adds row k of the weight matrix, columns from `first`, to `row`.
+    fn run(&self, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        if self.dst.c <= THIN { self.thin(add) } else { self.wide(add) }
+    }
+
+    fn wide(&self, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        let (pixels, k, n) = (self.phase.pixels(self.batch), self.phase.taps() * self.src.c, self.dst.c);
+        let packed = &pack(k, n, add);
+        let in_place = self.phase.y.step == 1 && self.phase.x.step == 1;
+        let buffers = || (scratch(PIXELS * PATCH), scratch(if in_place { 0 } else { PIXELS * n }));
+        (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each_init(buffers, |(patches, result), task| {
+            let first = task * PIXELS;
+            let m = PIXELS.min(pixels - first);
+            let c = if in_place { self.y.at(first * n) } else { result.as_mut_ptr() };
+            // SAFETY: the m rows of n floats at `c` are this task's own (scratch, or its pixels of the destination).
+            let rows = unsafe { std::slice::from_raw_parts_mut(c, m * n) };
+            if k == 0 {
+                rows.fill(0.0);
+                rows.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(self.bias).for_each(|(v, b)| *v = *b));
+            }
+            for k0 in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - k0);
+                for (i, row) in patches.chunks_exact_mut(PATCH).take(m).enumerate() {
+                    self.phase.gather(first + i, k0, &mut row[..depth], self.src, self.x);
+                }
+                let block = Block {
+                    m,
+                    n,
+                    k: depth,
+                    a: patches.as_ptr(),
+                    rows: Rows::KInner { stride: PATCH },
+                    b: packed[k0 * n.div_ceil(NR) * NR..].as_ptr(),
+                    ldb: NR,
+                    panel: depth * NR,
+                    c,
+                    ldc: n,
+                    bias: self.bias,
+                    accumulate: k0 > 0,
+                };
+                // SAFETY: patches and panels have the extents above; C is the task's own.
+                unsafe { block.run() };
+            }
+            if !in_place {
+                for (i, row) in rows.chunks_exact(n).enumerate() {
+                    let to = self.y.at(self.phase.destination(first + i, self.dst) * n);
+                    // SAFETY: a pixel belongs to one phase and to one task of it.
+                    unsafe { to.copy_from_nonoverlapping(row.as_ptr(), n) };
+                }
+            }
+        });
+    }
+
+    /// At most [`THIN`] channels: a panel of columns would be mostly empty, so vectors run along k instead.
+    fn thin(&self, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        let (pixels, k, n) = (self.phase.pixels(self.batch), self.phase.taps() * self.src.c, self.dst.c);
+        let ldw = k.next_multiple_of(LANES);
+        let mut weights = vec![0.0; THIN * ldw];
+        for at in 0..k {
+            let mut row = [0.0; THIN];
+            add(at, 0, &mut row[..n]);
+            (0..n).for_each(|j| weights[j * ldw + at] = row[j]);
+        }
+        let buffers = || scratch(THIN_PIXELS * THIN_PATCH);
+        (0..pixels.div_ceil(THIN_PIXELS)).into_par_iter().for_each_init(buffers, |patches, task| {
+            let first = task * THIN_PIXELS;
+            let m = THIN_PIXELS.min(pixels - first);
+            let mut sums = [[0.0f32; THIN]; THIN_PIXELS];
+            for row in &mut sums {
+                row.iter_mut().zip(self.bias).for_each(|(v, b)| *v = *b);
+            }
+            for k0 in (0..k).step_by(THIN_DEPTH) {
+                let depth = THIN_DEPTH.min(k - k0);
+                for (i, row) in patches.chunks_exact_mut(THIN_PATCH).take(m).enumerate() {
+                    self.phase.gather(first + i, k0, &mut row[..depth], self.src, self.x);
+                    row[depth..depth.next_multiple_of(LANES)].fill(0.0);
+                }
+                for (rows, sums) in patches.chunks_exact(4 * THIN_PATCH).zip(sums.chunks_exact_mut(4)).take(m.div_ceil(4)) {
+                    let weights = &weights[k0..];
+                    let dots = match n {
+                        1 => dots::<1>(rows, weights, ldw, depth),
+                        2 => dots::<2>(rows, weights, ldw, depth),
+                        3 => dots::<3>(rows, weights, ldw, depth),
+                        _ => dots::<4>(rows, weights, ldw, depth),
+                    };
+                    sums.as_flattened_mut().iter_mut().zip(dots).for_each(|(s, d)| *s += d);
+                }
+            }
+            for (i, row) in sums.iter().take(m).enumerate() {
+                let to = self.y.at(self.phase.destination(first + i, self.dst) * n);
+                // SAFETY: a pixel belongs to one phase and to one task of it.
+                unsafe { to.copy_from_nonoverlapping(row.as_ptr(), n) };
+            }
+        });
+    }
+}
+
+/// The products of 4 patches with N weight columns over `depth` elements, as [4][THIN].
+fn dots<const N: usize>(patches: &[f32], weights: &[f32], ldw: usize, depth: usize) -> [f32; 4 * THIN] {
+    let steps = depth.div_ceil(LANES);
+    assert!(patches.len() >= 4 * THIN_PATCH && weights.len() >= (N - 1) * ldw + steps * LANES);
+    let mut acc = [[F32x16::zero(); N]; 4];
+    for p in (0..steps * LANES).step_by(LANES) {
+        // SAFETY: the lengths just asserted; p + 16 ≤ THIN_DEPTH < THIN_PATCH.
+        unsafe {
+            let w: [F32x16; N] = std::array::from_fn(|j| F32x16::load(weights.as_ptr().add(j * ldw + p)));
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let x = F32x16::load(patches.as_ptr().add(i * THIN_PATCH + p));
+                acc.iter_mut().zip(w).for_each(|(a, w)| *a = x.mul_add(w, *a));
+            }
+        }
+    }
+    let all = std::array::from_fn(|at| if at % THIN < N { acc[at / THIN][at % THIN] } else { F32x16::zero() });
+    let lanes = transpose(all);
+    let mut sums = [0.0; 4 * THIN];
+    let sum = |range: std::ops::Range<usize>| lanes[range].iter().fold(F32x16::zero(), |a, v| a + *v);
+    // SAFETY: sixteen elements.
+    unsafe { ((sum(0..4) + sum(4..8)) + (sum(8..12) + sum(12..16))).store(sums.as_mut_ptr()) };
+    sums
+}
+
+/// The k×n weight matrix in panels, one block of [`DEPTH`] rows after the other.
+fn pack(k: usize, n: usize, add: impl Fn(usize, usize, &mut [f32]) + Sync) -> Scratch {
+    let mut packed = scratch(packed_len(k, n));
     let panels = n.div_ceil(NR);
-    packed.chunks_mut((DEPTH * panels * NR).max(1)).enumerate().for_each(|(block, to)| {
+    packed[..packed_len(k, n)].chunks_mut(DEPTH * panels * NR).enumerate().for_each(|(block, to)| {
         let kc = to.len() / (panels * NR);
         to.par_chunks_mut(kc * NR).enumerate().for_each(|(j, panel)| {
             let cols = NR.min(n - j * NR);
             for (p, row) in panel.chunks_exact_mut(NR).enumerate() {
-                fill(block * DEPTH + p, j * NR, &mut row[..cols]);
+                row.fill(0.0);
+                add(block * DEPTH + p, j * NR, &mut row[..cols]);
             }
         });
     });
     packed
-}
-
-/// Destination pixels of the phase = patches × packed weights (+ bias).
-#[allow(clippy::too_many_arguments)]
-fn product(phase: &Phase, batch: usize, src: Image, x: &[f32], dst: Image, packed: &[f32], bias: &[f32], y: &mut [f32]) {
-    let (pixels, k, n) = (phase.pixels(batch), phase.taps() * src.c, dst.c);
-    let in_place = phase.y.step == 1 && phase.x.step == 1;
-    let y = Shared(y.as_mut_ptr());
-    let scratch = || (vec![0.0f32; PIXELS * PATCH], vec![0.0f32; if in_place { 0 } else { PIXELS * n }]);
-    (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each_init(scratch, |(patches, result), task| {
-        let first = task * PIXELS;
-        let m = PIXELS.min(pixels - first);
-        let c = if in_place { y.at(first * n) } else { result.as_mut_ptr() };
-        // SAFETY: the m rows of n floats at `c` are this task's own (scratch, or its pixels of the destination).
-        let rows = unsafe { std::slice::from_raw_parts_mut(c, m * n) };
-        if k == 0 {
-            rows.fill(0.0);
-        }
-        for k0 in (0..k).step_by(DEPTH) {
-            let depth = DEPTH.min(k - k0);
-            for (i, row) in patches.chunks_exact_mut(PATCH).take(m).enumerate() {
-                phase.gather(first + i, k0, &mut row[..depth], src, x);
-            }
-            let block = Block {
-                m,
-                n,
-                k: depth,
-                a: patches.as_ptr(),
-                rows: Rows::KInner { stride: PATCH },
-                b: packed[k0 * n.div_ceil(NR) * NR..].as_ptr(),
-                ldb: NR,
-                panel: depth * NR,
-                c,
-                ldc: n,
-                accumulate: k0 > 0,
-            };
-            // SAFETY: patches and panels have the extents above; C is the task's own.
-            unsafe { block.run() };
-        }
-        if !bias.is_empty() {
-            for row in rows.chunks_exact_mut(n) {
-                row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
-            }
-        }
-        if !in_place {
-            for (i, row) in rows.chunks_exact(n).enumerate() {
-                let to = y.at(phase.destination(first + i, dst) * n);
-                // SAFETY: a pixel belongs to one phase and to one task of it.
-                unsafe { to.copy_from_nonoverlapping(row.as_ptr(), n) };
-            }
-        }
-    });
 }
 
 /// `gw`, overwritten; see [`conv2d_bwd_weight`](super::conv::conv2d_bwd_weight).
@@ -292,8 +394,8 @@ fn grad_product(phase: &Phase, batch: usize, src: Image, x: &[f32], dst: Image, 
     let mut partials = vec![vec![0.0f32; m * columns]; pixels.div_ceil(chunk)];
     let outs: Vec<Shared> = partials.iter_mut().map(|p| Shared(p.as_mut_ptr())).collect();
     let patch = width + 16;
-    let scratch = || (vec![0.0f32; GRAD_PIXELS * patch], vec![0.0f32; GRAD_PIXELS * m]);
-    (0..outs.len() * slabs).into_par_iter().for_each_init(scratch, |(patches, grads), task| {
+    let buffers = || (scratch(GRAD_PIXELS * patch), scratch(GRAD_PIXELS * m));
+    (0..outs.len() * slabs).into_par_iter().for_each_init(buffers, |(patches, grads), task| {
         let (part, k0) = (task / slabs, task % slabs * width);
         let n = width.min(columns - k0);
         let end = pixels.min((part + 1) * chunk);
@@ -315,6 +417,7 @@ fn grad_product(phase: &Phase, batch: usize, src: Image, x: &[f32], dst: Image, 
                 panel: NR,
                 c: outs[part].at(k0),
                 ldc: columns,
+                bias: &[],
                 accumulate: first > part * chunk,
             };
             // SAFETY: rows of `patches` have 16 floats beyond `width`, so whole vectors may be read; the columns

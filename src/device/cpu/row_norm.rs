@@ -4,6 +4,8 @@
 //! With x̂ = (x − mean)·rstd: y = (x̂·weight + bias)·(1 + scale) + shift = x̂·a + c, where a = weight·(1 + scale) and
 //! c = bias·(1 + scale) + shift are made once per task. RMS norm has mean 0 and no bias.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::rows::{add_up, chunks_mut, rows_per_task, store, sum1, sum2};
@@ -110,8 +112,8 @@ impl RowNorm<'_> {
 
     /// The gradients. With the sums over a batch entry's rows A = Σ dy and D = Σ dy·x̂:
     ///
-    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ_batch (1 + scale)·D, dbias = Σ_batch (1 + scale)·A and, with
-    /// dx̂ = dy·a, dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)), without its second term for RMS norm.
+    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ_batch (1 + scale)·D, dbias = Σ_batch (1 + scale)·A; dx as
+    /// [`RowNorm::backward_rows`] has it.
     pub fn backward(&self, saved: &Saved, dy: &[f32], to: Gradients) {
         let (cols, rows) = (self.cols, saved.rstd.len());
         let sums_wanted = [&to.dweight, &to.dbias, &to.dscale, &to.dshift].iter().any(|wanted| !wanted.is_empty());
@@ -119,57 +121,52 @@ impl RowNorm<'_> {
         let partials: Vec<Vec<f32>> = work
             .into_par_iter()
             .map(|((batch, first), dx)| {
-                let count = self.task_rows().min((batch + 1) * self.rows_per_batch - first);
-                self.backward_rows(saved, dy, batch, first..first + count, dx, sums_wanted)
+                let end = (first + self.task_rows()).min((batch + 1) * self.rows_per_batch);
+                let mut sums = vec![0.0; if sums_wanted { 2 * cols } else { 0 }];
+                let (a, d) = sums.split_at_mut(if sums_wanted { cols } else { 0 });
+                self.backward_rows(saved, dy, batch, first..end, dx, [a, d]);
+                sums
             })
             .collect();
         if !sums_wanted {
             return;
         }
         let per_batch = self.rows_per_batch.div_ceil(self.task_rows());
+        let totals: Vec<Vec<f64>> =
+            partials.par_chunks(per_batch).map(|parts| add_up(parts.iter().map(Vec::as_slice), 2 * cols)).collect();
+        let batches = totals.len();
         let (mut dweight, mut dbias) = (vec![0f64; cols], vec![0f64; cols]);
-        let (mut dscale, mut dshift) = (to.dscale, to.dshift);
-        for (batch, partials) in partials.chunks(per_batch).enumerate() {
-            let sums = add_up(partials.iter().map(Vec::as_slice), 2 * cols);
-            let (a, d) = sums.split_at(cols);
+        let outputs = chunks_mut(to.dscale, cols, batches).into_iter().zip(chunks_mut(to.dshift, cols, batches));
+        for (batch, ((dscale, dshift), totals)) in outputs.zip(&totals).enumerate() {
+            let (a, d) = totals.split_at(cols);
             for i in 0..cols {
                 let scale = 1.0 + f64::from(Self::at(self.scale, batch * cols + i, 0.0));
                 dweight[i] += scale * d[i];
                 dbias[i] += scale * a[i];
             }
-            let by_scale = |i: usize| {
+            for (i, dscale) in dscale.iter_mut().enumerate() {
                 let (weight, bias) = (Self::at(self.weight, i, 1.0), Self::at(self.bias, i, 0.0));
-                d[i] * f64::from(weight) + a[i] * f64::from(bias)
-            };
-            if !dscale.is_empty() {
-                let (now, rest) = dscale.split_at_mut(cols);
-                store(now, &(0..cols).map(by_scale).collect::<Vec<_>>());
-                dscale = rest;
+                *dscale = (d[i] * f64::from(weight) + a[i] * f64::from(bias)) as f32;
             }
-            if !dshift.is_empty() {
-                let (now, rest) = dshift.split_at_mut(cols);
-                store(now, a);
-                dshift = rest;
-            }
+            store(dshift, a);
         }
         store(to.dweight, &dweight);
         store(to.dbias, &dbias);
     }
 
-    /// dx of some rows, and their A | D where wanted.
-    fn backward_rows(
+    /// dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)) with dx̂ = dy·a, without its second term for RMS norm, of some rows of one
+    /// batch entry; and their sums A = Σ dy and D = Σ dy·x̂ are added to `sums`. What is empty is left out.
+    pub fn backward_rows(
         &self,
         saved: &Saved,
         dy: &[f32],
         batch: usize,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         dx: &mut [f32],
-        sums_wanted: bool,
-    ) -> Vec<f32> {
+        [sum_dy, sum_dy_x]: [&mut [f32]; 2],
+    ) {
         let cols = self.cols;
         let (a, _) = self.affine(batch);
-        let mut sums = vec![0f32; if sums_wanted { 2 * cols } else { 0 }];
-        let (sum_dy, sum_dy_x) = sums.split_at_mut(if sums_wanted { cols } else { 0 });
         let mut unit = vec![0f32; cols];
         let mut dunit = vec![0f32; cols];
         for (r, row) in rows.enumerate() {
@@ -194,6 +191,5 @@ impl RowNorm<'_> {
                 *dx = rstd * (dunit - mean_dunit - unit * mean_dunit_x);
             }
         }
-        sums
     }
 }

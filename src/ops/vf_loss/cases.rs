@@ -7,7 +7,7 @@ use crate::ops::{Case, Input, Tolerance, Values};
 const TOLERANCE: Tolerance = Tolerance {
     forward: 5e-6,
     backward: 5e-5,
-    why: "cosines of f32 dot products err by 1e-7; backward subtracts the part along z′, which is as large as what stays",
+    why: "cosines of f32 dot products err by 1e-7; backward subtracts what lies along z′, which is as large as what stays",
 };
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
@@ -31,9 +31,9 @@ fn case(
 ) -> Case {
     // Related tokens, so that both losses are active and no pair lies exactly at a kink.
     let (z, f) = (Input::normal("z", &[b, n, cz]), Input::normal("f", &[b, n, cf]).values(Values::Normal(0.2, 1.0)));
-    let proj = match reverse {
-        true => Input::normal("proj", &[cf, cz]).values(Values::Normal(0.1, 0.5)),
-        false => Input::absent("proj"),
+    let (proj, f) = match reverse {
+        true => (Input::normal("proj", &[cf, cz]).values(Values::Normal(0.1, 0.5)), f.constant()),
+        false => (Input::absent("proj"), f),
     };
     let op = VfLoss { cos_margin, distmat_margin };
     // Two products of width Cz per token with the projection, then half of each Gram matrix.

@@ -1,4 +1,4 @@
-//! The CPU bodies: tiles of both Gram matrices by `gemm_serial`, one strip of rows per parallel task.
+//! The CPU bodies: tiles of both Gram matrices by `gemm_serial`, one column of tiles per parallel task.
 
 use rayon::prelude::*;
 
@@ -8,127 +8,99 @@ use crate::params;
 
 const TILE: usize = params::VF_LOSS_TILE as usize;
 /// The least lengths that cosines divide by: in the Gram matrices, and between f and z′.
-const GRAM_EPS: f32 = 1e-12;
-const COS_EPS: f32 = 1e-8;
-/// Tokens per parallel task of what is done token by token, at least.
-const GRAIN: usize = 64;
+const EPS_DISTMAT: f32 = params::VF_LOSS_EPS_DISTMAT as f32;
+const EPS_COS: f32 = params::VF_LOSS_EPS_COS as f32;
 
-pub(super) fn gram(p: &params::VfLossGram, [proj]: [&[f32]; 1], [gram]: [&mut [f32]; 1]) {
-    let (cf, cz) = (p.cf as usize, p.cz as usize);
-    gemm(cz, cz, cf, proj, (1, cz), proj, (cz, 1), gram, cz, false);
-}
-
-pub(super) fn tokens(
-    p: &params::VfLossTokens,
-    [z, proj, f, gram]: [&[f32]; 4],
-    [zm, q, norms]: [&mut [f32]; 3],
-) {
-    let (tokens, cz, cf) = (p.tokens as usize, p.cz as usize, p.cf as usize);
-    if !proj.is_empty() {
-        gemm(tokens, cz, cz, z, (cz, 1), gram, (cz, 1), zm, cz, false);
-        gemm(tokens, cz, cf, f, (cf, 1), proj, (cz, 1), q, cz, false);
-    }
-    let zm: &[f32] = if proj.is_empty() { z } else { zm };
-    norms.par_chunks_mut(2).enumerate().with_min_len(GRAIN).for_each(|(i, norms)| {
-        let (z, zm, f) = (&z[i * cz..][..cz], &zm[i * cz..][..cz], &f[i * cf..][..cf]);
-        // zᵀMz cannot be negative, but its rounding can.
-        norms[0] = dot(z, zm).max(0.0).sqrt() as f32;
-        norms[1] = dot(f, f).sqrt() as f32;
+pub(super) fn transpose(p: &params::VfLossTranspose, [weight]: [&[f32]; 1], [weight_t]: [&mut [f32]; 1]) {
+    let (width, channels) = (p.width as usize, p.channels as usize);
+    weight_t.par_chunks_mut(width).enumerate().for_each(|(c, row)| {
+        for (w, to) in row.iter_mut().enumerate() {
+            *to = weight[w * channels + c];
+        }
     });
 }
 
-/// One image's tokens.
-#[derive(Clone, Copy)]
-struct Image<'a> {
-    z: &'a [f32],
-    zm: &'a [f32],
-    q: &'a [f32],
-    f: &'a [f32],
-    norms: &'a [f32],
-    n: usize,
-    cz: usize,
-    cf: usize,
+pub(super) fn project(
+    p: &params::VfLossProject,
+    [features, weight_t]: [&[f32]; 2],
+    [projected, feature_norm, gram]: [&mut [f32]; 3],
+) {
+    let (tokens, width, channels) = (p.tokens as usize, p.width as usize, p.channels as usize);
+    gemm(tokens, channels, width, features, (width, 1), weight_t, (1, width), projected, channels, false);
+    gemm(channels, channels, width, weight_t, (width, 1), weight_t, (1, width), gram, channels, false);
+    feature_norm.par_iter_mut().zip(features.par_chunks(width)).with_min_len(TILE).for_each(|(norm, f)| {
+        *norm = dot(f, f).sqrt() as f32;
+    });
 }
 
-impl<'a> Image<'a> {
-    fn of(i: usize, [z, zm, q, f, norms]: [&'a [f32]; 5], [n, cz, cf]: [u32; 3]) -> Image<'a> {
-        let [n, cz, cf] = [n, cz, cf].map(|size| size as usize);
-        let part = |all: &'a [f32], width: usize| &all[i * n * width..][..n * width];
-        Image { z: part(z, cz), zm: part(zm, cz), q: part(q, cz), f: part(f, cf), norms: part(norms, 2), n, cz, cf }
-    }
-
-    /// 1/‖z′ᵢ‖ and 1/‖fᵢ‖, the lengths bounded from below.
-    fn inverse_norms(&self, i: usize, eps: f32) -> [f32; 2] {
-        [1.0 / self.norms[2 * i].max(eps), 1.0 / self.norms[2 * i + 1].max(eps)]
-    }
-
-    /// cos(fᵢ, z′ᵢ).
-    fn cosine(&self, i: usize) -> f32 {
-        let [inverse_z, inverse_f] = self.inverse_norms(i, COS_EPS);
-        let (z, q) = (&self.z[i * self.cz..][..self.cz], &self.q[i * self.cz..][..self.cz]);
-        dot(z, q) as f32 * inverse_z * inverse_f
-    }
-
-    /// cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ) for `rows` × `cols` tokens from (i0, j0) on, into rows of `cols`.
-    fn differences(&self, [i0, rows]: [usize; 2], [j0, cols]: [usize; 2], tile: &mut [f32], scratch: &mut [f32]) {
-        let Image { cz, cf, .. } = *self;
-        let (zi, zmj) = (&self.z[i0 * cz..], &self.zm[j0 * cz..]);
-        gemm_serial(rows, cols, cz, zi, (cz, 1), zmj, (1, cz), tile, cols, false);
-        let (fi, fj) = (&self.f[i0 * cf..], &self.f[j0 * cf..]);
-        gemm_serial(rows, cols, cf, fi, (cf, 1), fj, (1, cf), scratch, cols, false);
-        for (i, (tile, scratch)) in tile.chunks_exact_mut(cols).zip(scratch.chunks_exact(cols)).take(rows).enumerate() {
-            let [zi, fi] = self.inverse_norms(i0 + i, GRAM_EPS);
-            for (j, (z, f)) in tile.iter_mut().zip(scratch).enumerate() {
-                let [zj, fj] = self.inverse_norms(j0 + j, GRAM_EPS);
-                *z = *z * zi * zj - f * fi * fj;
-            }
+pub(super) fn normalize(
+    p: &params::VfLossNormalize,
+    [z, gram]: [&[f32]; 2],
+    [norm, zhat, qhat]: [&mut [f32]; 3],
+) {
+    let (tokens, channels) = (p.tokens as usize, p.channels as usize);
+    gemm(tokens, channels, channels, z, (channels, 1), gram, (channels, 1), qhat, channels, false);
+    let vectors = zhat.par_chunks_mut(channels).zip(qhat.par_chunks_mut(channels));
+    norm.par_iter_mut().zip(vectors).zip(z.par_chunks(channels)).with_min_len(TILE).for_each(|((norm, (zhat, qhat)), z)| {
+        // zᵀMz cannot be negative, but its rounding can.
+        *norm = dot(z, qhat).max(0.0).sqrt() as f32;
+        let inverse = 1.0 / norm.max(EPS_DISTMAT);
+        for ((zhat, qhat), z) in zhat.iter_mut().zip(qhat).zip(z) {
+            *zhat = z * inverse;
+            *qhat *= inverse;
         }
-    }
+    });
+}
 
-    /// `out[i] += Σⱼ sᵢⱼ xⱼ/‖·ⱼ‖` for the rows of `out` (from token i0 on), with x and the lengths those of z′ (`of` 0) or f (1).
-    fn gather_signs(&self, i0: usize, of: usize, margin: f32, x: &[f32], width: usize, out: &mut [f32]) {
-        let rows = out.len() / width;
-        let (mut tile, mut scratch) = (vec![0.0; rows * TILE], vec![0.0; rows * TILE]);
-        out.fill(0.0);
-        for j0 in (0..self.n).step_by(TILE) {
-            let cols = TILE.min(self.n - j0);
-            self.differences([i0, rows], [j0, cols], &mut tile, &mut scratch);
-            for row in tile.chunks_exact_mut(cols).take(rows) {
-                for (j, d) in row.iter_mut().enumerate() {
-                    let scale = self.inverse_norms(j0 + j, GRAM_EPS)[of];
-                    *d = if d.abs() > margin { scale.copysign(*d) } else { *d * 0.0 };
+pub(super) fn pairs(
+    p: &params::VfLossPairs,
+    [features, feature_norm, zhat, qhat]: [&[f32]; 4],
+    [pull, pair_loss]: [&mut [f32]; 2],
+) {
+    let (positions, width, channels) = (p.positions as usize, p.width as usize, p.channels as usize);
+    let tiles = positions.div_ceil(TILE);
+    let pairs = tiles * (tiles + 1) / 2;
+    let columns = pull.par_chunks_mut(positions * channels).enumerate();
+    let losses: Vec<Vec<f32>> = columns
+        .map(|(task, pull)| {
+            let (first, tile_j) = (task / tiles * positions, task % tiles);
+            let (j0, cols) = (first + tile_j * TILE, TILE.min(positions - tile_j * TILE));
+            let (mut cosines, mut apart) = (vec![0.0; TILE * cols], vec![0.0; TILE * cols]);
+            let inverse = |token: usize| 1.0 / feature_norm[token].max(EPS_DISTMAT);
+            let mut losses = Vec::with_capacity(tile_j + 1);
+            for (tile_i, pull) in pull.chunks_mut(TILE * channels).enumerate() {
+                let (i0, rows) = (first + tile_i * TILE, pull.len() / channels);
+                let (fi, fj) = (&features[i0 * width..], &features[j0 * width..]);
+                gemm_serial(rows, cols, width, fi, (width, 1), fj, (1, width), &mut cosines, cols, false);
+                let (qi, zj) = (&qhat[i0 * channels..], &zhat[j0 * channels..]);
+                gemm_serial(rows, cols, channels, qi, (channels, 1), zj, (1, channels), &mut apart, cols, false);
+                let mut loss = 0.0;
+                for i in 0..rows {
+                    let scale = inverse(i0 + i);
+                    for (j, d) in apart[i * cols..][..cols].iter_mut().enumerate() {
+                        *d -= cosines[i * cols + j] * scale * inverse(j0 + j);
+                        let beyond = d.abs() - p.distmat_margin;
+                        loss += f64::from(relu(beyond));
+                        *d = if beyond > 0.0 { 1f32.copysign(*d) } else { 0.0 };
+                    }
                 }
+                // The matrices are symmetric: a tile right of the diagonal counts for the one left of it.
+                if tile_i <= tile_j {
+                    losses.push(if tile_i == tile_j { loss } else { 2.0 * loss } as f32);
+                }
+                gemm_serial(rows, channels, cols, &apart, (cols, 1), zj, (channels, 1), pull, channels, false);
             }
-            gemm_serial(rows, width, cols, &tile, (cols, 1), &x[j0 * width..], (width, 1), out, width, true);
-        }
-    }
-}
-
-pub(super) fn fwd(p: &params::VfLossFwd, reads: [&[f32]; 5], [mdms, mcos]: [&mut [f32]; 2]) {
-    let (batch, n) = (p.batch as usize, p.n as usize);
-    let strips = n.div_ceil(TILE);
-    let sums: Vec<[f64; 2]> = (0..batch * strips)
-        .into_par_iter()
-        .map(|task| {
-            let image = Image::of(task / strips, reads, [p.n, p.cz, p.cf]);
-            let i0 = task % strips * TILE;
-            let rows = TILE.min(n - i0);
-            let (mut tile, mut scratch) = (vec![0.0; rows * TILE], vec![0.0; rows * TILE]);
-            let mut apart = 0.0;
-            // Both matrices are symmetric: tiles right of the diagonal count for those left of it.
-            for j0 in (i0..n).step_by(TILE) {
-                let cols = TILE.min(n - j0);
-                image.differences([i0, rows], [j0, cols], &mut tile, &mut scratch);
-                let sum: f64 = tile[..rows * cols].iter().map(|d| f64::from(relu(d.abs() - p.distmat_margin))).sum();
-                apart += if i0 == j0 { sum } else { 2.0 * sum };
-            }
-            let askew = |i| f64::from(relu(1.0 - p.cos_margin - image.cosine(i)));
-            [apart, (i0..i0 + rows).map(askew).sum()]
+            losses
         })
         .collect();
-    let total = |part: usize| sums.iter().map(|sum| sum[part]).sum::<f64>();
-    mdms[0] = (total(0) / (batch * n * n) as f64) as f32;
-    mcos[0] = (total(1) / (batch * n) as f64) as f32;
+    for (task, losses) in losses.into_iter().enumerate() {
+        let (image, tile_j) = (task / tiles, task % tiles);
+        for (tile_i, loss) in losses.into_iter().enumerate() {
+            // Before the pairs of tile I come those of the tiles 0..I, which have tiles, tiles − 1, … of them.
+            let before = pairs - (tiles - tile_i) * (tiles - tile_i + 1) / 2;
+            pair_loss[image * pairs + before + tile_j - tile_i] = loss;
+        }
+    }
 }
 
 /// max(v, 0) that keeps NaN.
@@ -136,105 +108,87 @@ fn relu(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }
 
-/// κ and −dmcos/(B·N) of the module's formulas.
-fn factors(batch: u32, n: u32, dmdms: &[f32], dmcos: &[f32]) -> (f32, f32) {
-    let (batch, n) = (f64::from(batch), f64::from(n));
-    let grad = |grad: &[f32]| grad.first().map_or(0.0, |&grad| f64::from(grad));
-    ((2.0 * grad(dmdms) / (batch * n * n)) as f32, (-grad(dmcos) / (batch * n)) as f32)
-}
-
-pub(super) fn bwd(
-    p: &params::VfLossBwd,
-    [z, zm, q, f, norms, gram, dmdms, dmcos]: [&[f32]; 8],
-    [a, b, dz]: [&mut [f32]; 3],
+pub(super) fn tokens(
+    p: &params::VfLossTokens,
+    [z, projected, feature_norm, gram, norm, qhat, pull, dmdms, dmcos]: [&[f32]; 9],
+    [token_loss, dz, toward, residual]: [&mut [f32]; 4],
 ) {
-    let (n, cz) = (p.n as usize, p.cz as usize);
-    let (kappa, lambda) = factors(p.batch, p.n, dmdms, dmcos);
-    let images = a.par_chunks_mut(n * cz).zip(b.par_chunks_mut(n)).enumerate();
-    images.for_each(|(i, (a, b))| {
-        let image = Image::of(i, [z, zm, q, f, norms], [p.n, p.cz, p.cf]);
-        let strips = a.par_chunks_mut(TILE * cz).zip(b.par_chunks_mut(TILE)).enumerate();
-        strips.for_each(|(strip, (a, b))| {
-            let i0 = strip * TILE;
-            image.gather_signs(i0, 0, p.distmat_margin, image.z, cz, a);
-            for (i, (a, b)) in a.chunks_exact_mut(cz).zip(b).enumerate() {
-                let i = i0 + i;
-                let (z, zm) = (&image.z[i * cz..][..cz], &image.zm[i * cz..][..cz]);
-                let norm = image.norms[2 * i];
-                let inverse = image.inverse_norms(i, GRAM_EPS)[0];
-                let along = if norm > GRAM_EPS { dot(zm, a) as f32 * inverse * inverse } else { 0.0 };
-                let [inverse_z, inverse_f] = image.inverse_norms(i, COS_EPS);
-                let cosine = image.cosine(i);
-                let lambda = if relu(1.0 - p.cos_margin - cosine) == 0.0 { 0.0 } else { lambda };
-                let shrink = if norm > COS_EPS { lambda * cosine * inverse_z * inverse_z } else { 0.0 };
-                *b = lambda * inverse_f * inverse_z;
-                for (a, z) in a.iter_mut().zip(z) {
-                    *a = kappa * inverse * (*a - z * along) - shrink * z;
-                }
-            }
-        });
+    let (positions, channels) = (p.positions as usize, p.channels as usize);
+    let (tokens, tiles) = (p.batch as usize * positions, positions.div_ceil(TILE));
+    let row = |token: usize| token * channels..(token + 1) * channels;
+    let norms = |token: usize| norm[token].max(EPS_COS) * feature_norm[token].max(EPS_COS);
+    let cosine = |token: usize| dot(&z[row(token)], &projected[row(token)]) as f32 / norms(token);
+    token_loss.par_iter_mut().enumerate().for_each(|(block, loss)| {
+        let tokens = block * TILE..tokens.min((block + 1) * TILE);
+        *loss = tokens.map(|token| f64::from(relu(1.0 - p.cos_margin - cosine(token)))).sum::<f64>() as f32;
     });
-    if dz.is_empty() {
-        return;
-    }
-    match gram.is_empty() {
-        true => dz.copy_from_slice(a),
-        false => gemm(a.len() / cz, cz, cz, a, (cz, 1), gram, (cz, 1), dz, cz, false),
-    }
-    let tokens = q.par_chunks(cz).zip(b.par_iter());
-    dz.par_chunks_mut(cz).zip(tokens).with_min_len(GRAIN).for_each(|(dz, (q, b))| {
-        for (dz, q) in dz.iter_mut().zip(q) {
-            *dz += b * q;
+
+    let upstream = |grad: &[f32]| grad.first().copied().unwrap_or(0.0) / tokens as f32;
+    let (pull_weight, cosine_weight) = (2.0 * upstream(dmdms) / positions as f32, -upstream(dmcos));
+    let rows = dz.par_chunks_mut(channels).zip(toward.par_chunks_mut(channels)).zip(residual.par_chunks_mut(channels));
+    rows.enumerate().with_min_len(TILE).for_each(|(token, ((dz, toward), r))| {
+        let (image, position) = (token / positions, token % positions);
+        r.fill(0.0);
+        for tile in 0..tiles {
+            let slot = (image * tiles + tile) * positions + position;
+            r.iter_mut().zip(&pull[row(slot)]).for_each(|(r, pull)| *r += pull_weight * pull);
+        }
+        let (z, projected) = (&z[row(token)], &projected[row(token)]);
+        let n = norm[token].max(EPS_DISTMAT);
+        let mut radial = if norm[token] > EPS_DISTMAT { dot(&qhat[row(token)], r) as f32 / n } else { 0.0 };
+        let cosine = cosine(token);
+        let active = 1.0 - p.cos_margin - cosine > 0.0;
+        let pulled = if active { cosine_weight / norms(token) } else { 0.0 };
+        if active && norm[token] > EPS_COS {
+            radial += cosine_weight * cosine / n;
+        }
+        // r·n, for Σ r zᵀ is residualᵀ·ẑ.
+        for ((r, toward), z) in r.iter_mut().zip(toward).zip(z) {
+            *r -= radial * z;
+            *toward = pulled * z;
+        }
+        for (c, (dz, p)) in dz.iter_mut().zip(projected).enumerate() {
+            *dz = dot(&gram[c * channels..][..channels], r) as f32 / n + pulled * p;
         }
     });
 }
 
-pub(super) fn bwd_proj(
-    p: &params::VfLossBwdProj,
-    [z, proj, f, a, b]: [&[f32]; 5],
-    [dproj]: [&mut [f32]; 1],
-) {
-    let (tokens, cz, cf) = (p.tokens as usize, p.cz as usize, p.cf as usize);
-    let mut outer = vec![0.0; cz * cz];
-    gemm(cz, cz, tokens, a, (1, cz), z, (cz, 1), &mut outer, cz, false);
-    gemm(cf, cz, cz, proj, (cz, 1), &outer, (cz, 1), dproj, cz, false);
-    let weighted: Vec<f32> = z.chunks_exact(cz).zip(b).flat_map(|(z, b)| z.iter().map(move |z| b * z)).collect();
-    gemm(cf, cz, tokens, f, (1, cf), &weighted, (cz, 1), dproj, cz, true);
+pub(super) fn sum(p: &params::VfLossSum, [pair_loss, token_loss]: [&[f32]; 2], [mdms, mcos]: [&mut [f32]; 2]) {
+    let total = |parts: &[f32]| parts.iter().map(|&part| f64::from(part)).sum::<f64>();
+    let tokens = f64::from(p.batch) * f64::from(p.positions);
+    mdms[0] = (total(pair_loss) / (tokens * f64::from(p.positions))) as f32;
+    mcos[0] = (total(token_loss) / tokens) as f32;
 }
 
-pub(super) fn bwd_features(
-    p: &params::VfLossBwdFeatures,
-    [z, zm, q, f, norms, proj, dmdms, dmcos]: [&[f32]; 8],
-    [df]: [&mut [f32]; 1],
+pub(super) fn bwd_weight(
+    p: &params::VfLossBwdWeight,
+    [features, toward, residual, zhat]: [&[f32]; 4],
+    [partial]: [&mut [f32]; 1],
 ) {
-    let (n, cz, cf) = (p.n as usize, p.cz as usize, p.cf as usize);
-    let (kappa, lambda) = factors(p.batch, p.n, dmdms, dmcos);
-    df.par_chunks_mut(n * cf).enumerate().for_each(|(i, df)| {
-        let image = Image::of(i, [z, zm, q, f, norms], [p.n, p.cz, p.cf]);
-        df.par_chunks_mut(TILE * cf).enumerate().for_each(|(strip, df)| {
-            let i0 = strip * TILE;
-            let rows = df.len() / cf;
-            image.gather_signs(i0, 1, p.distmat_margin, image.f, cf, df);
-            let mut weighted = image.z[i0 * cz..][..rows * cz].to_vec();
-            for (i, (df, weighted)) in df.chunks_exact_mut(cf).zip(weighted.chunks_exact_mut(cz)).enumerate() {
-                let i = i0 + i;
-                let f = &image.f[i * cf..][..cf];
-                let norm = image.norms[2 * i + 1];
-                let inverse = image.inverse_norms(i, GRAM_EPS)[1];
-                let along = if norm > GRAM_EPS { dot(f, df) as f32 * inverse * inverse } else { 0.0 };
-                let [inverse_z, inverse_f] = image.inverse_norms(i, COS_EPS);
-                let cosine = image.cosine(i);
-                let lambda = if relu(1.0 - p.cos_margin - cosine) == 0.0 { 0.0 } else { lambda };
-                let shrink = if norm > COS_EPS { lambda * cosine * inverse_f * inverse_f } else { 0.0 };
-                for (df, f) in df.iter_mut().zip(f) {
-                    *df = -kappa * inverse * (*df - f * along) - shrink * f;
-                }
-                weighted.iter_mut().for_each(|z| *z *= lambda * inverse_f * inverse_z);
-            }
-            match proj.is_empty() {
-                true => df.iter_mut().zip(&weighted).for_each(|(df, z)| *df += z),
-                false => gemm_serial(rows, cf, cz, &weighted, (cz, 1), proj, (1, cz), df, cf, true),
-            }
-        });
-    });
+    let (tokens, width, c) = (p.tokens as usize, p.width as usize, p.channels as usize);
+    let share = tokens.div_ceil(p.splits as usize);
+    for (split, partial) in partial.chunks_mut((width + c) * c).enumerate() {
+        let begin = tokens.min(split * share);
+        let count = tokens.min(begin + share) - begin;
+        let (of_features, of_weight) = partial.split_at_mut(width * c);
+        let (features, toward) = (&features[begin * width..], &toward[begin * c..]);
+        gemm(width, c, count, features, (1, width), toward, (c, 1), of_features, c, false);
+        let (residual, zhat) = (&residual[begin * c..], &zhat[begin * c..]);
+        gemm(c, c, count, residual, (1, c), zhat, (c, 1), of_weight, c, false);
+    }
+}
+
+pub(super) fn bwd_weight_sum(
+    p: &params::VfLossBwdWeightSum,
+    [weight, partial]: [&[f32]; 2],
+    [dweight]: [&mut [f32]; 1],
+) {
+    let (width, c) = (p.width as usize, p.channels as usize);
+    let mut total = vec![0.0; (width + c) * c];
+    for partial in partial.chunks(total.len()) {
+        total.iter_mut().zip(partial).for_each(|(total, part)| *total += part);
+    }
+    let (of_features, of_weight) = total.split_at(width * c);
+    dweight.copy_from_slice(of_features);
+    gemm(width, c, c, weight, (c, 1), of_weight, (c, 1), dweight, c, true);
 }

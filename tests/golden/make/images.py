@@ -3,8 +3,8 @@
     pip install pillow==13.0.0 numpy==2.4.6
     python3 tests/golden/make/images.py        # from the repository's root
 
-crops.txt      photograph, size, SHA-256 of the centre crop's RGB bytes (size, size, 3): ADM's procedure
-crops_64.png   the 64-pixel crops side by side, in the order of crops.txt, to see how far off a wrong crop is
+crops.txt      image, size, SHA-256 of the centre crop's RGB bytes (size, size, 3): ADM's procedure
+crops_64.png   the photographs' 64-pixel crops side by side, in the order of crops.txt, to see how far off a crop is
 formats/       small images: JPEG samplings, colour spaces and scan types, PNG colour types and depths, WebP
 formats.txt    file, width, height, SHA-256 of the RGB bytes of convert("RGB")
 """
@@ -20,6 +20,10 @@ from PIL import Image
 PHOTOS = Path("assets/photos")
 OUT = Path("tests/golden/images")
 SIZES = [64, 100, 128, 256, 300]  # 300 enlarges dandelion.jpg, whose shorter side is 288
+EDGES = {
+    "rgb_33x17.png": 8,  # halving an odd side: a pixel's centre lies exactly on the edge between two boxes
+    "rgb_22x16.png": 12,  # 22 * 12 / 16 = 16.5 columns, which rounds to even
+}
 
 
 def center_crop(image, size):
@@ -70,6 +74,8 @@ def write_formats(folder):
     photo.convert("L").save(folder / "gray.jpg")
     photo.convert("CMYK").save(folder / "cmyk.jpg")
     photo.save(folder / "rgb8.png", optimize=True)
+    photo.crop((6, 9, 39, 26)).save(folder / "rgb_33x17.png", optimize=True)
+    photo.crop((9, 9, 31, 25)).save(folder / "rgb_22x16.png", optimize=True)
     rgba.save(folder / "rgba8.png", optimize=True)
     photo.convert("L").save(folder / "gray8.png")
     photo.convert("L").save(folder / "gray8_transparent.png", transparency=7)
@@ -96,17 +102,20 @@ def main():
 
     formats = OUT / "formats"
     formats.mkdir(parents=True, exist_ok=True)
+    write_formats(formats)
     origin = f"# Pillow {PIL.__version__}, by tests/golden/make/images.py\n"
     lines, strip = [], []
     for path in sorted(PHOTOS.glob("*.jpg")):
         image = Image.open(path).convert("RGB")
         crops = {size: center_crop(image, size) for size in SIZES}
         strip.append(crops[64])
-        lines += [f"{path.name} {size} {sha256(crop)}\n" for size, crop in crops.items()]
+        lines += [f"{path} {size} {sha256(crop)}\n" for size, crop in crops.items()]
+    for name, size in EDGES.items():
+        crop = center_crop(Image.open(formats / name), size)
+        lines.append(f"{formats / name} {size} {sha256(crop)}\n")
     (OUT / "crops.txt").write_text(origin + "".join(lines))
     Image.fromarray(np.concatenate(strip, axis=1)).save(OUT / "crops_64.png", optimize=True)
 
-    write_formats(formats)
     lines = []
     for path in sorted(formats.iterdir()):
         pixels = np.array(Image.open(path).convert("RGB"))

@@ -50,10 +50,6 @@ mod imp {
     pub fn mul(a: Raw, b: Raw) -> Raw {
         unsafe { _mm512_mul_ps(a, b) }
     }
-    #[inline(always)]
-    pub fn sum(a: Raw) -> f32 {
-        unsafe { _mm512_reduce_add_ps(a) }
-    }
     /// Four rounds of two-register shuffles: 32-bit, then 64-bit, then 128-bit units.
     #[inline(always)]
     pub fn transpose(r: [Raw; 16]) -> [Raw; 16] {
@@ -142,16 +138,6 @@ mod imp {
     pub fn transpose(r: [Raw; 16]) -> [Raw; 16] {
         from_fn(|i| Raw(from_fn(|j| r[j].0[i])))
     }
-    #[inline(always)]
-    pub fn sum(a: Raw) -> f32 {
-        let mut v = a.0;
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                v[i] += v[i + half];
-            }
-        }
-        v[0]
-    }
 }
 
 /// Sixteen f32 lanes.
@@ -211,12 +197,6 @@ impl F32x16 {
     #[inline(always)]
     pub fn mul_add(self, b: Self, c: Self) -> Self {
         Self(imp::mul_add(self.0, b.0, c.0))
-    }
-
-    /// The sum of the lanes, in a fixed order.
-    #[inline(always)]
-    pub fn sum(self) -> f32 {
-        imp::sum(self.0)
     }
 }
 

@@ -1,7 +1,4 @@
-//! Winograd's transforms along one axis: polynomials to and from their values at a few points.
-//!
-//! With the points p and N(p) = Π (p − q) over the other finite points, a row of Bᵀ holds the coefficients of Π (z − q), a
-//! row of G is (1, p, p²)/N(p) and a column of Aᵀ is (1, p, p², p³); ∞ takes the highest coefficient.
+//! Winograd's transforms along one axis.
 
 use super::super::gemm::simd::F32x16 as V;
 
@@ -34,7 +31,10 @@ fn fma(x: f32, v: V, w: V) -> V {
     V::splat(x).mul_add(v, w)
 }
 
-/// F(4, 3) at 0, ±a, ±b, ∞.
+/// F(4, 3): polynomials by their values at the points 0, ±a, ±b, ∞.
+///
+/// With N(p) = Π (p − q) over the other finite points q, a row of Bᵀ holds the coefficients of Π (z − q), a row of G is
+/// (1, p, p²)/N(p) and a column of Aᵀ is (1, p, p², p³); ∞ takes the highest coefficient.
 pub struct Plain;
 
 const A: f32 = 0.75;
@@ -101,101 +101,65 @@ impl Adjoint<6, 6> for Plain {
     }
 }
 
-/// F(4, 3) at 0, 1, ½, 2, ∞ and −1, of which −1 is left out because one side vanishes there, given the sums of
-/// neighbouring inputs (every row of Bᵀ but that of −1 has the factor z + 1).
-#[inline(always)]
-fn five(s: [V; 5]) -> [V; 5] {
-    [
-        fma(3.5, s[1] - s[2], s[3] - s[0]),
-        fma(-2.5, s[2], s[1] + s[3]),
-        fma(-3.0, s[2], fma(2.0, s[1], s[3])),
-        fma(-1.5, s[2], fma(0.5, s[1], s[3])),
-        fma(3.5, s[2] - s[3], s[4] - s[1]),
-    ]
-}
-
-#[inline(always)]
-fn five_kernel(g: [V; 3]) -> [V; 5] {
-    let (outer, sixteen_ninths) = (g[0] + g[2], times(16.0 / 9.0, g[0]));
-    [
-        times(-1.0, g[0]),
-        times(-1.0, outer + g[1]),
-        fma(8.0 / 9.0, g[1], fma(4.0 / 9.0, g[2], sixteen_ninths)),
-        fma(2.0 / 9.0, g[1], fma(4.0 / 9.0, g[2], times(1.0 / 9.0, g[0]))),
-        g[2],
-    ]
-}
-
-#[inline(always)]
-fn five_outputs(m: [V; 5]) -> [V; 4] {
-    [
-        (m[0] + m[1]) + (m[2] + m[3]),
-        fma(0.5, m[2], fma(2.0, m[3], m[1])),
-        fma(0.25, m[2], fma(4.0, m[3], m[1])),
-        fma(0.125, m[2], fma(8.0, m[3], m[1] + m[4])),
-    ]
-}
-
 /// Inputs read through a nearest ×2 upsample: of 4 stored pixels a b c d the six are a b b c c d.
+///
+/// With C = Y·G, the product of the polynomials of (the adjoint of) the outputs and of the kernel, the sum to form is
+/// `c₀ a + (c₁ + c₂) b + (c₃ + c₄) c + c₅ d`. C(0), C(∞) and C(1) give c₀, c₅ and (c₁ + c₂) + (c₃ + c₄), and
+/// (c₁ + c₂) − (c₃ + c₄) follows from Im C(i) − Re C(i), two real products: five in all, and no constant but ½.
 pub struct Upsampled;
 
 impl Axis<4, 5, 4> for Upsampled {
     #[inline(always)]
-    fn inputs(d: [V; 4]) -> [V; 5] {
-        five([d[0] + d[1], d[1] + d[1], d[1] + d[2], d[2] + d[2], d[2] + d[3]])
+    fn inputs([a, b, c, d]: [V; 4]) -> [V; 5] {
+        [a - c, b + c, b - c, b - c, d - b]
     }
 
     #[inline(always)]
     fn kernel(g: [V; 3]) -> [V; 5] {
-        five_kernel(g)
+        let half = times(0.5, g[1]);
+        [g[0], fma(0.5, g[0] + g[2], half), fma(0.5, g[2] - g[0], half), fma(0.5, g[0] - g[2], half), g[2]]
     }
 
     #[inline(always)]
     fn outputs(m: [V; 5]) -> [V; 4] {
-        five_outputs(m)
+        [m[0] + m[1] + m[2], m[1] + m[3], m[1] - m[2], m[1] - m[3] + m[4]]
     }
 }
 
 impl Adjoint<4, 5> for Upsampled {
     #[inline(always)]
     fn grads(y: [V; 4]) -> [V; 5] {
-        [
-            y[0],
-            (y[0] + y[1]) + (y[2] + y[3]),
-            fma(0.5, y[1], fma(0.25, y[2], fma(0.125, y[3], y[0]))),
-            fma(2.0, y[1], fma(4.0, y[2], fma(8.0, y[3], y[0]))),
-            y[3],
-        ]
+        [y[0], (y[0] + y[1]) + (y[2] + y[3]), y[0] - y[2], y[1] - y[3], y[3]]
     }
 
     #[inline(always)]
     fn kernel_grads(u: [V; 5]) -> [V; 3] {
-        [
-            fma(16.0 / 9.0, u[2], fma(1.0 / 9.0, u[3], times(-1.0, u[0] + u[1]))),
-            fma(8.0 / 9.0, u[2], fma(2.0 / 9.0, u[3], times(-1.0, u[1]))),
-            fma(4.0 / 9.0, u[2] + u[3], u[4] - u[1]),
-        ]
+        let (diff, half) = (u[2] - u[3], times(0.5, u[1]));
+        [fma(-0.5, diff, u[0] + half), fma(0.5, u[2] + u[3], half), fma(0.5, diff, u[4] + half)]
     }
 }
 
-/// Outputs added in pairs: the data gradient of [`Upsampled`].
+/// Outputs added in pairs, `z₀ = y₀ + y₁` and `z₁ = y₂ + y₃`: the data gradient of [`Upsampled`].
+///
+/// Pairs see the kernel as h = (g₀, g₀ + g₁, g₁ + g₂, g₂), even inputs by (h₀, h₂) and odd ones by (h₁, h₃). Karatsuba's
+/// third product is the same for both, as h₀ + h₂ = h₁ + h₃: five in all.
 pub struct Paired;
 
 impl Axis<6, 5, 2> for Paired {
     #[inline(always)]
     fn inputs(d: [V; 6]) -> [V; 5] {
-        five([d[0] + d[1], d[1] + d[2], d[2] + d[3], d[3] + d[4], d[4] + d[5]])
+        [d[0] - d[2], d[1] - d[3], d[2] + d[3], d[4] - d[2], d[5] - d[3]]
     }
 
     #[inline(always)]
     fn kernel(g: [V; 3]) -> [V; 5] {
-        five_kernel(g)
+        let h1 = g[0] + g[1];
+        [g[0], h1, h1 + g[2], g[1] + g[2], g[2]]
     }
 
     #[inline(always)]
     fn outputs(m: [V; 5]) -> [V; 2] {
-        let y = five_outputs(m);
-        [y[0] + y[1], y[2] + y[3]]
+        [m[0] + m[1] + m[2], m[2] + m[3] + m[4]]
     }
 }
 

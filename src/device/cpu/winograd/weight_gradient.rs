@@ -9,9 +9,15 @@ use rayon::prelude::*;
 
 /// Filters and channels per side of a block of sums.
 const SIDE: usize = 64;
-/// Floats of transformed tiles, and of sums, that are kept at once.
-const TILES: usize = 2 << 20;
+/// Floats of transformed tiles up to which one step takes them all, and floats per step beyond that.
+const ALL_TILES: usize = 2 << 20;
+const TILES: usize = 3 << 18;
+/// Floats of sums that are kept at once.
 const SUMS: usize = 5 << 19;
+/// Blocks from which on each can be a task of its own.
+const MANY_BLOCKS: usize = 8;
+/// Tiles from which on reading them once per block costs more than keeping the sums of all blocks.
+const MANY_TILES: usize = 96;
 
 /// `gw`, overwritten; see [`conv2d_bwd_weight`](crate::device::cpu::conv::conv2d_bwd_weight).
 pub(crate) fn backward_weight(s: &ConvShape, x: &[f32], gy: &[f32], gw: &mut [f32]) {
@@ -23,19 +29,18 @@ fn run<T: Adjoint<N, P>, const N: usize, const P: usize>(s: &ConvShape, x: &[f32
     let (src_step, pad) = input_grid(s);
     let grid = Grid::new(s.batch, s.out_h, s.out_w);
     let points = P * P;
-    let tiles_at_once = |filters: usize| (TILES / (points * (s.in_c.next_multiple_of(NR) + filters))).next_multiple_of(8);
+    let per_tile = |filters: usize| points * (s.in_c.next_multiple_of(NR) + filters.next_multiple_of(NR));
     // Filters per round: their sums are kept until all tiles have been added. Every round transforms x again, so there
     // is only one where all tiles fit at once and sums need not be kept.
     let blocks_in = s.in_c.div_ceil(SIDE);
-    let all = s.out_c.next_multiple_of(SIDE);
-    let round = if tiles_at_once(all) >= grid.tiles {
-        all
+    let (round, most) = if per_tile(s.out_c) * grid.tiles <= ALL_TILES {
+        (s.out_c, grid.tiles)
     } else {
-        (SUMS / (points * blocks_in * SIDE) / SIDE * SIDE).clamp(SIDE, all)
+        let round = (SUMS / (points * blocks_in * SIDE) / SIDE * SIDE).clamp(SIDE, s.out_c.next_multiple_of(SIDE));
+        (round, (TILES / per_tile(round)).next_multiple_of(8).min(grid.tiles))
     };
-    let most = tiles_at_once(round).min(grid.tiles);
-    let mut v = scratch(points * s.in_c.next_multiple_of(NR) * most);
-    let mut h = scratch(points * round * most);
+    let mut v = scratch(points * Layout::panels(most, s.in_c).point);
+    let mut h = scratch(points * Layout::panels(most, round).point);
     let block_len = points * SIDE * SIDE;
     let zeros = vec![0.0; s.in_c.max(s.out_c)];
     let gw = Shared(gw.as_mut_ptr());
@@ -43,9 +48,8 @@ fn run<T: Adjoint<N, P>, const N: usize, const P: usize>(s: &ConvShape, x: &[f32
     for o0 in (0..s.out_c).step_by(round) {
         let filters = round.min(s.out_c - o0);
         let blocks = filters.div_ceil(SIDE) * blocks_in;
-        // With few blocks the points are tasks of their own, and the sums are transformed back at the end.
-        let split = if blocks < 16 { points } else { 1 };
-        let keep = split > 1 || most < grid.tiles;
+        // Tasks are points, whose tiles are then read once, or blocks, whose sums then need not be kept.
+        let keep = blocks < MANY_BLOCKS || grid.tiles > MANY_TILES || most < grid.tiles;
         let mut sums = scratch(if keep { blocks * block_len } else { 0 });
         let kept = Shared(sums.as_mut_ptr());
         let corner = |block: usize| (block / blocks_in * SIDE, block % blocks_in * SIDE);
@@ -65,35 +69,38 @@ fn run<T: Adjoint<N, P>, const N: usize, const P: usize>(s: &ConvShape, x: &[f32
                     transform(dst, gy, of_y, o0, &zeros[..filters], T::grads, at_h, to_h.at(t * NR));
                 }
             });
-            (0..blocks * split).into_par_iter().for_each(|task| {
-                let block = task / split;
+            let product = |block: usize, point: usize, sums: *mut f32| {
                 let (o, c) = corner(block);
-                let mut own = scratch(if keep { 0 } else { block_len });
-                let sums = if keep { kept.at(block * block_len) } else { own.as_mut_ptr() };
-                let mine = if split > 1 { task % split..task % split + 1 } else { 0..points };
-                for point in mine {
-                    for panel in (o..filters.min(o + SIDE)).step_by(NR) {
-                        let product = Block {
-                            m: NR.min(filters - panel),
-                            n: SIDE.min(s.in_c - c).next_multiple_of(LANES),
-                            k: tiles,
-                            a: to_h.at(point * at_h.point + panel / NR * at_h.panel),
-                            rows: Rows::RowInner { stride: NR },
-                            b: to_v.at(point * at_v.point + c / NR * at_v.panel),
-                            ldb: NR,
-                            panel: at_v.panel,
-                            c: sums.wrapping_add((point * SIDE + panel - o) * SIDE),
-                            ldc: SIDE,
-                            accumulate: first > 0,
-                        };
-                        // SAFETY: the layouts' extents; (block, point) is this task's own part of the sums.
-                        unsafe { product.run() };
-                    }
+                for panel in (o..filters.min(o + SIDE)).step_by(NR) {
+                    let product = Block {
+                        m: NR.min(filters - panel),
+                        n: SIDE.min(s.in_c - c).next_multiple_of(LANES),
+                        k: tiles,
+                        a: to_h.at(point * at_h.point + panel / NR * at_h.panel),
+                        rows: Rows::RowInner { stride: NR },
+                        b: to_v.at(point * at_v.point + c / NR * at_v.panel),
+                        ldb: NR,
+                        panel: at_v.panel,
+                        c: sums.wrapping_add((point * SIDE + panel - o) * SIDE),
+                        ldc: SIDE,
+                        bias: &[],
+                        accumulate: first > 0,
+                    };
+                    // SAFETY: the layouts' extents; (block, point) belongs to one task.
+                    unsafe { product.run() };
                 }
-                if !keep {
-                    finish(block, sums);
-                }
-            });
+            };
+            if keep {
+                (0..points).into_par_iter().for_each(|point| {
+                    (0..blocks).for_each(|block| product(block, point, kept.at(block * block_len)));
+                });
+            } else {
+                (0..blocks).into_par_iter().for_each(|block| {
+                    let mut sums = scratch(block_len);
+                    (0..points).for_each(|point| product(block, point, sums.as_mut_ptr()));
+                    finish(block, sums.as_ptr());
+                });
+            }
         }
         if keep {
             (0..blocks).into_par_iter().for_each(|block| finish(block, kept.at(block * block_len)));

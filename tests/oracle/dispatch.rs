@@ -1,0 +1,170 @@
+//! From a case of the engine's tables to the oracle function that defines it: unpacks settings and optional inputs.
+
+use super::oracle::*;
+
+/// A case's settings and inputs, as the oracle sees them.
+pub struct Call<'a> {
+    pub settings: &'a [(&'static str, f64)],
+    /// An absent input has shape [0].
+    pub inputs: &'a [Array],
+}
+
+impl Call<'_> {
+    fn setting(&self, name: &str) -> f64 {
+        let found = self.settings.iter().find(|(known, _)| *known == name);
+        found.unwrap_or_else(|| panic!("the case states no setting `{name}`")).1
+    }
+
+    fn size(&self, name: &str) -> usize {
+        self.setting(name) as usize
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.setting(name) != 0.0
+    }
+
+    fn optional(&self, i: usize) -> Option<&Array> {
+        Some(&self.inputs[i]).filter(|input| input.shape != [0])
+    }
+}
+
+/// The outputs of the op called `op`; `None` where the oracle does not know it.
+pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
+    let x = &call.inputs[0];
+    let input = |i: usize| &call.inputs[i];
+    let one = match op {
+        "add" => x.zip(input(1), |a, b| a + b),
+        "attention" => attention_of(call),
+        "batch_norm_eval" => batch_norm_eval(x, input(1), input(2), call.setting("eps"), (input(3), input(4))),
+        "batch_norm_train" => {
+            let zeros = Array::zeros(&input(1).shape);
+            batch_norm_train(x, input(1), input(2), call.setting("eps"), 0.1, (&zeros, &zeros)).y
+        }
+        "conv2d" => conv2d_of(call),
+        "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
+        "drop_token" => drop_token(x),
+        "embedding" => embedding(x, input(1)),
+        "gate" => gate_of(x, input(1), input(2)),
+        "gaussian" => {
+            let Gaussian { z, kl, .. } = diagonal_gaussian(x, input(1));
+            let mean = kl.sum() / kl.data.len() as f64;
+            return Some(vec![z, Array::new(&[1], vec![mean])]);
+        }
+        "gelu_erf" => gelu_erf(x),
+        "gelu_tanh" => gelu_tanh(x),
+        "group_norm" => group_norm_of(call),
+        "hinge_d" => Array::new(&[1], vec![hinge_d(x, input(1))]),
+        "kl_terms" => {
+            let double = x.shape[x.shape.len() - 1];
+            let mut latents = x.shape.clone();
+            latents[x.shape.len() - 1] = double / 2;
+            diagonal_gaussian(x, &Array::zeros(&latents)).kl_terms
+        }
+        "l1" => Array::new(&[1], vec![l1(x, input(1))]),
+        "l2_normalize" => l2_normalize(x, call.setting("eps")),
+        "layer_norm" => {
+            let affine = call.optional(1).zip(call.optional(2));
+            let y = layer_norm(x, affine, call.setting("eps"), None);
+            modulated(y, call.optional(3), call.optional(4))
+        }
+        "leaky_relu" => leaky_relu(x, call.setting("slope")),
+        "linear" => linear(x, input(1), call.optional(2)),
+        "max_pool2" => max_pool2(x),
+        "modulate" => modulated(x.clone(), call.optional(1), call.optional(2)),
+        "prepend_token" => prepend_token(x, input(1), input(2)),
+        "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
+        "resize_bilinear" => resize_bilinear(x, call.size("height"), call.size("width")),
+        "rms_norm" => {
+            let y = rms_norm(x, call.optional(1), call.setting("eps"), None);
+            modulated(y, call.optional(2), call.optional(3))
+        }
+        "rope" => {
+            let [b, n, c] = x.dims();
+            let heads = call.size("heads");
+            rope_2d(&x.reshape(&[b, n, heads, c / heads]), call.size("grid_w")).reshape(&x.shape)
+        }
+        "silu" => silu(x),
+        "split" => {
+            let third = x.shape[x.shape.len() - 1] / 3;
+            return Some((0..3).map(|i| x.last_axis(i * third, (i + 1) * third)).collect());
+        }
+        "swiglu" => swiglu(x),
+        "timestep_embedding" => timestep_embedding(x, call.size("dim")),
+        "upsample_nearest2" => upsample_nearest2(x),
+        "vf_loss" => {
+            let loss = vf_loss_of(call);
+            return Some([loss.mdms, loss.mcos].map(|part| Array::new(&[1], vec![part])).into());
+        }
+        _ => return None,
+    };
+    Some(vec![one])
+}
+
+fn attention_of(call: &Call) -> Array {
+    let heads = call.size("heads");
+    let by_head = |x: &Array| {
+        let [b, n, c] = x.dims();
+        x.reshape(&[b, n, heads, c / heads])
+    };
+    let [q, k, v] = [0, 1, 2].map(|i| by_head(&call.inputs[i]));
+    attention(&q, &k, &v).reshape(&call.inputs[0].shape)
+}
+
+fn conv2d_of(call: &Call) -> Array {
+    let x = if call.flag("upsample") { upsample_nearest2(&call.inputs[0]) } else { call.inputs[0].clone() };
+    let ([_, h, w, _], [_, kh, kw, _]) = (x.dims(), call.inputs[1].dims::<4>());
+    let pads = ["top", "left", "bottom", "right"].map(|side| call.size(side));
+    let geometry = ConvGeometry::new([h, w], [kh, kw], call.size("stride"), pads);
+    conv2d(&x, &call.inputs[1], call.optional(2), geometry)
+}
+
+fn group_norm_of(call: &Call) -> Array {
+    let x = &call.inputs[0];
+    let (batch, channels) = (x.shape[0], x.shape[x.shape.len() - 1]);
+    let image = x.reshape(&[batch, x.data.len() / batch / channels, 1, channels]);
+    let (groups, eps) = (call.size("groups"), call.setting("eps"));
+    group_norm(&image, &call.inputs[1], &call.inputs[2], groups, eps, call.flag("silu")).reshape(&x.shape)
+}
+
+/// One gate for the whole batch where it has a single row.
+fn gate_of(x: &Array, gate: &Array, y: &Array) -> Array {
+    let ([b, _, c], [gates, _]) = (x.dims(), gate.dims());
+    gate_residual(x, &Array::build([b, c], |[b, c]| gate.at([b % gates, c])), y)
+}
+
+/// y·(1 + scale) + shift of (B, .., C) by (B, C), each where it is there.
+fn modulated(y: Array, scale: Option<&Array>, shift: Option<&Array>) -> Array {
+    let (batch, channels) = (y.shape[0], y.shape[y.shape.len() - 1]);
+    let tokens = y.reshape(&[batch, y.data.len() / batch / channels, channels]);
+    let unscaled = Array::zeros(&[batch, channels]);
+    modulate(&tokens, scale.unwrap_or(&unscaled), shift).reshape(&y.shape)
+}
+
+fn drop_token(x: &Array) -> Array {
+    let [b, n, c] = x.dims();
+    Array::build([b, n - 1, c], |[b, n, c]| x.at([b, n + 1, c]))
+}
+
+fn prepend_token(x: &Array, cls: &Array, pos: &Array) -> Array {
+    let [b, n, c] = x.dims();
+    Array::build([b, n + 1, c], |[b, n, c]| pos.at([n, c]) + if n == 0 { cls.at([c]) } else { x.at([b, n - 1, c]) })
+}
+
+fn embedding(table: &Array, indices: &Array) -> Array {
+    let ([_, c], [count]) = (table.dims(), indices.dims());
+    Array::build([count, c], |[i, c]| table.at([indices.at([i]) as usize, c]))
+}
+
+/// With a projection of the latents, or none: then both are compared as they are.
+fn vf_loss_of(call: &Call) -> VfLoss {
+    let settings = VfSettings {
+        distmat_margin: call.setting("distmat_margin"),
+        cos_margin: call.setting("cos_margin"),
+        distmat_weight: 1.0,
+        cos_weight: 1.0,
+    };
+    let (z, f) = (&call.inputs[0], &call.inputs[2]);
+    let width = z.shape[2];
+    let identity = Array::build([width, width], |[i, j]| f64::from(u8::from(i == j)));
+    vf_loss(z, f, Projection::Reverse { weight: call.optional(1).unwrap_or(&identity) }, settings)
+}

@@ -1,0 +1,6 @@
+//! How the golden sets of each kind are run through the engine.
+
+pub mod ops;
+pub mod vae;
+pub mod vf_loss;
+pub mod vit;
