@@ -16,10 +16,10 @@ const PROVISIONED: &str = "target/toolchain/cuda/nvidia/cu13/bin/nvcc";
 pub const VARIABLES: [&str; 3] = ["VF_NVCC", "CUDA_HOME", "CUDA_PATH"];
 
 /// An nvcc that runs and is new enough.
-#[allow(dead_code, reason = "xtask only asks whether there is one")]
 pub struct Nvcc {
     pub path: PathBuf,
     /// As it says itself, for example `13.0.88`.
+    #[allow(dead_code, reason = "xtask has no use for it")]
     pub version: String,
 }
 

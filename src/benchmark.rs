@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::device::Device;
+use crate::device::cpu::peak::fma_gflops;
 use crate::error::Result;
 use crate::ops::Case;
 use crate::nn::ParamGradients;
@@ -47,34 +48,6 @@ pub struct Timing {
 /// Measures [`Peaks`] on the CPU in about a second.
 pub fn cpu_peaks() -> Peaks {
     Peaks { gflops: fma_gflops(), gbytes_per_s: copy_gbytes() }
-}
-
-fn fma_gflops() -> f64 {
-    const ROUNDS: usize = 1 << 20;
-    const WIDTH: usize = 16;
-    const CHAINS: usize = 16;
-    let threads = rayon::current_num_threads();
-    let best = (0..5).map(|_| {
-        let start = Instant::now();
-        let total: f32 = (0..threads)
-            .into_par_iter()
-            .map(|thread| {
-                let mut acc = [[thread as f32; WIDTH]; CHAINS];
-                let (a, b) = (std::hint::black_box(0.999_f32), std::hint::black_box(0.001_f32));
-                for _ in 0..ROUNDS {
-                    for chain in &mut acc {
-                        for v in chain {
-                            *v = v.mul_add(a, b);
-                        }
-                    }
-                }
-                acc.as_flattened().iter().sum::<f32>()
-            })
-            .sum();
-        std::hint::black_box(total);
-        start.elapsed().as_secs_f64()
-    });
-    (2 * ROUNDS * WIDTH * CHAINS * threads) as f64 / best.fold(f64::INFINITY, f64::min) / 1e9
 }
 
 fn copy_gbytes() -> f64 {

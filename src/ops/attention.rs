@@ -114,7 +114,7 @@ struct Shape {
 }
 
 /// Parallel tasks worth having, where the shape gives as many.
-const TASKS: usize = 16;
+const TASKS: usize = 8;
 
 impl Shape {
     fn scale(self) -> f32 {
@@ -127,8 +127,8 @@ impl Shape {
 
     /// Queries per block: enough that keys and values are read seldom, fewer where that leaves cores idle.
     fn block(self) -> usize {
-        let tasks = self.batch * self.heads * self.queries.div_ceil(128);
-        if tasks >= TASKS { 128 } else { 32 }
+        let tasks = self.batch * self.heads * self.queries.div_ceil(256);
+        if tasks >= TASKS { 256 } else { 64 }
     }
 
     /// Queries per backward task, which accumulates dk and dv of its own: all of a head's, unless heads are few.
@@ -155,6 +155,20 @@ impl Shape {
         let mut out = vec![0.0; self.keys * len];
         gemm_serial(self.keys, len, d, right, (cols, 1), left, (1, cols), &mut out, len, false);
         out
+    }
+
+    /// Writes scoresᵀ·rows for scores (keys, len) and the head's rows (keys, d) to (len, d).
+    ///
+    /// Made transposed, (d, len): so the small factor is the one that the product repacks element by element.
+    fn from_keys(self, scores: &[f32], rows: &[f32], to: &mut [f32]) {
+        let (d, len) = (self.head_dim, scores.len() / self.keys);
+        let mut transposed = vec![0.0; d * len];
+        gemm_serial(d, len, self.keys, rows, (1, self.cols()), scores, (len, 1), &mut transposed, len, false);
+        for (i, row) in to.chunks_exact_mut(d).enumerate() {
+            for (to, from) in row.iter_mut().zip(transposed[i..].iter().step_by(len)) {
+                *to = *from;
+            }
+        }
     }
 
     /// Puts per-head parts of `rows_per_part` rows together as (batch, rows, heads, d).
@@ -186,8 +200,7 @@ fn fwd_cpu(p: &params::AttentionFwd, [q, k, v]: [&[f32]; 3], [out, logsumexp]: [
             let mut scores = s.scores(q, k, batch_head, &(first..first + len));
             let sums = softmax_columns(&mut scores, p.scale, logsumexp);
             let mut out = vec![0.0; len * head_dim];
-            let v = &v[s.offset(batch_head, keys, 0)..];
-            gemm_serial(len, head_dim, keys, &scores, (1, len), v, (s.cols(), 1), &mut out, head_dim, false);
+            s.from_keys(&scores, &v[s.offset(batch_head, keys, 0)..], &mut out);
             for (row, sum) in out.chunks_exact_mut(head_dim).zip(&sums) {
                 row.iter_mut().for_each(|out| *out /= sum);
             }
@@ -300,9 +313,8 @@ fn bwd_part(
             gemm_serial(keys, d, len, &scores, (len, 1), block_q, (cols, 1), &mut part.dk, d, true);
         }
         if needs_dq {
-            let k = &k[s.offset(batch_head, keys, 0)..];
-            let dq = &mut part.dq[(first - queries.start) * d..];
-            gemm_serial(len, d, keys, &scores, (1, len), k, (cols, 1), dq, d, false);
+            let dq = &mut part.dq[(first - queries.start) * d..][..len * d];
+            s.from_keys(&scores, &k[s.offset(batch_head, keys, 0)..], dq);
         }
     }
     part

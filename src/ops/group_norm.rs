@@ -235,24 +235,35 @@ impl Sample<'_> {
     fn backward(&self, slope: impl Fn(f32) -> f32 + Sync, dx: &mut [f32]) -> Vec<f64> {
         let channels = self.channels;
         let (size, task) = (channels / self.mean.len(), rows_per_task(channels) * channels);
+        let work: Vec<_> = chunks_mut(dx, task, self.x.len().div_ceil(task))
+            .into_iter()
+            .zip(self.x.chunks(task))
+            .zip(self.dy.chunks(task))
+            .collect();
         // x̂ = x·spread + centre.
         let spread = tile(channels, |c| self.rstd[c / size]);
         let centre = tile(channels, |c| -self.mean[c / size] * self.rstd[c / size]);
         let (weight, bias) = (tile(channels, |c| self.weight[c]), tile(channels, |c| self.bias[c]));
-        let partials: Vec<Vec<f32>> = self
-            .x
-            .par_chunks(task)
-            .zip(self.dy.par_chunks(task))
-            .map(|(x, dy)| {
+        let partials: Vec<Vec<f32>> = work
+            .into_par_iter()
+            .map(|((dx, x), dy)| {
                 let (mut s, mut t) = (vec![0f32; spread.len()], vec![0f32; spread.len()]);
-                for (x, dy) in x.chunks(spread.len()).zip(dy.chunks(spread.len())) {
+                let mut unwanted = vec![0f32; if dx.is_empty() { spread.len() } else { 0 }];
+                for (i, (x, dy)) in x.chunks(spread.len()).zip(dy.chunks(spread.len())).enumerate() {
+                    // dz waits in dx, which costs less than the slope a second time.
+                    let dz = match dx.is_empty() {
+                        true => &mut unwanted[..x.len()],
+                        false => &mut dx[i * spread.len()..][..x.len()],
+                    };
                     let vectors = spread.iter().zip(&centre).zip(&weight).zip(&bias);
-                    let sums = s.iter_mut().zip(&mut t);
-                    for (((x, dy), (((spread, centre), weight), bias)), (s, t)) in x.iter().zip(dy).zip(vectors).zip(sums) {
+                    let outputs = dz.iter_mut().zip(&mut s).zip(&mut t);
+                    for (((x, dy), (((spread, centre), weight), bias)), ((dz, s), t)) in
+                        x.iter().zip(dy).zip(vectors).zip(outputs)
+                    {
                         let unit = x * spread + centre;
-                        let dz = dy * slope(unit * weight + bias);
-                        *s += dz;
-                        *t += dz * unit;
+                        *dz = dy * slope(unit * weight + bias);
+                        *s += *dz;
+                        *t += *dz * unit;
                     }
                 }
                 fold(&[s, t], channels)
@@ -264,27 +275,23 @@ impl Sample<'_> {
         }
         let (s, t) = sums.split_at(channels);
         let elements = (self.x.len() / channels * size) as f64;
-        let group_mean = |of: &[f64], c: usize| {
-            let group = c / size * size..(c / size + 1) * size;
+        let group_mean = |of: &[f64], g: usize| {
+            let group = g * size..(g + 1) * size;
             group.map(|c| of[c] * f64::from(self.weight[c])).sum::<f64>() / elements
         };
-        let by_group = |of: &[f64]| -> Vec<f64> { (0..self.mean.len()).map(|g| group_mean(of, g * size)).collect() };
+        let by_group = |of: &[f64]| -> Vec<f64> { (0..self.mean.len()).map(|g| group_mean(of, g)).collect() };
         let (m, n) = (by_group(s), by_group(t));
-        // dx = dz·gain − x̂·lean − level.
+        // dx = rstd·(weight·dz − m − x̂·n) = dz·gain − x·lean − level.
         let gain = tile(channels, |c| self.rstd[c / size] * self.weight[c]);
-        let lean = tile(channels, |c| (f64::from(self.rstd[c / size]) * n[c / size]) as f32);
-        let level = tile(channels, |c| (f64::from(self.rstd[c / size]) * m[c / size]) as f32);
-        dx.par_chunks_mut(task).zip(self.x.par_chunks(task)).zip(self.dy.par_chunks(task)).for_each(|((dx, x), dy)| {
-            let tiles = dx.chunks_mut(spread.len()).zip(x.chunks(spread.len())).zip(dy.chunks(spread.len()));
-            for ((dx, x), dy) in tiles {
-                let affine = spread.iter().zip(&centre).zip(&weight).zip(&bias);
-                let vectors = affine.zip(gain.iter().zip(&lean).zip(&level));
-                for (((dx, x), dy), ((((spread, centre), weight), bias), ((gain, lean), level))) in
-                    dx.iter_mut().zip(x).zip(dy).zip(vectors)
-                {
-                    let unit = x * spread + centre;
-                    let dz = dy * slope(unit * weight + bias);
-                    *dx = dz * gain - unit * lean - level;
+        let lean = tile(channels, |c| (f64::from(self.rstd[c / size]).powi(2) * n[c / size]) as f32);
+        let level = tile(channels, |c| {
+            let (mean, rstd) = (f64::from(self.mean[c / size]), f64::from(self.rstd[c / size]));
+            (rstd * (m[c / size] - mean * rstd * n[c / size])) as f32
+        });
+        dx.par_chunks_mut(task).zip(self.x.par_chunks(task)).for_each(|(dx, x)| {
+            for (dx, x) in dx.chunks_mut(gain.len()).zip(x.chunks(gain.len())) {
+                for ((((dx, x), gain), lean), level) in dx.iter_mut().zip(x).zip(&gain).zip(&lean).zip(&level) {
+                    *dx = *dx * gain - x * lean - level;
                 }
             }
         });

@@ -90,13 +90,10 @@ fn bwd_cpu(p: &params::SwigluBwd, [x, dy]: [&[f32]; 2], [dx]: [&mut [f32]; 1]) {
         let rows = dx.chunks_exact_mut(2 * hidden).zip(x.chunks_exact(2 * hidden)).zip(dy.chunks_exact(hidden));
         for ((dx, x), dy) in rows {
             let ((gate, value), (dgate, dvalue)) = (x.split_at(hidden), dx.split_at_mut(hidden));
-            // Two loops: with both outputs in one, the compiler gives up telling five slices apart and does not vectorise.
-            for (((dgate, &gate), value), dy) in dgate.iter_mut().zip(gate).zip(value).zip(dy) {
+            for ((((dgate, dvalue), &gate), value), dy) in dgate.iter_mut().zip(dvalue).zip(gate).zip(value).zip(dy) {
                 let s = sigmoid(gate);
                 *dgate = dy * value * s * (1.0 + gate * (1.0 - s));
-            }
-            for ((dvalue, &gate), dy) in dvalue.iter_mut().zip(gate).zip(dy) {
-                *dvalue = dy * gate * sigmoid(gate);
+                *dvalue = dy * gate * s;
             }
         }
     });

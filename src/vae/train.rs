@@ -349,6 +349,10 @@ fn first_images(
         crop.write_f32(false, &mut pixels[start..]);
         indices.push(index);
     }
+    if indices.is_empty() {
+        let message = format!("all {} images in {} are unreadable", folder.len(), folder.root().display());
+        return Err(Error::data(message));
+    }
     let images = Tensor::from_slice(device, &[indices.len(), side, side, 3], &pixels)?;
     let flips = vec![false; indices.len()];
     let features = features.of(&images, &indices, &flips)?;

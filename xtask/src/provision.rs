@@ -8,40 +8,48 @@ use std::{env, fs};
 
 const PINS: &str = "build/toolchain.txt";
 
-/// libclang for bindgen, below the repository's root. `.cargo/config.toml` sets `LIBCLANG_PATH` to the same place.
-const LIBCLANG: &str = "target/toolchain/libclang/clang/native/libclang.so";
+/// What an installation consists of: the requirements that pip was given.
+const INSTALLED: &str = "requirements.txt";
 
-/// Installs nvcc and libclang where they are missing.
+/// Where everything goes, below the repository's root. `.cargo/config.toml` sets `LIBCLANG_PATH` to a folder in it.
+const TOOLCHAIN: &str = "target/toolchain";
+
+/// Installs nvcc and libclang unless the machine has its own or the pinned ones are there.
 pub fn all(root: &Path) -> Result<()> {
-    if env::var_os("VF_NVCC").is_none_or(|v| v != "none") && nvcc::find(root)?.is_none() {
+    let not_wanted = env::var_os("VF_NVCC").is_some_and(|v| v == "none");
+    let own = nvcc::find(root)?.is_some_and(|nvcc| !nvcc.path.starts_with(root.join(TOOLCHAIN)));
+    if !not_wanted && !own {
         install(root, "cuda", "nvidia-")?;
     }
     libclang(root)
 }
 
-/// Installs libclang where it is missing.
+/// Installs libclang unless `LIBCLANG_PATH` names another or the pinned one is there.
 pub fn libclang(root: &Path) -> Result<()> {
-    let provisioned = root.join(LIBCLANG);
     let named = env::var_os("LIBCLANG_PATH")
         .map(PathBuf::from)
         .filter(|p| p.exists());
-    if provisioned.is_file() || named.is_some() {
-        Ok(())
-    } else {
-        install(root, "libclang", "libclang")
+    if named.is_some_and(|path| !path.starts_with(root.join(TOOLCHAIN))) {
+        return Ok(());
     }
+    install(root, "libclang", "libclang")
 }
 
 /// Installs the pinned packages whose names start with `prefix` into `target/toolchain/<name>`, which appears whole or not at all.
+/// A file in it says what was installed; where it already says the same, there is nothing to do.
 fn install(root: &Path, name: &str, prefix: &str) -> Result<()> {
     let pins =
         fs::read_to_string(root.join(PINS)).with_context(|| format!("cannot read {PINS}"))?;
-    let toolchain = root.join("target/toolchain");
+    let requirements = pinned(&pins, prefix);
+    let toolchain = root.join(TOOLCHAIN);
+    let target = toolchain.join(name);
+    if fs::read_to_string(target.join(INSTALLED)).is_ok_and(|installed| installed == requirements) {
+        return Ok(());
+    }
     // The process id keeps two of us apart; whoever renames last wins, and both installed the same files.
     let staging = toolchain.join(format!(".{name}.{}", std::process::id()));
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
-    let installed = pip_install(&pinned(&pins, prefix), &staging)
-        .and_then(|()| replace(&staging, &toolchain.join(name)));
+    let installed = pip_install(&requirements, &staging).and_then(|()| replace(&staging, &target));
     if staging.exists() {
         fs::remove_dir_all(&staging)
             .with_context(|| format!("cannot remove {}", staging.display()))?;
@@ -68,7 +76,7 @@ fn pip_install(requirements: &str, target: &Path) -> Result<()> {
         "fetching {} from PyPI into target/toolchain",
         names.join(", ")
     );
-    let list = target.join("requirements.txt");
+    let list = target.join(INSTALLED);
     fs::write(&list, requirements)?;
     let python = Command::new("python3")
         .args(["-m", "pip", "--version"])

@@ -268,10 +268,13 @@ pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs)
     }
 }
 
-/// Writes m×k rows of A as [`Rows::Packed`].
-fn pack_rows(to: &mut [f32], m: usize, k: usize, a: &[f32], (rs, cs): (usize, usize)) {
+/// Writes k columns of A, m rows in groups of `tall`, each as [`Rows::Packed`].
+fn pack_rows(to: &mut [f32], m: usize, tall: usize, a: &[f32], (rs, cs): (usize, usize)) {
+    let k = to.len() / m;
+    let blocks: Vec<_> =
+        (0..m).step_by(tall).flat_map(|i0| split(tall.min(m - i0)).map(move |(first, len)| (i0 + first, len))).collect();
     for p in 0..k {
-        for (first, len) in split(m) {
+        for &(first, len) in &blocks {
             let row = &mut to[first * k + p * len..][..len];
             if rs == 1 {
                 let from = &a[p * cs + first..][..len];
@@ -363,8 +366,11 @@ pub(super) fn run<const PARALLEL: bool>(
         return;
     }
     let panels = n.div_ceil(NR);
-    let depth = (PACK / (panels * NR) / KC * KC).max(KC).min(k);
+    let direct = a_strides.1 == 1;
+    let widest = if direct { panels * NR } else { m.max(panels * NR) };
+    let depth = (PACK / widest / KC * KC).max(KC).min(k);
     let mut packed = scratch(packed_len(depth, n));
+    let mut packed_a = scratch(if direct { 0 } else { m * depth });
     let tall = if m >= 4 * MC { MC } else { 3 * MR };
     let mut wide = panels.div_ceil(panels.div_ceil(PANELS));
     while wide > 1 && m.div_ceil(tall) * panels.div_ceil(wide) < TASKS {
@@ -386,19 +392,29 @@ pub(super) fn run<const PARALLEL: bool>(
                 to.chunks_mut(kc * NR).enumerate().for_each(pack);
             }
         }
+        if !direct {
+            // Likewise the row blocks of every task's share of A; whole rows are read at once.
+            let pack = |(block, to): (usize, &mut [f32])| {
+                let k0 = k0 + block * KC;
+                pack_rows(to, m, tall, &a[k0 * a_strides.1..], a_strides);
+            };
+            if PARALLEL {
+                packed_a[..m * depth].par_chunks_mut(m * KC).enumerate().for_each(pack);
+            } else {
+                packed_a[..m * depth].chunks_mut(m * KC).enumerate().for_each(pack);
+            }
+        }
+        let (packed, packed_a) = (&packed, &packed_a);
         let task = |t: usize| {
             let (i0, j0) = (t / tasks_n * tall, t % tasks_n * wide);
             let rows = tall.min(m - i0);
             let cols = (wide * NR).min(n - j0 * NR);
-            let mut packed_a = scratch(if a_strides.1 == 1 { 0 } else { rows * KC.min(depth) });
             for p0 in (0..depth).step_by(KC) {
                 let kc = KC.min(depth - p0);
-                let from = i0 * a_strides.0 + (k0 + p0) * a_strides.1;
-                let (a, layout) = if a_strides.1 == 1 {
-                    (a[from..].as_ptr(), Rows::KInner { stride: a_strides.0 })
+                let (a, layout) = if direct {
+                    (a[i0 * a_strides.0 + k0 + p0..].as_ptr(), Rows::KInner { stride: a_strides.0 })
                 } else {
-                    pack_rows(&mut packed_a, rows, kc, &a[from..], a_strides);
-                    (packed_a.as_ptr(), Rows::Packed)
+                    (packed_a[p0 * m + i0 * kc..].as_ptr(), Rows::Packed)
                 };
                 let block = Block {
                     m: rows,

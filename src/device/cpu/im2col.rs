@@ -11,11 +11,13 @@
 
 use super::conv::ConvShape;
 use super::gemm::simd::{F32x16, LANES, transpose};
-use super::gemm::{Block, NR, Rows, Scratch, Shared, packed_len, scratch};
+use super::gemm::{Block, MR, NR, Rows, Scratch, Shared, pack_panel, packed_len, scratch};
 use rayon::prelude::*;
 
-/// Pixels per task.
-const PIXELS: usize = 96;
+/// Most pixels per task, a multiple of every register block's height.
+const PIXELS: usize = 192;
+/// Tasks that a phase is cut into where its size allows.
+const TASKS: usize = 4;
 /// Columns of the patch matrix gathered at a time.
 const DEPTH: usize = 256;
 /// Row distance of the gathered block: not a multiple of 1 KiB, so that the rows fall into different cache sets.
@@ -190,7 +192,9 @@ pub(super) fn forward(s: &ConvShape, x: &[f32], w: &[f32], bias: &[f32], y: &mut
                 }
             }
         };
-        Product { phase: &phase, batch: s.batch, src, x, dst, bias, y: Shared(y.as_mut_ptr()) }.run(add);
+        // Without an upsample the taps are the kernel's own: w is the weight matrix transposed, as it lies.
+        let plain = if s.upsample { &[] } else { w };
+        Product { phase: &phase, batch: s.batch, src, x, dst, bias, y: Shared(y.as_mut_ptr()) }.run(plain, add);
     }
 }
 
@@ -207,7 +211,7 @@ pub(super) fn backward_data(s: &ConvShape, gy: &[f32], w: &[f32], gx: &mut [f32]
                 row.iter_mut().zip(&w[from..]).for_each(|(v, w)| *v += w);
             }
         };
-        Product { phase: &phase, batch: s.batch, src, x: gy, dst, bias: &[], y: Shared(gx.as_mut_ptr()) }.run(add);
+        Product { phase: &phase, batch: s.batch, src, x: gy, dst, bias: &[], y: Shared(gx.as_mut_ptr()) }.run(&[], add);
     }
 }
 
@@ -223,19 +227,22 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// `add(k, first, row)` adds row k of the weight matrix, columns from `first`, to `row`.
-    fn run(&self, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
-        if self.dst.c <= THIN { self.thin(add) } else { self.wide(add) }
+    /// `add(k, first, row)` adds row k of the weight matrix, columns from `first`, to `row`. `transposed`, unless empty,
+    /// is the same matrix as [columns][k].
+    fn run(&self, transposed: &[f32], add: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        if self.dst.c <= THIN { self.thin(add) } else { self.wide(transposed, add) }
     }
 
-    fn wide(&self, add: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    fn wide(&self, transposed: &[f32], add: impl Fn(usize, usize, &mut [f32]) + Sync) {
         let (pixels, k, n) = (self.phase.pixels(self.batch), self.phase.taps() * self.src.c, self.dst.c);
-        let packed = &pack(k, n, add);
+        let packed = &pack(k, n, transposed, add);
         let in_place = self.phase.y.step == 1 && self.phase.x.step == 1;
-        let buffers = || (scratch(PIXELS * PATCH), scratch(if in_place { 0 } else { PIXELS * n }));
-        (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each_init(buffers, |(patches, result), task| {
-            let first = task * PIXELS;
-            let m = PIXELS.min(pixels - first);
+        // Weights are read once per task: large tasks, but enough of them for several threads.
+        let most = pixels.div_ceil(TASKS).next_multiple_of(MR).min(PIXELS);
+        let buffers = || (scratch(most * PATCH), scratch(if in_place { 0 } else { most * n }));
+        (0..pixels.div_ceil(most)).into_par_iter().for_each_init(buffers, |(patches, result), task| {
+            let first = task * most;
+            let m = most.min(pixels - first);
             let c = if in_place { self.y.at(first * n) } else { result.as_mut_ptr() };
             // SAFETY: the m rows of n floats at `c` are this task's own (scratch, or its pixels of the destination).
             let rows = unsafe { std::slice::from_raw_parts_mut(c, m * n) };
@@ -344,12 +351,15 @@ fn dots<const N: usize>(patches: &[f32], weights: &[f32], ldw: usize, depth: usi
 }
 
 /// The k×n weight matrix in panels, one block of [`DEPTH`] rows after the other.
-fn pack(k: usize, n: usize, add: impl Fn(usize, usize, &mut [f32]) + Sync) -> Scratch {
+fn pack(k: usize, n: usize, transposed: &[f32], add: impl Fn(usize, usize, &mut [f32]) + Sync) -> Scratch {
     let mut packed = scratch(packed_len(k, n));
     let panels = n.div_ceil(NR);
     packed[..packed_len(k, n)].chunks_mut(DEPTH * panels * NR).enumerate().for_each(|(block, to)| {
         let kc = to.len() / (panels * NR);
         to.par_chunks_mut(kc * NR).enumerate().for_each(|(j, panel)| {
+            if !transposed.is_empty() {
+                return pack_panel(panel, j, n, &transposed[block * DEPTH..], (1, k));
+            }
             let cols = NR.min(n - j * NR);
             for (p, row) in panel.chunks_exact_mut(NR).enumerate() {
                 row.fill(0.0);

@@ -1,5 +1,11 @@
 //! Elementary functions without branches or calls, so that loops over them vectorise.
 
+/// a·b + c, fused where the machine has the instruction; elsewhere `f32::mul_add` would be a slow library call.
+#[inline(always)]
+pub fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// e^x to 2 ulp, saturating outside about ±87; NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
@@ -9,13 +15,13 @@ pub fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = mul_add(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
+    let r = mul_add(n, -LN_2_LOW, mul_add(n, -LN_2_HIGH, x));
     // Taylor's series: on |r| ≤ ½ ln 2 the first term left out is below 6e-9.
     let mut e = 1.0 / 5040.0;
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        e = e * r + c;
+        e = mul_add(e, r, c);
     }
     e * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
@@ -33,7 +39,7 @@ pub fn erf(x: f32) -> f32 {
     const Q: [f32; 6] = [3.807_059_3e-5, 1.188_076e-3, 1.517_199_4e-2, 0.115_083_18, 0.504_161_3, 1.0];
     let x = x.clamp(-3.92, 3.92);
     let s = x * x;
-    let horner = |c: [f32; 6]| c[1..].iter().fold(c[0], |sum, c| sum * s + c);
+    let horner = |c: [f32; 6]| c[1..].iter().fold(c[0], |sum, &c| mul_add(sum, s, c));
     x * horner(P) / horner(Q)
 }
 

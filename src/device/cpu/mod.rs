@@ -4,6 +4,7 @@ pub mod conv;
 pub mod gemm;
 pub mod math;
 mod im2col;
+pub mod peak;
 pub mod reduce;
 pub mod row_norm;
 pub mod rows;

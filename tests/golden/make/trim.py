@@ -1,10 +1,11 @@
 """Makes the project's small copy of a whole-model golden set (standard library only).
 
-    python3 trim_golden.py FULL.safetensors SMALL.safetensors
+    python3 trim.py FULL.safetensors SMALL.safetensors
 
 Gradients of more than 4096 entries become `gsamp.X`, 64 entries at the index rule of tests/golden/README.md, and `gnorm.X`, the
 norm of the whole. Everything else, bytes and metadata, stays. Rounding noise of a sample: that of the tensor it is from;
-of a norm: the largest of one entry (independent errors add up to less than that along the gradient's own direction).
+of a norm: the tensor's relative noise times the norm, because entries share the errors of the gradient that flows into
+their layer and so err together.
 """
 
 import json
@@ -57,7 +58,7 @@ def trim(description, tensors):
         kept[f"gsamp.{parameter}"] = ("F32", [SAMPLES], struct.pack(f"<{SAMPLES}f", *sample))
         kept[f"gnorm.{parameter}"] = ("F32", [1], struct.pack("<f", norm))
         noise[f"gsamp.{parameter}"] = [absolute, relative]
-        noise[f"gnorm.{parameter}"] = [absolute, absolute / norm]
+        noise[f"gnorm.{parameter}"] = [relative * norm, relative]
         shapes[f"gsamp.{parameter}"], shapes[f"gnorm.{parameter}"] = [SAMPLES], [1]
     description["trimmed"] = f"gradients above {LARGEST} entries: gsamp.* ({SAMPLES} entries) and gnorm.*"
     return kept
