@@ -31,6 +31,6 @@ pub trait Op<const N: usize, const M: usize = 1>: 'static {
 }
 
 /// The gradient of a single output, which the tape guarantees to be there.
-pub fn only<'a>(grads: [Option<&'a Tensor>; 1]) -> &'a Tensor {
+pub fn only(grads: [Option<&Tensor>; 1]) -> &Tensor {
     grads[0].expect("the tape calls backward only where a gradient arrived")
 }

@@ -98,7 +98,7 @@ fn checking_names_the_first_op_that_is_not_finite() -> Result<()> {
     let device = Device::cpu();
     let tape = Tape::new(&device).check_finite(true);
     let a = tape.leaf(tensor(&device, &[f32::MAX, 1.0]));
-    let error = tape.apply(Add, [&a, &a]).err().expect("an error").to_string();
+    let error = tape.apply(Add, [&a, &a]).expect_err("an error").to_string();
     assert_eq!(error, "op 0 of the forward pass (add) is not finite: element 0 of [2] is inf");
     Ok(())
 }

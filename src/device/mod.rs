@@ -37,10 +37,13 @@ pub struct Kernel<P, const R: usize, const W: usize> {
     /// The tensors written (they may also be read), by the names of the struct's fields.
     pub writes: [&'static str; W],
     /// The body on the CPU, over the tensors' elements.
-    pub cpu: fn(&P, [&[f32]; R], [&mut [f32]; W]),
+    pub cpu: CpuBody<P, R, W>,
     /// The CUDA module (the `.cu` file's stem) and launch geometry; `None` where no CUDA kernel exists yet.
     pub cuda: Option<CudaKernel<P>>,
 }
+
+/// A kernel on the CPU: safe Rust over the elements of the tensors read and of those written.
+pub type CpuBody<P, const R: usize, const W: usize> = fn(&P, [&[f32]; R], [&mut [f32]; W]);
 
 /// The CUDA side of a [`Kernel`].
 pub struct CudaKernel<P> {

@@ -92,7 +92,8 @@ impl Op<3, 3> for BatchNormTrain {
     fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 3], Saved)> {
         let (rows, channels) = sizes(Self::NAME, x, &[weight, bias])?;
         if rows < 2 {
-            let message = format!("needs at least two values per channel to have a variance, got shape {:?}", x.shape());
+            let message =
+                format!("needs at least two values per channel to have a variance, got shape {:?}", x.shape());
             return Err(Error::shape(Self::NAME, message));
         }
         let mut y = x.uninit_like()?;

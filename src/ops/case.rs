@@ -6,6 +6,9 @@ use crate::random;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
+/// Applies an op on a tape to a case's inputs and gives its outputs.
+pub type Run = Box<dyn Fn(&Tape, &[Var]) -> Result<Vec<Var>> + Send + Sync>;
+
 /// An op with settings and shapes.
 pub struct Case {
     /// The name of the oracle function that defines the op in f64.
@@ -17,7 +20,7 @@ pub struct Case {
     /// The op's settings by name, for the oracle.
     pub settings: Vec<(&'static str, f64)>,
     /// Applies the op on a tape.
-    pub run: Box<dyn Fn(&Tape, &[Var]) -> Result<Vec<Var>> + Send + Sync>,
+    pub run: Run,
     /// How far from the oracle the results may be.
     pub tolerance: Tolerance,
     /// Floating-point operations of the forward.

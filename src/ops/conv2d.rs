@@ -103,15 +103,25 @@ macro_rules! geometry {
 impl Conv2d {
     fn shape(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<ConvShape> {
         let fail = |message: String| Err(Error::shape(Self::NAME, message));
-        let ([batch, in_h, in_w, in_c], [out_c, kernel_h, kernel_w, inputs]) = (x.dims::<4>(Self::NAME)?, weight.dims(Self::NAME)?);
+        let ([batch, in_h, in_w, in_c], [out_c, kernel_h, kernel_w, inputs]) =
+            (x.dims::<4>(Self::NAME)?, weight.dims(Self::NAME)?);
         if in_c != inputs {
-            return fail(format!("x {:?} has {in_c} channels, but weight {:?} takes {inputs}", x.shape(), weight.shape()));
+            return fail(format!(
+                "x {:?} has {in_c} channels, but weight {:?} takes {inputs}",
+                x.shape(),
+                weight.shape()
+            ));
         }
         if !bias.is_absent() && bias.shape() != [out_c] {
             return fail(format!("bias {:?} does not fit weight {:?}", bias.shape(), weight.shape()));
         }
         if self.stride == 0 || weight.numel() == 0 || x.numel() == 0 {
-            return fail(format!("stride {}, x {:?} and weight {:?} must not be empty", self.stride, x.shape(), weight.shape()));
+            return fail(format!(
+                "stride {}, x {:?} and weight {:?} must not be empty",
+                self.stride,
+                x.shape(),
+                weight.shape()
+            ));
         }
         if self.upsample && self.stride != 1 {
             return fail(format!("upsample needs stride 1, not {}", self.stride));

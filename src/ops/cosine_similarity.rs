@@ -22,13 +22,8 @@ pub struct CosineSimilarity {
 const FWD: Kernel<params::CosineSimilarityFwd, 2, 1> =
     Kernel { name: "cosine_similarity_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: None };
 
-const BWD: Kernel<params::CosineSimilarityBwd, 3, 2> = Kernel {
-    name: "cosine_similarity_bwd",
-    reads: ["a", "b", "dy"],
-    writes: ["da", "db"],
-    cpu: bwd_cpu,
-    cuda: None,
-};
+const BWD: Kernel<params::CosineSimilarityBwd, 3, 2> =
+    Kernel { name: "cosine_similarity_bwd", reads: ["a", "b", "dy"], writes: ["da", "db"], cpu: bwd_cpu, cuda: None };
 
 /// Rows per parallel task, at least.
 const GRAIN: usize = 64;

@@ -48,7 +48,10 @@ const GRAIN: usize = 256;
 fn latent_shape(op: &'static str, moments: &Tensor) -> Result<Vec<usize>> {
     let (_, double) = check::matrix(op, "moments", moments)?;
     if !double.is_multiple_of(2) {
-        return Err(Error::shape(op, format!("moments have shape {:?}, expected an even last dimension", moments.shape())));
+        return Err(Error::shape(
+            op,
+            format!("moments have shape {:?}, expected an even last dimension", moments.shape()),
+        ));
     }
     let mut shape = moments.shape().to_vec();
     *shape.last_mut().expect("a matrix has a last dimension") = double / 2;
@@ -104,7 +107,12 @@ impl Op<1> for KlTerms {
         Ok(([terms], moments.clone()))
     }
 
-    fn backward(&self, moments: &Tensor, grads: [Option<&Tensor>; 1], [need]: [bool; 1]) -> Result<[Option<Tensor>; 1]> {
+    fn backward(
+        &self,
+        moments: &Tensor,
+        grads: [Option<&Tensor>; 1],
+        [need]: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
         if !need {
             return Ok([None]);
         }
@@ -151,11 +159,7 @@ fn fwd_cpu(p: &params::GaussianFwd, [moments, noise]: [&[f32]; 2], [z, kl]: [&mu
     kl[0] = (0.5 * partial.iter().sum::<f64>() / f64::from(p.batch)) as f32;
 }
 
-fn bwd_cpu(
-    p: &params::GaussianBwd,
-    [moments, noise, dz, dkl]: [&[f32]; 4],
-    [dmoments, dnoise]: [&mut [f32]; 2],
-) {
+fn bwd_cpu(p: &params::GaussianBwd, [moments, noise, dz, dkl]: [&[f32]; 4], [dmoments, dnoise]: [&mut [f32]; 2]) {
     let c = p.channels as usize;
     let dkl = dkl.first().map_or(0.0, |dkl| dkl / p.batch as f32);
     let dz_at = |at: usize| dz.get(at).copied().unwrap_or(0.0);

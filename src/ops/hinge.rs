@@ -17,8 +17,13 @@ pub struct HingeLoss;
 const FWD: Kernel<params::HingeFwd, 2, 1> =
     Kernel { name: "hinge_fwd", reads: ["real", "fake"], writes: ["loss"], cpu: fwd_cpu, cuda: None };
 
-const BWD: Kernel<params::HingeBwd, 3, 2> =
-    Kernel { name: "hinge_bwd", reads: ["real", "fake", "dloss"], writes: ["dreal", "dfake"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::HingeBwd, 3, 2> = Kernel {
+    name: "hinge_bwd",
+    reads: ["real", "fake", "dloss"],
+    writes: ["dreal", "dfake"],
+    cpu: bwd_cpu,
+    cuda: None,
+};
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 14;
@@ -31,11 +36,8 @@ impl Op<2> for HingeLoss {
         check::matrix(Self::NAME, "real", real)?;
         check::matrix(Self::NAME, "fake", fake)?;
         let mut loss = Tensor::uninit(real.device(), &[1], real.dtype())?;
-        let p = params::HingeFwd {
-            real_count: real.numel() as u32,
-            fake_count: fake.numel() as u32,
-            ..Default::default()
-        };
+        let p =
+            params::HingeFwd { real_count: real.numel() as u32, fake_count: fake.numel() as u32, ..Default::default() };
         real.device().launch(&FWD, p, [real, fake], [&mut loss])?;
         Ok(([loss], [real.clone(), fake.clone()]))
     }
@@ -47,11 +49,8 @@ impl Op<2> for HingeLoss {
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
         let [mut dreal, mut dfake] = grads::allocate([real, fake], needs)?;
-        let p = params::HingeBwd {
-            real_count: real.numel() as u32,
-            fake_count: fake.numel() as u32,
-            ..Default::default()
-        };
+        let p =
+            params::HingeBwd { real_count: real.numel() as u32, fake_count: fake.numel() as u32, ..Default::default() };
         real.device().launch(&BWD, p, [real, fake, only(dloss)], [&mut dreal, &mut dfake])?;
         Ok(grads::asked([dreal, dfake], needs))
     }

@@ -66,7 +66,12 @@ impl Op<1> for Resize {
         Ok(([y], shape))
     }
 
-    fn backward(&self, shape: &[usize; 4], grads: [Option<&Tensor>; 1], [need]: [bool; 1]) -> Result<[Option<Tensor>; 1]> {
+    fn backward(
+        &self,
+        shape: &[usize; 4],
+        grads: [Option<&Tensor>; 1],
+        [need]: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
         if !need {
             return Ok([None]);
         }

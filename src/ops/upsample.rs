@@ -34,7 +34,12 @@ impl Op<1> for Upsample {
         Ok(([y], shape))
     }
 
-    fn backward(&self, shape: &[usize; 4], grads: [Option<&Tensor>; 1], [need]: [bool; 1]) -> Result<[Option<Tensor>; 1]> {
+    fn backward(
+        &self,
+        shape: &[usize; 4],
+        grads: [Option<&Tensor>; 1],
+        [need]: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
         if !need {
             return Ok([None]);
         }

@@ -167,7 +167,11 @@ impl Comparison {
         check::optional(VfLoss::NAME, "proj", proj, &[width, channels])?;
         let limit = params::VF_LOSS_MAX_CHANNELS as usize;
         if !z.device().is_cpu() && (channels > limit || !channels.is_multiple_of(8) || !width.is_multiple_of(8)) {
-            let message = format!("z {:?} and f {:?}: CUDA takes multiples of 8 channels, z at most {limit}", z.shape(), f.shape());
+            let message = format!(
+                "z {:?} and f {:?}: CUDA takes multiples of 8 channels, z at most {limit}",
+                z.shape(),
+                f.shape()
+            );
             return Err(Error::shape(VfLoss::NAME, message));
         }
         let weight = if proj.is_absent() { identity(z.device(), channels)?.to_dtype(z.dtype())? } else { proj.clone() };
@@ -284,7 +288,8 @@ impl Op<3, 2> for VfLoss {
         if needs[2] {
             // Without a projection the loss is symmetric in z and f.
             let of = &s.of;
-            let swapped = Comparison { z: of.features.clone(), weight: of.weight.clone(), features: of.z.clone(), ..*of };
+            let swapped =
+                Comparison { z: of.features.clone(), weight: of.weight.clone(), features: of.z.clone(), ..*of };
             let (swapped, _) = self.compare(swapped, true)?;
             let [df, ..] = self.token_gradients(&swapped, grads)?;
             gradients[2] = Some(df);

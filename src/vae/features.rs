@@ -14,7 +14,7 @@ pub(super) enum Features {
     /// Computed beforehand for centre crops and their mirror images.
     Cached(FeatureCache),
     /// Computed by a frozen ViT as training goes.
-    Online(Vit),
+    Online(Box<Vit>),
 }
 
 impl Features {
@@ -46,7 +46,7 @@ impl Features {
         };
         let vit = Vit::new(device, Weights::open(path)?, Options { style: Some(style), heads: None })?;
         fits(&path.display().to_string(), vit.grid(side, side)?, latent_side)?;
-        Ok(Features::Online(vit))
+        Ok(Features::Online(Box::new(vit)))
     }
 
     /// Channels of the features, where there are any.

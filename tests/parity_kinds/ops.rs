@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use vf_engine::device::Device;
+use vf_engine::op::Op;
 use vf_engine::ops::activation::{Gelu, LeakyRelu, Silu};
 use vf_engine::ops::add::Add;
 use vf_engine::ops::attention::Attention;
@@ -32,7 +33,6 @@ use vf_engine::ops::split::Split3;
 use vf_engine::ops::swiglu::SwiGlu;
 use vf_engine::ops::timestep_embedding::TimestepEmbedding;
 use vf_engine::ops::upsample::Upsample;
-use vf_engine::op::Op;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
 

@@ -33,23 +33,21 @@ pub(super) fn project(
     });
 }
 
-pub(super) fn normalize(
-    p: &params::VfLossNormalize,
-    [z, gram]: [&[f32]; 2],
-    [norm, zhat, qhat]: [&mut [f32]; 3],
-) {
+pub(super) fn normalize(p: &params::VfLossNormalize, [z, gram]: [&[f32]; 2], [norm, zhat, qhat]: [&mut [f32]; 3]) {
     let (tokens, channels) = (p.tokens as usize, p.channels as usize);
     gemm(tokens, channels, channels, z, (channels, 1), gram, (channels, 1), qhat, channels, false);
     let vectors = zhat.par_chunks_mut(channels).zip(qhat.par_chunks_mut(channels));
-    norm.par_iter_mut().zip(vectors).zip(z.par_chunks(channels)).with_min_len(TILE).for_each(|((norm, (zhat, qhat)), z)| {
-        // zᵀMz cannot be negative, but its rounding can.
-        *norm = dot(z, qhat).max(0.0).sqrt() as f32;
-        let inverse = 1.0 / norm.max(EPS_DISTMAT);
-        for ((zhat, qhat), z) in zhat.iter_mut().zip(qhat).zip(z) {
-            *zhat = z * inverse;
-            *qhat *= inverse;
-        }
-    });
+    norm.par_iter_mut().zip(vectors).zip(z.par_chunks(channels)).with_min_len(TILE).for_each(
+        |((norm, (zhat, qhat)), z)| {
+            // zᵀMz cannot be negative, but its rounding can.
+            *norm = dot(z, qhat).max(0.0).sqrt() as f32;
+            let inverse = 1.0 / norm.max(EPS_DISTMAT);
+            for ((zhat, qhat), z) in zhat.iter_mut().zip(qhat).zip(z) {
+                *zhat = z * inverse;
+                *qhat *= inverse;
+            }
+        },
+    );
 }
 
 pub(super) fn pairs(
