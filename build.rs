@@ -14,31 +14,43 @@ use anyhow::{Context, Result, bail};
 use fatbin::Module;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::{env, fs};
 
-fn main() -> Result<()> {
-    println!("cargo:rustc-check-cfg=cfg(vf_cuda_kernels)");
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            format!("{error:#}").lines().for_each(|line| println!("cargo::error={line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<()> {
+    println!("cargo::rustc-check-cfg=cfg(vf_cuda_kernels)");
     for name in nvcc::VARIABLES.into_iter().chain(["VF_REQUIRE_NVCC", "VF_CUDA_ARCHS"]) {
-        println!("cargo:rerun-if-env-changed={name}");
+        println!("cargo::rerun-if-env-changed={name}");
     }
     for path in ["build.rs", "build", "kernels"] {
-        println!("cargo:rerun-if-changed={path}");
+        println!("cargo::rerun-if-changed={path}");
     }
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    compile_philox();
 
     let nvcc = nvcc::find(&root)?;
     let modules = match &nvcc {
         Some(nvcc) => {
-            println!("cargo:rerun-if-changed={}", nvcc.path.display());
-            println!("cargo:rustc-cfg=vf_cuda_kernels");
+            println!("cargo::rerun-if-changed={}", nvcc.path.display());
+            println!("cargo::rustc-cfg=vf_cuda_kernels");
             fatbin::compile(nvcc, &root.join("kernels"), &out)?
         }
         None => without_nvcc(&root)?,
     };
     let table = tables(nvcc.as_ref().map(|nvcc| nvcc.version.as_str()), &modules)?;
-    fs::write(out.join("kernels.rs"), table).context("cannot write the kernels' tables")
+    fs::write(out.join("kernels.rs"), table).context("cannot write the kernels' tables")?;
+    compile_philox();
+    Ok(())
 }
 
 /// The same text that the kernels include: f32 operations as written, none contracted.
@@ -56,11 +68,11 @@ fn without_nvcc(root: &Path) -> Result<Vec<Module>> {
     if env::var("VF_REQUIRE_NVCC").is_ok_and(|value| value == "1") {
         bail!("VF_REQUIRE_NVCC=1 and no nvcc is found: run `cargo xtask provision`, or set VF_NVCC");
     }
-    println!("cargo:warning=NO CUDA KERNELS in this build, which runs on the CPU only: nvcc is not found. `cargo xtask provision` fetches it.");
+    println!("cargo::warning=NO CUDA KERNELS in this build, which runs on the CPU only: nvcc is not found. `cargo xtask provision` fetches it.");
     // Look again once something is provisioned; cargo can watch only what exists.
     let toolchain = root.join("target/toolchain");
     fs::create_dir_all(&toolchain).context("cannot create target/toolchain")?;
-    println!("cargo:rerun-if-changed={}", toolchain.display());
+    println!("cargo::rerun-if-changed={}", toolchain.display());
     Ok(vec![])
 }
 

@@ -10,14 +10,12 @@
 #include "philox.h"
 #include "random.h"
 
-constexpr int THREADS = 256;
-
 static __device__ __forceinline__ uint64_t whole(const uint32_t half[2]) { return (uint64_t)half[1] << 32 | half[0]; }
 
 /// A thread takes the blocks that fill 16 bytes of y: elements `first` to `first + N − 1`.
 template <class T, class Params, class Values> static __device__ __forceinline__ void fill(const Params &p, Values values) {
     constexpr int N = Chunk<T>::N;
-    uint64_t first = ((uint64_t)blockIdx.x * THREADS + threadIdx.x) * N;
+    uint64_t first = ((uint64_t)blockIdx.x * RANDOM_THREADS + threadIdx.x) * N;
     if (first >= p.count) return;
     Chunk<T> chunk;
     for (int i = 0; i < N; i += 4) values(philox_block(whole(p.seed), whole(p.stream), (first + i) / 4), chunk.v + i);
@@ -42,5 +40,5 @@ template <class T> static __device__ __forceinline__ void random_uniform(const R
     });
 }
 
-VF_EXPORT(random_normal, RandomNormal, THREADS)
-VF_EXPORT(random_uniform, RandomUniform, THREADS)
+VF_EXPORT(random_normal, RandomNormal, RANDOM_THREADS)
+VF_EXPORT(random_uniform, RandomUniform, RANDOM_THREADS)

@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+/// Threads per block; one takes 16 bytes of y and the grid covers them all once.
+#define RANDOM_THREADS 256
+
 /// y = standard normal values.
 struct RandomNormal {
     uint64_t y;  ///< (count), written

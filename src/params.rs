@@ -8,6 +8,7 @@ pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
 pub const RMS_NORM_FWD_THREADS: u32 = 256;
@@ -41,13 +42,10 @@ const _: () = {
     ["Alignment of ActivationFwd"][::std::mem::align_of::<ActivationFwd>() - 8usize];
     ["Offset of field: ActivationFwd::x"][::std::mem::offset_of!(ActivationFwd, x) - 0usize];
     ["Offset of field: ActivationFwd::y"][::std::mem::offset_of!(ActivationFwd, y) - 8usize];
-    ["Offset of field: ActivationFwd::count"]
-        [::std::mem::offset_of!(ActivationFwd, count) - 16usize];
+    ["Offset of field: ActivationFwd::count"][::std::mem::offset_of!(ActivationFwd, count) - 16usize];
     ["Offset of field: ActivationFwd::kind"][::std::mem::offset_of!(ActivationFwd, kind) - 20usize];
-    ["Offset of field: ActivationFwd::slope"]
-        [::std::mem::offset_of!(ActivationFwd, slope) - 24usize];
-    ["Offset of field: ActivationFwd::reserved"]
-        [::std::mem::offset_of!(ActivationFwd, reserved) - 28usize];
+    ["Offset of field: ActivationFwd::slope"][::std::mem::offset_of!(ActivationFwd, slope) - 24usize];
+    ["Offset of field: ActivationFwd::reserved"][::std::mem::offset_of!(ActivationFwd, reserved) - 28usize];
 };
 #[doc = " dx = f'(x) · dy."]
 #[repr(C)]
@@ -71,13 +69,10 @@ const _: () = {
     ["Offset of field: ActivationBwd::x"][::std::mem::offset_of!(ActivationBwd, x) - 0usize];
     ["Offset of field: ActivationBwd::dy"][::std::mem::offset_of!(ActivationBwd, dy) - 8usize];
     ["Offset of field: ActivationBwd::dx"][::std::mem::offset_of!(ActivationBwd, dx) - 16usize];
-    ["Offset of field: ActivationBwd::count"]
-        [::std::mem::offset_of!(ActivationBwd, count) - 24usize];
+    ["Offset of field: ActivationBwd::count"][::std::mem::offset_of!(ActivationBwd, count) - 24usize];
     ["Offset of field: ActivationBwd::kind"][::std::mem::offset_of!(ActivationBwd, kind) - 28usize];
-    ["Offset of field: ActivationBwd::slope"]
-        [::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
-    ["Offset of field: ActivationBwd::reserved"]
-        [::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
+    ["Offset of field: ActivationBwd::slope"][::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
+    ["Offset of field: ActivationBwd::reserved"][::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
 };
 #[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = clip·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps)  with cᵢ = 1 − βᵢᵗ."]
 #[repr(C)]
@@ -124,8 +119,7 @@ const _: () = {
     ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 52usize];
     ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 56usize];
     ["Offset of field: AdamW::step_size"][::std::mem::offset_of!(AdamW, step_size) - 60usize];
-    ["Offset of field: AdamW::rsqrt_correction2"]
-        [::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
+    ["Offset of field: AdamW::rsqrt_correction2"][::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
     ["Offset of field: AdamW::decay"][::std::mem::offset_of!(AdamW, decay) - 68usize];
     ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 72usize];
     ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 76usize];
@@ -150,8 +144,7 @@ const _: () = {
     ["Offset of field: SumOfSquares::x"][::std::mem::offset_of!(SumOfSquares, x) - 0usize];
     ["Offset of field: SumOfSquares::sum"][::std::mem::offset_of!(SumOfSquares, sum) - 8usize];
     ["Offset of field: SumOfSquares::count"][::std::mem::offset_of!(SumOfSquares, count) - 16usize];
-    ["Offset of field: SumOfSquares::reserved"]
-        [::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
+    ["Offset of field: SumOfSquares::reserved"][::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
 };
 #[doc = " weight = clamp(√nll / (√other + 1e-4), 0, largest) · factor, of squared norms."]
 #[repr(C)]
@@ -171,14 +164,10 @@ const _: () = {
     ["Size of AdaptiveWeight"][::std::mem::size_of::<AdaptiveWeight>() - 32usize];
     ["Alignment of AdaptiveWeight"][::std::mem::align_of::<AdaptiveWeight>() - 8usize];
     ["Offset of field: AdaptiveWeight::nll"][::std::mem::offset_of!(AdaptiveWeight, nll) - 0usize];
-    ["Offset of field: AdaptiveWeight::other"]
-        [::std::mem::offset_of!(AdaptiveWeight, other) - 8usize];
-    ["Offset of field: AdaptiveWeight::weight"]
-        [::std::mem::offset_of!(AdaptiveWeight, weight) - 16usize];
-    ["Offset of field: AdaptiveWeight::largest"]
-        [::std::mem::offset_of!(AdaptiveWeight, largest) - 24usize];
-    ["Offset of field: AdaptiveWeight::factor"]
-        [::std::mem::offset_of!(AdaptiveWeight, factor) - 28usize];
+    ["Offset of field: AdaptiveWeight::other"][::std::mem::offset_of!(AdaptiveWeight, other) - 8usize];
+    ["Offset of field: AdaptiveWeight::weight"][::std::mem::offset_of!(AdaptiveWeight, weight) - 16usize];
+    ["Offset of field: AdaptiveWeight::largest"][::std::mem::offset_of!(AdaptiveWeight, largest) - 24usize];
+    ["Offset of field: AdaptiveWeight::factor"][::std::mem::offset_of!(AdaptiveWeight, factor) - 28usize];
 };
 #[doc = " y = scale · x."]
 #[repr(C)]
@@ -298,15 +287,12 @@ const _: () = {
     ["Offset of field: AttentionFwd::k"][::std::mem::offset_of!(AttentionFwd, k) - 8usize];
     ["Offset of field: AttentionFwd::v"][::std::mem::offset_of!(AttentionFwd, v) - 16usize];
     ["Offset of field: AttentionFwd::out"][::std::mem::offset_of!(AttentionFwd, out) - 24usize];
-    ["Offset of field: AttentionFwd::logsumexp"]
-        [::std::mem::offset_of!(AttentionFwd, logsumexp) - 32usize];
+    ["Offset of field: AttentionFwd::logsumexp"][::std::mem::offset_of!(AttentionFwd, logsumexp) - 32usize];
     ["Offset of field: AttentionFwd::batch"][::std::mem::offset_of!(AttentionFwd, batch) - 40usize];
-    ["Offset of field: AttentionFwd::queries"]
-        [::std::mem::offset_of!(AttentionFwd, queries) - 44usize];
+    ["Offset of field: AttentionFwd::queries"][::std::mem::offset_of!(AttentionFwd, queries) - 44usize];
     ["Offset of field: AttentionFwd::keys"][::std::mem::offset_of!(AttentionFwd, keys) - 48usize];
     ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
-    ["Offset of field: AttentionFwd::head_dim"]
-        [::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
+    ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
     ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
 };
 #[doc = " The gradients, with the probabilities recomputed from q, k and logsumexp."]
@@ -346,19 +332,16 @@ const _: () = {
     ["Offset of field: AttentionBwd::k"][::std::mem::offset_of!(AttentionBwd, k) - 8usize];
     ["Offset of field: AttentionBwd::v"][::std::mem::offset_of!(AttentionBwd, v) - 16usize];
     ["Offset of field: AttentionBwd::out"][::std::mem::offset_of!(AttentionBwd, out) - 24usize];
-    ["Offset of field: AttentionBwd::logsumexp"]
-        [::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
+    ["Offset of field: AttentionBwd::logsumexp"][::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
     ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 40usize];
     ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 48usize];
     ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 56usize];
     ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 64usize];
     ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 72usize];
-    ["Offset of field: AttentionBwd::queries"]
-        [::std::mem::offset_of!(AttentionBwd, queries) - 76usize];
+    ["Offset of field: AttentionBwd::queries"][::std::mem::offset_of!(AttentionBwd, queries) - 76usize];
     ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 80usize];
     ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 84usize];
-    ["Offset of field: AttentionBwd::head_dim"]
-        [::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
+    ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
     ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 92usize];
 };
 #[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
@@ -388,28 +371,17 @@ pub struct BatchNormTrainFwd {
 const _: () = {
     ["Size of BatchNormTrainFwd"][::std::mem::size_of::<BatchNormTrainFwd>() - 72usize];
     ["Alignment of BatchNormTrainFwd"][::std::mem::align_of::<BatchNormTrainFwd>() - 8usize];
-    ["Offset of field: BatchNormTrainFwd::x"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainFwd::weight"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainFwd::bias"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
-    ["Offset of field: BatchNormTrainFwd::y"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
-    ["Offset of field: BatchNormTrainFwd::mean"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
-    ["Offset of field: BatchNormTrainFwd::unbiased"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
-    ["Offset of field: BatchNormTrainFwd::rstd"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
-    ["Offset of field: BatchNormTrainFwd::rows"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
-    ["Offset of field: BatchNormTrainFwd::channels"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
-    ["Offset of field: BatchNormTrainFwd::eps"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
-    ["Offset of field: BatchNormTrainFwd::reserved"]
-        [::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
+    ["Offset of field: BatchNormTrainFwd::x"][::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
+    ["Offset of field: BatchNormTrainFwd::weight"][::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
+    ["Offset of field: BatchNormTrainFwd::bias"][::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
+    ["Offset of field: BatchNormTrainFwd::y"][::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
+    ["Offset of field: BatchNormTrainFwd::mean"][::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
+    ["Offset of field: BatchNormTrainFwd::unbiased"][::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
+    ["Offset of field: BatchNormTrainFwd::rstd"][::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
+    ["Offset of field: BatchNormTrainFwd::rows"][::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
+    ["Offset of field: BatchNormTrainFwd::channels"][::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
+    ["Offset of field: BatchNormTrainFwd::eps"][::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
+    ["Offset of field: BatchNormTrainFwd::reserved"][::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
 };
 #[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·(dy − dbias/rows − x\u{302}·dweight/rows), x\u{302} = (x − mean)·rstd."]
 #[repr(C)]
@@ -438,26 +410,16 @@ pub struct BatchNormTrainBwd {
 const _: () = {
     ["Size of BatchNormTrainBwd"][::std::mem::size_of::<BatchNormTrainBwd>() - 72usize];
     ["Alignment of BatchNormTrainBwd"][::std::mem::align_of::<BatchNormTrainBwd>() - 8usize];
-    ["Offset of field: BatchNormTrainBwd::x"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainBwd::weight"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainBwd::mean"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
-    ["Offset of field: BatchNormTrainBwd::rstd"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
-    ["Offset of field: BatchNormTrainBwd::dy"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
-    ["Offset of field: BatchNormTrainBwd::dx"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
-    ["Offset of field: BatchNormTrainBwd::dweight"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormTrainBwd::dbias"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormTrainBwd::rows"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
-    ["Offset of field: BatchNormTrainBwd::channels"]
-        [::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
+    ["Offset of field: BatchNormTrainBwd::x"][::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
+    ["Offset of field: BatchNormTrainBwd::weight"][::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
+    ["Offset of field: BatchNormTrainBwd::mean"][::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
+    ["Offset of field: BatchNormTrainBwd::rstd"][::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
+    ["Offset of field: BatchNormTrainBwd::dy"][::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
+    ["Offset of field: BatchNormTrainBwd::dx"][::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
+    ["Offset of field: BatchNormTrainBwd::dweight"][::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
+    ["Offset of field: BatchNormTrainBwd::dbias"][::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
+    ["Offset of field: BatchNormTrainBwd::rows"][::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
+    ["Offset of field: BatchNormTrainBwd::channels"][::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
 };
 #[doc = " y = (x − mean)/√(var + eps)·weight + bias with given statistics."]
 #[repr(C)]
@@ -485,23 +447,15 @@ const _: () = {
     ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 64usize];
     ["Alignment of BatchNormEvalFwd"][::std::mem::align_of::<BatchNormEvalFwd>() - 8usize];
     ["Offset of field: BatchNormEvalFwd::x"][::std::mem::offset_of!(BatchNormEvalFwd, x) - 0usize];
-    ["Offset of field: BatchNormEvalFwd::weight"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
-    ["Offset of field: BatchNormEvalFwd::bias"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, bias) - 16usize];
-    ["Offset of field: BatchNormEvalFwd::mean"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, mean) - 24usize];
-    ["Offset of field: BatchNormEvalFwd::var"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, var) - 32usize];
+    ["Offset of field: BatchNormEvalFwd::weight"][::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
+    ["Offset of field: BatchNormEvalFwd::bias"][::std::mem::offset_of!(BatchNormEvalFwd, bias) - 16usize];
+    ["Offset of field: BatchNormEvalFwd::mean"][::std::mem::offset_of!(BatchNormEvalFwd, mean) - 24usize];
+    ["Offset of field: BatchNormEvalFwd::var"][::std::mem::offset_of!(BatchNormEvalFwd, var) - 32usize];
     ["Offset of field: BatchNormEvalFwd::y"][::std::mem::offset_of!(BatchNormEvalFwd, y) - 40usize];
-    ["Offset of field: BatchNormEvalFwd::rows"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
-    ["Offset of field: BatchNormEvalFwd::channels"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
-    ["Offset of field: BatchNormEvalFwd::eps"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
-    ["Offset of field: BatchNormEvalFwd::reserved"]
-        [::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::rows"][::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
+    ["Offset of field: BatchNormEvalFwd::channels"][::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
+    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
+    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
 };
 #[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·dy."]
 #[repr(C)]
@@ -533,28 +487,17 @@ const _: () = {
     ["Size of BatchNormEvalBwd"][::std::mem::size_of::<BatchNormEvalBwd>() - 80usize];
     ["Alignment of BatchNormEvalBwd"][::std::mem::align_of::<BatchNormEvalBwd>() - 8usize];
     ["Offset of field: BatchNormEvalBwd::x"][::std::mem::offset_of!(BatchNormEvalBwd, x) - 0usize];
-    ["Offset of field: BatchNormEvalBwd::weight"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, weight) - 8usize];
-    ["Offset of field: BatchNormEvalBwd::mean"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, mean) - 16usize];
-    ["Offset of field: BatchNormEvalBwd::var"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
-    ["Offset of field: BatchNormEvalBwd::dy"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
-    ["Offset of field: BatchNormEvalBwd::dx"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
-    ["Offset of field: BatchNormEvalBwd::dweight"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormEvalBwd::dbias"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormEvalBwd::rows"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
-    ["Offset of field: BatchNormEvalBwd::channels"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
-    ["Offset of field: BatchNormEvalBwd::eps"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
-    ["Offset of field: BatchNormEvalBwd::reserved"]
-        [::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
+    ["Offset of field: BatchNormEvalBwd::weight"][::std::mem::offset_of!(BatchNormEvalBwd, weight) - 8usize];
+    ["Offset of field: BatchNormEvalBwd::mean"][::std::mem::offset_of!(BatchNormEvalBwd, mean) - 16usize];
+    ["Offset of field: BatchNormEvalBwd::var"][::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
+    ["Offset of field: BatchNormEvalBwd::dy"][::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
+    ["Offset of field: BatchNormEvalBwd::dx"][::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
+    ["Offset of field: BatchNormEvalBwd::dweight"][::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
+    ["Offset of field: BatchNormEvalBwd::dbias"][::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
+    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
+    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
+    ["Offset of field: BatchNormEvalBwd::eps"][::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
+    ["Offset of field: BatchNormEvalBwd::reserved"][::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
 };
 #[doc = " running += momentum·(batch − running)."]
 #[repr(C)]
@@ -571,14 +514,10 @@ pub struct BatchNormTrack {
 const _: () = {
     ["Size of BatchNormTrack"][::std::mem::size_of::<BatchNormTrack>() - 24usize];
     ["Alignment of BatchNormTrack"][::std::mem::align_of::<BatchNormTrack>() - 8usize];
-    ["Offset of field: BatchNormTrack::batch"]
-        [::std::mem::offset_of!(BatchNormTrack, batch) - 0usize];
-    ["Offset of field: BatchNormTrack::running"]
-        [::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
-    ["Offset of field: BatchNormTrack::channels"]
-        [::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
-    ["Offset of field: BatchNormTrack::momentum"]
-        [::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
+    ["Offset of field: BatchNormTrack::batch"][::std::mem::offset_of!(BatchNormTrack, batch) - 0usize];
+    ["Offset of field: BatchNormTrack::running"][::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
+    ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
+    ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
 };
 #[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
@@ -620,17 +559,13 @@ const _: () = {
     ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 40usize];
     ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 44usize];
     ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 48usize];
-    ["Offset of field: Conv2dFwd::kernel_height"]
-        [::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
-    ["Offset of field: Conv2dFwd::kernel_width"]
-        [::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
+    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
+    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
     ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 60usize];
     ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 64usize];
     ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 68usize];
-    ["Offset of field: Conv2dFwd::out_height"]
-        [::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
-    ["Offset of field: Conv2dFwd::out_width"]
-        [::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
+    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
+    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
     ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 80usize];
     ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 84usize];
 };
@@ -664,35 +599,22 @@ const _: () = {
     ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 80usize];
     ["Alignment of Conv2dBwdData"][::std::mem::align_of::<Conv2dBwdData>() - 8usize];
     ["Offset of field: Conv2dBwdData::dy"][::std::mem::offset_of!(Conv2dBwdData, dy) - 0usize];
-    ["Offset of field: Conv2dBwdData::weight"]
-        [::std::mem::offset_of!(Conv2dBwdData, weight) - 8usize];
+    ["Offset of field: Conv2dBwdData::weight"][::std::mem::offset_of!(Conv2dBwdData, weight) - 8usize];
     ["Offset of field: Conv2dBwdData::dx"][::std::mem::offset_of!(Conv2dBwdData, dx) - 16usize];
-    ["Offset of field: Conv2dBwdData::batch"]
-        [::std::mem::offset_of!(Conv2dBwdData, batch) - 24usize];
-    ["Offset of field: Conv2dBwdData::height"]
-        [::std::mem::offset_of!(Conv2dBwdData, height) - 28usize];
-    ["Offset of field: Conv2dBwdData::width"]
-        [::std::mem::offset_of!(Conv2dBwdData, width) - 32usize];
-    ["Offset of field: Conv2dBwdData::inputs"]
-        [::std::mem::offset_of!(Conv2dBwdData, inputs) - 36usize];
-    ["Offset of field: Conv2dBwdData::outputs"]
-        [::std::mem::offset_of!(Conv2dBwdData, outputs) - 40usize];
-    ["Offset of field: Conv2dBwdData::kernel_height"]
-        [::std::mem::offset_of!(Conv2dBwdData, kernel_height) - 44usize];
-    ["Offset of field: Conv2dBwdData::kernel_width"]
-        [::std::mem::offset_of!(Conv2dBwdData, kernel_width) - 48usize];
-    ["Offset of field: Conv2dBwdData::stride"]
-        [::std::mem::offset_of!(Conv2dBwdData, stride) - 52usize];
+    ["Offset of field: Conv2dBwdData::batch"][::std::mem::offset_of!(Conv2dBwdData, batch) - 24usize];
+    ["Offset of field: Conv2dBwdData::height"][::std::mem::offset_of!(Conv2dBwdData, height) - 28usize];
+    ["Offset of field: Conv2dBwdData::width"][::std::mem::offset_of!(Conv2dBwdData, width) - 32usize];
+    ["Offset of field: Conv2dBwdData::inputs"][::std::mem::offset_of!(Conv2dBwdData, inputs) - 36usize];
+    ["Offset of field: Conv2dBwdData::outputs"][::std::mem::offset_of!(Conv2dBwdData, outputs) - 40usize];
+    ["Offset of field: Conv2dBwdData::kernel_height"][::std::mem::offset_of!(Conv2dBwdData, kernel_height) - 44usize];
+    ["Offset of field: Conv2dBwdData::kernel_width"][::std::mem::offset_of!(Conv2dBwdData, kernel_width) - 48usize];
+    ["Offset of field: Conv2dBwdData::stride"][::std::mem::offset_of!(Conv2dBwdData, stride) - 52usize];
     ["Offset of field: Conv2dBwdData::top"][::std::mem::offset_of!(Conv2dBwdData, top) - 56usize];
     ["Offset of field: Conv2dBwdData::left"][::std::mem::offset_of!(Conv2dBwdData, left) - 60usize];
-    ["Offset of field: Conv2dBwdData::out_height"]
-        [::std::mem::offset_of!(Conv2dBwdData, out_height) - 64usize];
-    ["Offset of field: Conv2dBwdData::out_width"]
-        [::std::mem::offset_of!(Conv2dBwdData, out_width) - 68usize];
-    ["Offset of field: Conv2dBwdData::upsample"]
-        [::std::mem::offset_of!(Conv2dBwdData, upsample) - 72usize];
-    ["Offset of field: Conv2dBwdData::reserved"]
-        [::std::mem::offset_of!(Conv2dBwdData, reserved) - 76usize];
+    ["Offset of field: Conv2dBwdData::out_height"][::std::mem::offset_of!(Conv2dBwdData, out_height) - 64usize];
+    ["Offset of field: Conv2dBwdData::out_width"][::std::mem::offset_of!(Conv2dBwdData, out_width) - 68usize];
+    ["Offset of field: Conv2dBwdData::upsample"][::std::mem::offset_of!(Conv2dBwdData, upsample) - 72usize];
+    ["Offset of field: Conv2dBwdData::reserved"][::std::mem::offset_of!(Conv2dBwdData, reserved) - 76usize];
 };
 #[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias."]
 #[repr(C)]
@@ -727,38 +649,23 @@ const _: () = {
     ["Alignment of Conv2dBwdWeight"][::std::mem::align_of::<Conv2dBwdWeight>() - 8usize];
     ["Offset of field: Conv2dBwdWeight::x"][::std::mem::offset_of!(Conv2dBwdWeight, x) - 0usize];
     ["Offset of field: Conv2dBwdWeight::dy"][::std::mem::offset_of!(Conv2dBwdWeight, dy) - 8usize];
-    ["Offset of field: Conv2dBwdWeight::dweight"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, dweight) - 16usize];
-    ["Offset of field: Conv2dBwdWeight::dbias"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, dbias) - 24usize];
-    ["Offset of field: Conv2dBwdWeight::batch"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, batch) - 32usize];
-    ["Offset of field: Conv2dBwdWeight::height"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, height) - 36usize];
-    ["Offset of field: Conv2dBwdWeight::width"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, width) - 40usize];
-    ["Offset of field: Conv2dBwdWeight::inputs"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, inputs) - 44usize];
-    ["Offset of field: Conv2dBwdWeight::outputs"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, outputs) - 48usize];
+    ["Offset of field: Conv2dBwdWeight::dweight"][::std::mem::offset_of!(Conv2dBwdWeight, dweight) - 16usize];
+    ["Offset of field: Conv2dBwdWeight::dbias"][::std::mem::offset_of!(Conv2dBwdWeight, dbias) - 24usize];
+    ["Offset of field: Conv2dBwdWeight::batch"][::std::mem::offset_of!(Conv2dBwdWeight, batch) - 32usize];
+    ["Offset of field: Conv2dBwdWeight::height"][::std::mem::offset_of!(Conv2dBwdWeight, height) - 36usize];
+    ["Offset of field: Conv2dBwdWeight::width"][::std::mem::offset_of!(Conv2dBwdWeight, width) - 40usize];
+    ["Offset of field: Conv2dBwdWeight::inputs"][::std::mem::offset_of!(Conv2dBwdWeight, inputs) - 44usize];
+    ["Offset of field: Conv2dBwdWeight::outputs"][::std::mem::offset_of!(Conv2dBwdWeight, outputs) - 48usize];
     ["Offset of field: Conv2dBwdWeight::kernel_height"]
         [::std::mem::offset_of!(Conv2dBwdWeight, kernel_height) - 52usize];
-    ["Offset of field: Conv2dBwdWeight::kernel_width"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, kernel_width) - 56usize];
-    ["Offset of field: Conv2dBwdWeight::stride"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, stride) - 60usize];
-    ["Offset of field: Conv2dBwdWeight::top"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, top) - 64usize];
-    ["Offset of field: Conv2dBwdWeight::left"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, left) - 68usize];
-    ["Offset of field: Conv2dBwdWeight::out_height"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, out_height) - 72usize];
-    ["Offset of field: Conv2dBwdWeight::out_width"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, out_width) - 76usize];
-    ["Offset of field: Conv2dBwdWeight::upsample"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
-    ["Offset of field: Conv2dBwdWeight::reserved"]
-        [::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
+    ["Offset of field: Conv2dBwdWeight::kernel_width"][::std::mem::offset_of!(Conv2dBwdWeight, kernel_width) - 56usize];
+    ["Offset of field: Conv2dBwdWeight::stride"][::std::mem::offset_of!(Conv2dBwdWeight, stride) - 60usize];
+    ["Offset of field: Conv2dBwdWeight::top"][::std::mem::offset_of!(Conv2dBwdWeight, top) - 64usize];
+    ["Offset of field: Conv2dBwdWeight::left"][::std::mem::offset_of!(Conv2dBwdWeight, left) - 68usize];
+    ["Offset of field: Conv2dBwdWeight::out_height"][::std::mem::offset_of!(Conv2dBwdWeight, out_height) - 72usize];
+    ["Offset of field: Conv2dBwdWeight::out_width"][::std::mem::offset_of!(Conv2dBwdWeight, out_width) - 76usize];
+    ["Offset of field: Conv2dBwdWeight::upsample"][::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
+    ["Offset of field: Conv2dBwdWeight::reserved"][::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
 };
 #[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
 #[repr(C)]
@@ -779,20 +686,13 @@ pub struct CosineSimilarityFwd {
 const _: () = {
     ["Size of CosineSimilarityFwd"][::std::mem::size_of::<CosineSimilarityFwd>() - 40usize];
     ["Alignment of CosineSimilarityFwd"][::std::mem::align_of::<CosineSimilarityFwd>() - 8usize];
-    ["Offset of field: CosineSimilarityFwd::a"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, a) - 0usize];
-    ["Offset of field: CosineSimilarityFwd::b"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, b) - 8usize];
-    ["Offset of field: CosineSimilarityFwd::y"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
-    ["Offset of field: CosineSimilarityFwd::rows"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
-    ["Offset of field: CosineSimilarityFwd::channels"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
-    ["Offset of field: CosineSimilarityFwd::eps"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
-    ["Offset of field: CosineSimilarityFwd::reserved"]
-        [::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+    ["Offset of field: CosineSimilarityFwd::a"][::std::mem::offset_of!(CosineSimilarityFwd, a) - 0usize];
+    ["Offset of field: CosineSimilarityFwd::b"][::std::mem::offset_of!(CosineSimilarityFwd, b) - 8usize];
+    ["Offset of field: CosineSimilarityFwd::y"][::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
+    ["Offset of field: CosineSimilarityFwd::rows"][::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
+    ["Offset of field: CosineSimilarityFwd::channels"][::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
+    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::reserved"][::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
 };
 #[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
 #[repr(C)]
@@ -817,24 +717,15 @@ pub struct CosineSimilarityBwd {
 const _: () = {
     ["Size of CosineSimilarityBwd"][::std::mem::size_of::<CosineSimilarityBwd>() - 56usize];
     ["Alignment of CosineSimilarityBwd"][::std::mem::align_of::<CosineSimilarityBwd>() - 8usize];
-    ["Offset of field: CosineSimilarityBwd::a"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, a) - 0usize];
-    ["Offset of field: CosineSimilarityBwd::b"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, b) - 8usize];
-    ["Offset of field: CosineSimilarityBwd::dy"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, dy) - 16usize];
-    ["Offset of field: CosineSimilarityBwd::da"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, da) - 24usize];
-    ["Offset of field: CosineSimilarityBwd::db"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
-    ["Offset of field: CosineSimilarityBwd::rows"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
-    ["Offset of field: CosineSimilarityBwd::channels"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
-    ["Offset of field: CosineSimilarityBwd::eps"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
-    ["Offset of field: CosineSimilarityBwd::reserved"]
-        [::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+    ["Offset of field: CosineSimilarityBwd::a"][::std::mem::offset_of!(CosineSimilarityBwd, a) - 0usize];
+    ["Offset of field: CosineSimilarityBwd::b"][::std::mem::offset_of!(CosineSimilarityBwd, b) - 8usize];
+    ["Offset of field: CosineSimilarityBwd::dy"][::std::mem::offset_of!(CosineSimilarityBwd, dy) - 16usize];
+    ["Offset of field: CosineSimilarityBwd::da"][::std::mem::offset_of!(CosineSimilarityBwd, da) - 24usize];
+    ["Offset of field: CosineSimilarityBwd::db"][::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
+    ["Offset of field: CosineSimilarityBwd::rows"][::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
+    ["Offset of field: CosineSimilarityBwd::channels"][::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
+    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::reserved"][::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
 };
 #[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
 #[repr(C)]
@@ -856,15 +747,12 @@ const _: () = {
     ["Size of EmbeddingFwd"][::std::mem::size_of::<EmbeddingFwd>() - 40usize];
     ["Alignment of EmbeddingFwd"][::std::mem::align_of::<EmbeddingFwd>() - 8usize];
     ["Offset of field: EmbeddingFwd::table"][::std::mem::offset_of!(EmbeddingFwd, table) - 0usize];
-    ["Offset of field: EmbeddingFwd::indices"]
-        [::std::mem::offset_of!(EmbeddingFwd, indices) - 8usize];
+    ["Offset of field: EmbeddingFwd::indices"][::std::mem::offset_of!(EmbeddingFwd, indices) - 8usize];
     ["Offset of field: EmbeddingFwd::y"][::std::mem::offset_of!(EmbeddingFwd, y) - 16usize];
-    ["Offset of field: EmbeddingFwd::entries"]
-        [::std::mem::offset_of!(EmbeddingFwd, entries) - 24usize];
+    ["Offset of field: EmbeddingFwd::entries"][::std::mem::offset_of!(EmbeddingFwd, entries) - 24usize];
     ["Offset of field: EmbeddingFwd::cols"][::std::mem::offset_of!(EmbeddingFwd, cols) - 28usize];
     ["Offset of field: EmbeddingFwd::count"][::std::mem::offset_of!(EmbeddingFwd, count) - 32usize];
-    ["Offset of field: EmbeddingFwd::reserved"]
-        [::std::mem::offset_of!(EmbeddingFwd, reserved) - 36usize];
+    ["Offset of field: EmbeddingFwd::reserved"][::std::mem::offset_of!(EmbeddingFwd, reserved) - 36usize];
 };
 #[doc = " dtable[k] = Σ_{i: indices[i] = k} dy[i], in ascending order of i."]
 #[repr(C)]
@@ -886,16 +774,12 @@ const _: () = {
     ["Size of EmbeddingBwd"][::std::mem::size_of::<EmbeddingBwd>() - 40usize];
     ["Alignment of EmbeddingBwd"][::std::mem::align_of::<EmbeddingBwd>() - 8usize];
     ["Offset of field: EmbeddingBwd::dy"][::std::mem::offset_of!(EmbeddingBwd, dy) - 0usize];
-    ["Offset of field: EmbeddingBwd::indices"]
-        [::std::mem::offset_of!(EmbeddingBwd, indices) - 8usize];
-    ["Offset of field: EmbeddingBwd::dtable"]
-        [::std::mem::offset_of!(EmbeddingBwd, dtable) - 16usize];
-    ["Offset of field: EmbeddingBwd::entries"]
-        [::std::mem::offset_of!(EmbeddingBwd, entries) - 24usize];
+    ["Offset of field: EmbeddingBwd::indices"][::std::mem::offset_of!(EmbeddingBwd, indices) - 8usize];
+    ["Offset of field: EmbeddingBwd::dtable"][::std::mem::offset_of!(EmbeddingBwd, dtable) - 16usize];
+    ["Offset of field: EmbeddingBwd::entries"][::std::mem::offset_of!(EmbeddingBwd, entries) - 24usize];
     ["Offset of field: EmbeddingBwd::cols"][::std::mem::offset_of!(EmbeddingBwd, cols) - 28usize];
     ["Offset of field: EmbeddingBwd::count"][::std::mem::offset_of!(EmbeddingBwd, count) - 32usize];
-    ["Offset of field: EmbeddingBwd::reserved"]
-        [::std::mem::offset_of!(EmbeddingBwd, reserved) - 36usize];
+    ["Offset of field: EmbeddingBwd::reserved"][::std::mem::offset_of!(EmbeddingBwd, reserved) - 36usize];
 };
 #[doc = " out = x + gate·y."]
 #[repr(C)]
@@ -924,8 +808,7 @@ const _: () = {
     ["Offset of field: GateFwd::out"][::std::mem::offset_of!(GateFwd, out) - 24usize];
     ["Offset of field: GateFwd::rows"][::std::mem::offset_of!(GateFwd, rows) - 32usize];
     ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 36usize];
-    ["Offset of field: GateFwd::rows_per_gate"]
-        [::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
+    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
     ["Offset of field: GateFwd::reserved"][::std::mem::offset_of!(GateFwd, reserved) - 44usize];
 };
 #[doc = " dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself)."]
@@ -958,8 +841,7 @@ const _: () = {
     ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 32usize];
     ["Offset of field: GateBwd::rows"][::std::mem::offset_of!(GateBwd, rows) - 40usize];
     ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 44usize];
-    ["Offset of field: GateBwd::rows_per_gate"]
-        [::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
+    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
     ["Offset of field: GateBwd::reserved"][::std::mem::offset_of!(GateBwd, reserved) - 52usize];
 };
 #[doc = " z = mean + exp(logvar/2)·noise;  kl = ½ Σ (mean² + e^logvar − 1 − logvar) / batch."]
@@ -984,17 +866,14 @@ pub struct GaussianFwd {
 const _: () = {
     ["Size of GaussianFwd"][::std::mem::size_of::<GaussianFwd>() - 48usize];
     ["Alignment of GaussianFwd"][::std::mem::align_of::<GaussianFwd>() - 8usize];
-    ["Offset of field: GaussianFwd::moments"]
-        [::std::mem::offset_of!(GaussianFwd, moments) - 0usize];
+    ["Offset of field: GaussianFwd::moments"][::std::mem::offset_of!(GaussianFwd, moments) - 0usize];
     ["Offset of field: GaussianFwd::noise"][::std::mem::offset_of!(GaussianFwd, noise) - 8usize];
     ["Offset of field: GaussianFwd::z"][::std::mem::offset_of!(GaussianFwd, z) - 16usize];
     ["Offset of field: GaussianFwd::kl"][::std::mem::offset_of!(GaussianFwd, kl) - 24usize];
     ["Offset of field: GaussianFwd::pixels"][::std::mem::offset_of!(GaussianFwd, pixels) - 32usize];
-    ["Offset of field: GaussianFwd::channels"]
-        [::std::mem::offset_of!(GaussianFwd, channels) - 36usize];
+    ["Offset of field: GaussianFwd::channels"][::std::mem::offset_of!(GaussianFwd, channels) - 36usize];
     ["Offset of field: GaussianFwd::batch"][::std::mem::offset_of!(GaussianFwd, batch) - 40usize];
-    ["Offset of field: GaussianFwd::reserved"]
-        [::std::mem::offset_of!(GaussianFwd, reserved) - 44usize];
+    ["Offset of field: GaussianFwd::reserved"][::std::mem::offset_of!(GaussianFwd, reserved) - 44usize];
 };
 #[doc = " dmean = dz + mean·dkl/batch;  dlogvar = ½ exp(logvar/2)·noise·dz + ½ (e^logvar − 1)·dkl/batch;  dnoise = exp(logvar/2)·dz."]
 #[repr(C)]
@@ -1021,20 +900,16 @@ pub struct GaussianBwd {
 const _: () = {
     ["Size of GaussianBwd"][::std::mem::size_of::<GaussianBwd>() - 64usize];
     ["Alignment of GaussianBwd"][::std::mem::align_of::<GaussianBwd>() - 8usize];
-    ["Offset of field: GaussianBwd::moments"]
-        [::std::mem::offset_of!(GaussianBwd, moments) - 0usize];
+    ["Offset of field: GaussianBwd::moments"][::std::mem::offset_of!(GaussianBwd, moments) - 0usize];
     ["Offset of field: GaussianBwd::noise"][::std::mem::offset_of!(GaussianBwd, noise) - 8usize];
     ["Offset of field: GaussianBwd::dz"][::std::mem::offset_of!(GaussianBwd, dz) - 16usize];
     ["Offset of field: GaussianBwd::dkl"][::std::mem::offset_of!(GaussianBwd, dkl) - 24usize];
-    ["Offset of field: GaussianBwd::dmoments"]
-        [::std::mem::offset_of!(GaussianBwd, dmoments) - 32usize];
+    ["Offset of field: GaussianBwd::dmoments"][::std::mem::offset_of!(GaussianBwd, dmoments) - 32usize];
     ["Offset of field: GaussianBwd::dnoise"][::std::mem::offset_of!(GaussianBwd, dnoise) - 40usize];
     ["Offset of field: GaussianBwd::pixels"][::std::mem::offset_of!(GaussianBwd, pixels) - 48usize];
-    ["Offset of field: GaussianBwd::channels"]
-        [::std::mem::offset_of!(GaussianBwd, channels) - 52usize];
+    ["Offset of field: GaussianBwd::channels"][::std::mem::offset_of!(GaussianBwd, channels) - 52usize];
     ["Offset of field: GaussianBwd::batch"][::std::mem::offset_of!(GaussianBwd, batch) - 56usize];
-    ["Offset of field: GaussianBwd::reserved"]
-        [::std::mem::offset_of!(GaussianBwd, reserved) - 60usize];
+    ["Offset of field: GaussianBwd::reserved"][::std::mem::offset_of!(GaussianBwd, reserved) - 60usize];
 };
 #[doc = " terms = mean² + e^logvar − 1 − logvar."]
 #[repr(C)]
@@ -1054,8 +929,7 @@ const _: () = {
     ["Offset of field: KlTermsFwd::moments"][::std::mem::offset_of!(KlTermsFwd, moments) - 0usize];
     ["Offset of field: KlTermsFwd::terms"][::std::mem::offset_of!(KlTermsFwd, terms) - 8usize];
     ["Offset of field: KlTermsFwd::pixels"][::std::mem::offset_of!(KlTermsFwd, pixels) - 16usize];
-    ["Offset of field: KlTermsFwd::channels"]
-        [::std::mem::offset_of!(KlTermsFwd, channels) - 20usize];
+    ["Offset of field: KlTermsFwd::channels"][::std::mem::offset_of!(KlTermsFwd, channels) - 20usize];
 };
 #[doc = " dmean = 2·mean·dterms;  dlogvar = (e^logvar − 1)·dterms."]
 #[repr(C)]
@@ -1076,11 +950,9 @@ const _: () = {
     ["Alignment of KlTermsBwd"][::std::mem::align_of::<KlTermsBwd>() - 8usize];
     ["Offset of field: KlTermsBwd::moments"][::std::mem::offset_of!(KlTermsBwd, moments) - 0usize];
     ["Offset of field: KlTermsBwd::dterms"][::std::mem::offset_of!(KlTermsBwd, dterms) - 8usize];
-    ["Offset of field: KlTermsBwd::dmoments"]
-        [::std::mem::offset_of!(KlTermsBwd, dmoments) - 16usize];
+    ["Offset of field: KlTermsBwd::dmoments"][::std::mem::offset_of!(KlTermsBwd, dmoments) - 16usize];
     ["Offset of field: KlTermsBwd::pixels"][::std::mem::offset_of!(KlTermsBwd, pixels) - 24usize];
-    ["Offset of field: KlTermsBwd::channels"]
-        [::std::mem::offset_of!(KlTermsBwd, channels) - 28usize];
+    ["Offset of field: KlTermsBwd::channels"][::std::mem::offset_of!(KlTermsBwd, channels) - 28usize];
 };
 #[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group."]
 #[repr(C)]
@@ -1111,19 +983,15 @@ const _: () = {
     ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 72usize];
     ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
     ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
-    ["Offset of field: GroupNormFwd::weight"]
-        [::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
+    ["Offset of field: GroupNormFwd::weight"][::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
     ["Offset of field: GroupNormFwd::bias"][::std::mem::offset_of!(GroupNormFwd, bias) - 16usize];
     ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 24usize];
     ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 32usize];
     ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 40usize];
     ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 48usize];
-    ["Offset of field: GroupNormFwd::positions"]
-        [::std::mem::offset_of!(GroupNormFwd, positions) - 52usize];
-    ["Offset of field: GroupNormFwd::channels"]
-        [::std::mem::offset_of!(GroupNormFwd, channels) - 56usize];
-    ["Offset of field: GroupNormFwd::groups"]
-        [::std::mem::offset_of!(GroupNormFwd, groups) - 60usize];
+    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 52usize];
+    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 56usize];
+    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 60usize];
     ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 64usize];
     ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 68usize];
 };
@@ -1161,26 +1029,20 @@ const _: () = {
     ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 96usize];
     ["Alignment of GroupNormBwd"][::std::mem::align_of::<GroupNormBwd>() - 8usize];
     ["Offset of field: GroupNormBwd::x"][::std::mem::offset_of!(GroupNormBwd, x) - 0usize];
-    ["Offset of field: GroupNormBwd::weight"]
-        [::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
+    ["Offset of field: GroupNormBwd::weight"][::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
     ["Offset of field: GroupNormBwd::bias"][::std::mem::offset_of!(GroupNormBwd, bias) - 16usize];
     ["Offset of field: GroupNormBwd::mean"][::std::mem::offset_of!(GroupNormBwd, mean) - 24usize];
     ["Offset of field: GroupNormBwd::rstd"][::std::mem::offset_of!(GroupNormBwd, rstd) - 32usize];
     ["Offset of field: GroupNormBwd::dy"][::std::mem::offset_of!(GroupNormBwd, dy) - 40usize];
     ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 48usize];
-    ["Offset of field: GroupNormBwd::dweight"]
-        [::std::mem::offset_of!(GroupNormBwd, dweight) - 56usize];
+    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 56usize];
     ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 64usize];
     ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 72usize];
-    ["Offset of field: GroupNormBwd::positions"]
-        [::std::mem::offset_of!(GroupNormBwd, positions) - 76usize];
-    ["Offset of field: GroupNormBwd::channels"]
-        [::std::mem::offset_of!(GroupNormBwd, channels) - 80usize];
-    ["Offset of field: GroupNormBwd::groups"]
-        [::std::mem::offset_of!(GroupNormBwd, groups) - 84usize];
+    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 76usize];
+    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 80usize];
+    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 84usize];
     ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 88usize];
-    ["Offset of field: GroupNormBwd::reserved"]
-        [::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
+    ["Offset of field: GroupNormBwd::reserved"][::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
 };
 #[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
 #[repr(C)]
@@ -1202,10 +1064,8 @@ const _: () = {
     ["Offset of field: HingeFwd::real"][::std::mem::offset_of!(HingeFwd, real) - 0usize];
     ["Offset of field: HingeFwd::fake"][::std::mem::offset_of!(HingeFwd, fake) - 8usize];
     ["Offset of field: HingeFwd::loss"][::std::mem::offset_of!(HingeFwd, loss) - 16usize];
-    ["Offset of field: HingeFwd::real_count"]
-        [::std::mem::offset_of!(HingeFwd, real_count) - 24usize];
-    ["Offset of field: HingeFwd::fake_count"]
-        [::std::mem::offset_of!(HingeFwd, fake_count) - 28usize];
+    ["Offset of field: HingeFwd::real_count"][::std::mem::offset_of!(HingeFwd, real_count) - 24usize];
+    ["Offset of field: HingeFwd::fake_count"][::std::mem::offset_of!(HingeFwd, fake_count) - 28usize];
 };
 #[doc = " dreal = −½ dloss/real_count where real < 1;  dfake = ½ dloss/fake_count where fake > −1."]
 #[repr(C)]
@@ -1233,10 +1093,8 @@ const _: () = {
     ["Offset of field: HingeBwd::dloss"][::std::mem::offset_of!(HingeBwd, dloss) - 16usize];
     ["Offset of field: HingeBwd::dreal"][::std::mem::offset_of!(HingeBwd, dreal) - 24usize];
     ["Offset of field: HingeBwd::dfake"][::std::mem::offset_of!(HingeBwd, dfake) - 32usize];
-    ["Offset of field: HingeBwd::real_count"]
-        [::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
-    ["Offset of field: HingeBwd::fake_count"]
-        [::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
+    ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
+    ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
 };
 #[doc = " loss = Σ |x_hat − x| / batch."]
 #[repr(C)]
@@ -1309,13 +1167,10 @@ const _: () = {
     ["Alignment of L2NormalizeFwd"][::std::mem::align_of::<L2NormalizeFwd>() - 8usize];
     ["Offset of field: L2NormalizeFwd::x"][::std::mem::offset_of!(L2NormalizeFwd, x) - 0usize];
     ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
-    ["Offset of field: L2NormalizeFwd::rows"]
-        [::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
-    ["Offset of field: L2NormalizeFwd::channels"]
-        [::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
+    ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
+    ["Offset of field: L2NormalizeFwd::channels"][::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
     ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
-    ["Offset of field: L2NormalizeFwd::reserved"]
-        [::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+    ["Offset of field: L2NormalizeFwd::reserved"][::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
 };
 #[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
 #[repr(C)]
@@ -1339,13 +1194,10 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::x"][::std::mem::offset_of!(L2NormalizeBwd, x) - 0usize];
     ["Offset of field: L2NormalizeBwd::dy"][::std::mem::offset_of!(L2NormalizeBwd, dy) - 8usize];
     ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
-    ["Offset of field: L2NormalizeBwd::rows"]
-        [::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
-    ["Offset of field: L2NormalizeBwd::channels"]
-        [::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
+    ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
+    ["Offset of field: L2NormalizeBwd::channels"][::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
     ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
-    ["Offset of field: L2NormalizeBwd::reserved"]
-        [::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+    ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
 };
 #[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale) + shift, mean and rstd over the columns of a row."]
 #[repr(C)]
@@ -1377,8 +1229,7 @@ const _: () = {
     ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 80usize];
     ["Alignment of LayerNormFwd"][::std::mem::align_of::<LayerNormFwd>() - 8usize];
     ["Offset of field: LayerNormFwd::x"][::std::mem::offset_of!(LayerNormFwd, x) - 0usize];
-    ["Offset of field: LayerNormFwd::weight"]
-        [::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
+    ["Offset of field: LayerNormFwd::weight"][::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
     ["Offset of field: LayerNormFwd::bias"][::std::mem::offset_of!(LayerNormFwd, bias) - 16usize];
     ["Offset of field: LayerNormFwd::scale"][::std::mem::offset_of!(LayerNormFwd, scale) - 24usize];
     ["Offset of field: LayerNormFwd::shift"][::std::mem::offset_of!(LayerNormFwd, shift) - 32usize];
@@ -1387,8 +1238,7 @@ const _: () = {
     ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 56usize];
     ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 64usize];
     ["Offset of field: LayerNormFwd::cols"][::std::mem::offset_of!(LayerNormFwd, cols) - 68usize];
-    ["Offset of field: LayerNormFwd::rows_per_batch"]
-        [::std::mem::offset_of!(LayerNormFwd, rows_per_batch) - 72usize];
+    ["Offset of field: LayerNormFwd::rows_per_batch"][::std::mem::offset_of!(LayerNormFwd, rows_per_batch) - 72usize];
     ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 76usize];
 };
 #[doc = " The gradients, from x and the statistics."]
@@ -1429,27 +1279,21 @@ const _: () = {
     ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 112usize];
     ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
     ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
-    ["Offset of field: LayerNormBwd::weight"]
-        [::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
+    ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
     ["Offset of field: LayerNormBwd::bias"][::std::mem::offset_of!(LayerNormBwd, bias) - 16usize];
     ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 24usize];
     ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 32usize];
     ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 40usize];
     ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 48usize];
     ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
-    ["Offset of field: LayerNormBwd::dweight"]
-        [::std::mem::offset_of!(LayerNormBwd, dweight) - 64usize];
+    ["Offset of field: LayerNormBwd::dweight"][::std::mem::offset_of!(LayerNormBwd, dweight) - 64usize];
     ["Offset of field: LayerNormBwd::dbias"][::std::mem::offset_of!(LayerNormBwd, dbias) - 72usize];
-    ["Offset of field: LayerNormBwd::dscale"]
-        [::std::mem::offset_of!(LayerNormBwd, dscale) - 80usize];
-    ["Offset of field: LayerNormBwd::dshift"]
-        [::std::mem::offset_of!(LayerNormBwd, dshift) - 88usize];
+    ["Offset of field: LayerNormBwd::dscale"][::std::mem::offset_of!(LayerNormBwd, dscale) - 80usize];
+    ["Offset of field: LayerNormBwd::dshift"][::std::mem::offset_of!(LayerNormBwd, dshift) - 88usize];
     ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 96usize];
     ["Offset of field: LayerNormBwd::cols"][::std::mem::offset_of!(LayerNormBwd, cols) - 100usize];
-    ["Offset of field: LayerNormBwd::rows_per_batch"]
-        [::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
-    ["Offset of field: LayerNormBwd::reserved"]
-        [::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
+    ["Offset of field: LayerNormBwd::rows_per_batch"][::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
+    ["Offset of field: LayerNormBwd::reserved"][::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
 };
 #[doc = " y = x·weightᵀ + bias."]
 #[repr(C)]
@@ -1501,17 +1345,12 @@ const _: () = {
     ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 40usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
-    ["Offset of field: LinearBwdInput::weight"]
-        [::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
+    ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
     ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 16usize];
-    ["Offset of field: LinearBwdInput::rows"]
-        [::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
-    ["Offset of field: LinearBwdInput::inputs"]
-        [::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
-    ["Offset of field: LinearBwdInput::outputs"]
-        [::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
-    ["Offset of field: LinearBwdInput::reserved"]
-        [::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
+    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
 };
 #[doc = " dweight = dyᵀ·x."]
 #[repr(C)]
@@ -1534,16 +1373,11 @@ const _: () = {
     ["Alignment of LinearBwdWeight"][::std::mem::align_of::<LinearBwdWeight>() - 8usize];
     ["Offset of field: LinearBwdWeight::x"][::std::mem::offset_of!(LinearBwdWeight, x) - 0usize];
     ["Offset of field: LinearBwdWeight::dy"][::std::mem::offset_of!(LinearBwdWeight, dy) - 8usize];
-    ["Offset of field: LinearBwdWeight::dweight"]
-        [::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
-    ["Offset of field: LinearBwdWeight::rows"]
-        [::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
-    ["Offset of field: LinearBwdWeight::inputs"]
-        [::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
-    ["Offset of field: LinearBwdWeight::outputs"]
-        [::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
-    ["Offset of field: LinearBwdWeight::reserved"]
-        [::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
+    ["Offset of field: LinearBwdWeight::dweight"][::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
+    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
+    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
+    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
+    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
 };
 #[doc = " dbias = Σ_rows dy."]
 #[repr(C)]
@@ -1561,11 +1395,9 @@ const _: () = {
     ["Size of LinearBwdBias"][::std::mem::size_of::<LinearBwdBias>() - 24usize];
     ["Alignment of LinearBwdBias"][::std::mem::align_of::<LinearBwdBias>() - 8usize];
     ["Offset of field: LinearBwdBias::dy"][::std::mem::offset_of!(LinearBwdBias, dy) - 0usize];
-    ["Offset of field: LinearBwdBias::dbias"]
-        [::std::mem::offset_of!(LinearBwdBias, dbias) - 8usize];
+    ["Offset of field: LinearBwdBias::dbias"][::std::mem::offset_of!(LinearBwdBias, dbias) - 8usize];
     ["Offset of field: LinearBwdBias::rows"][::std::mem::offset_of!(LinearBwdBias, rows) - 16usize];
-    ["Offset of field: LinearBwdBias::outputs"]
-        [::std::mem::offset_of!(LinearBwdBias, outputs) - 20usize];
+    ["Offset of field: LinearBwdBias::outputs"][::std::mem::offset_of!(LinearBwdBias, outputs) - 20usize];
 };
 #[doc = " y[b, i, j, c] = the largest of x over rows 2i, 2i+1 and columns 2j, 2j+1."]
 #[repr(C)]
@@ -1589,8 +1421,7 @@ const _: () = {
     ["Offset of field: MaxPoolFwd::batch"][::std::mem::offset_of!(MaxPoolFwd, batch) - 16usize];
     ["Offset of field: MaxPoolFwd::height"][::std::mem::offset_of!(MaxPoolFwd, height) - 20usize];
     ["Offset of field: MaxPoolFwd::width"][::std::mem::offset_of!(MaxPoolFwd, width) - 24usize];
-    ["Offset of field: MaxPoolFwd::channels"]
-        [::std::mem::offset_of!(MaxPoolFwd, channels) - 28usize];
+    ["Offset of field: MaxPoolFwd::channels"][::std::mem::offset_of!(MaxPoolFwd, channels) - 28usize];
 };
 #[doc = " dx = dy at the first largest of each square in row order, 0 elsewhere."]
 #[repr(C)]
@@ -1617,8 +1448,7 @@ const _: () = {
     ["Offset of field: MaxPoolBwd::batch"][::std::mem::offset_of!(MaxPoolBwd, batch) - 24usize];
     ["Offset of field: MaxPoolBwd::height"][::std::mem::offset_of!(MaxPoolBwd, height) - 28usize];
     ["Offset of field: MaxPoolBwd::width"][::std::mem::offset_of!(MaxPoolBwd, width) - 32usize];
-    ["Offset of field: MaxPoolBwd::channels"]
-        [::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
+    ["Offset of field: MaxPoolBwd::channels"][::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
 };
 #[doc = " y = x·(1 + scale) + shift."]
 #[repr(C)]
@@ -1647,10 +1477,8 @@ const _: () = {
     ["Offset of field: ModulateFwd::y"][::std::mem::offset_of!(ModulateFwd, y) - 24usize];
     ["Offset of field: ModulateFwd::rows"][::std::mem::offset_of!(ModulateFwd, rows) - 32usize];
     ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 36usize];
-    ["Offset of field: ModulateFwd::rows_per_batch"]
-        [::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
-    ["Offset of field: ModulateFwd::reserved"]
-        [::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
+    ["Offset of field: ModulateFwd::rows_per_batch"][::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
+    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
 };
 #[doc = " dx = dy·(1 + scale), dscale = Σ_rows dy·x, dshift = Σ_rows dy."]
 #[repr(C)]
@@ -1685,10 +1513,8 @@ const _: () = {
     ["Offset of field: ModulateBwd::dshift"][::std::mem::offset_of!(ModulateBwd, dshift) - 40usize];
     ["Offset of field: ModulateBwd::rows"][::std::mem::offset_of!(ModulateBwd, rows) - 48usize];
     ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
-    ["Offset of field: ModulateBwd::rows_per_batch"]
-        [::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
-    ["Offset of field: ModulateBwd::reserved"]
-        [::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+    ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
+    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
 };
 #[doc = " One block of the sequence: four words."]
 #[repr(C)]
@@ -1721,11 +1547,9 @@ const _: () = {
     ["Alignment of RandomNormal"][::std::mem::align_of::<RandomNormal>() - 8usize];
     ["Offset of field: RandomNormal::y"][::std::mem::offset_of!(RandomNormal, y) - 0usize];
     ["Offset of field: RandomNormal::seed"][::std::mem::offset_of!(RandomNormal, seed) - 8usize];
-    ["Offset of field: RandomNormal::stream"]
-        [::std::mem::offset_of!(RandomNormal, stream) - 16usize];
+    ["Offset of field: RandomNormal::stream"][::std::mem::offset_of!(RandomNormal, stream) - 16usize];
     ["Offset of field: RandomNormal::count"][::std::mem::offset_of!(RandomNormal, count) - 24usize];
-    ["Offset of field: RandomNormal::reserved"]
-        [::std::mem::offset_of!(RandomNormal, reserved) - 28usize];
+    ["Offset of field: RandomNormal::reserved"][::std::mem::offset_of!(RandomNormal, reserved) - 28usize];
 };
 #[doc = " y = uniform values in [low, high)."]
 #[repr(C)]
@@ -1748,14 +1572,11 @@ const _: () = {
     ["Alignment of RandomUniform"][::std::mem::align_of::<RandomUniform>() - 8usize];
     ["Offset of field: RandomUniform::y"][::std::mem::offset_of!(RandomUniform, y) - 0usize];
     ["Offset of field: RandomUniform::seed"][::std::mem::offset_of!(RandomUniform, seed) - 8usize];
-    ["Offset of field: RandomUniform::stream"]
-        [::std::mem::offset_of!(RandomUniform, stream) - 16usize];
+    ["Offset of field: RandomUniform::stream"][::std::mem::offset_of!(RandomUniform, stream) - 16usize];
     ["Offset of field: RandomUniform::low"][::std::mem::offset_of!(RandomUniform, low) - 24usize];
     ["Offset of field: RandomUniform::high"][::std::mem::offset_of!(RandomUniform, high) - 28usize];
-    ["Offset of field: RandomUniform::count"]
-        [::std::mem::offset_of!(RandomUniform, count) - 32usize];
-    ["Offset of field: RandomUniform::reserved"]
-        [::std::mem::offset_of!(RandomUniform, reserved) - 36usize];
+    ["Offset of field: RandomUniform::count"][::std::mem::offset_of!(RandomUniform, count) - 32usize];
+    ["Offset of field: RandomUniform::reserved"][::std::mem::offset_of!(RandomUniform, reserved) - 36usize];
 };
 #[doc = " y[b, i, j, c] = Σ_u Σ_v rows[i, u]·columns[j, v]·x[b, u, v, c]; the tables follow from the sizes and the kind."]
 #[repr(C)]
@@ -1783,10 +1604,8 @@ const _: () = {
     ["Offset of field: ResizeFwd::batch"][::std::mem::offset_of!(ResizeFwd, batch) - 16usize];
     ["Offset of field: ResizeFwd::height"][::std::mem::offset_of!(ResizeFwd, height) - 20usize];
     ["Offset of field: ResizeFwd::width"][::std::mem::offset_of!(ResizeFwd, width) - 24usize];
-    ["Offset of field: ResizeFwd::out_height"]
-        [::std::mem::offset_of!(ResizeFwd, out_height) - 28usize];
-    ["Offset of field: ResizeFwd::out_width"]
-        [::std::mem::offset_of!(ResizeFwd, out_width) - 32usize];
+    ["Offset of field: ResizeFwd::out_height"][::std::mem::offset_of!(ResizeFwd, out_height) - 28usize];
+    ["Offset of field: ResizeFwd::out_width"][::std::mem::offset_of!(ResizeFwd, out_width) - 32usize];
     ["Offset of field: ResizeFwd::channels"][::std::mem::offset_of!(ResizeFwd, channels) - 36usize];
     ["Offset of field: ResizeFwd::kind"][::std::mem::offset_of!(ResizeFwd, kind) - 40usize];
     ["Offset of field: ResizeFwd::reserved"][::std::mem::offset_of!(ResizeFwd, reserved) - 44usize];
@@ -1817,10 +1636,8 @@ const _: () = {
     ["Offset of field: ResizeBwd::batch"][::std::mem::offset_of!(ResizeBwd, batch) - 16usize];
     ["Offset of field: ResizeBwd::height"][::std::mem::offset_of!(ResizeBwd, height) - 20usize];
     ["Offset of field: ResizeBwd::width"][::std::mem::offset_of!(ResizeBwd, width) - 24usize];
-    ["Offset of field: ResizeBwd::out_height"]
-        [::std::mem::offset_of!(ResizeBwd, out_height) - 28usize];
-    ["Offset of field: ResizeBwd::out_width"]
-        [::std::mem::offset_of!(ResizeBwd, out_width) - 32usize];
+    ["Offset of field: ResizeBwd::out_height"][::std::mem::offset_of!(ResizeBwd, out_height) - 28usize];
+    ["Offset of field: ResizeBwd::out_width"][::std::mem::offset_of!(ResizeBwd, out_width) - 32usize];
     ["Offset of field: ResizeBwd::channels"][::std::mem::offset_of!(ResizeBwd, channels) - 36usize];
     ["Offset of field: ResizeBwd::kind"][::std::mem::offset_of!(ResizeBwd, kind) - 40usize];
     ["Offset of field: ResizeBwd::reserved"][::std::mem::offset_of!(ResizeBwd, reserved) - 44usize];
@@ -1860,8 +1677,7 @@ const _: () = {
     ["Offset of field: RmsNormFwd::rstd"][::std::mem::offset_of!(RmsNormFwd, rstd) - 40usize];
     ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 48usize];
     ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 52usize];
-    ["Offset of field: RmsNormFwd::rows_per_group"]
-        [::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
+    ["Offset of field: RmsNormFwd::rows_per_group"][::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
     ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 60usize];
 };
 #[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy·x\u{302} and\n dy, from which `RmsNormSums` makes the other gradients. Without scale and shift the rows may be cut into groups at will.\n Grid: (parts, groups); dynamic shared memory: 32 bytes per column, columns rounded up to a multiple of 128 (f32) or 256 (bf16)."]
@@ -1901,13 +1717,11 @@ const _: () = {
     ["Offset of field: RmsNormBwd::rstd"][::std::mem::offset_of!(RmsNormBwd, rstd) - 24usize];
     ["Offset of field: RmsNormBwd::dy"][::std::mem::offset_of!(RmsNormBwd, dy) - 32usize];
     ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 40usize];
-    ["Offset of field: RmsNormBwd::sum_dy_xhat"]
-        [::std::mem::offset_of!(RmsNormBwd, sum_dy_xhat) - 48usize];
+    ["Offset of field: RmsNormBwd::sum_dy_xhat"][::std::mem::offset_of!(RmsNormBwd, sum_dy_xhat) - 48usize];
     ["Offset of field: RmsNormBwd::sum_dy"][::std::mem::offset_of!(RmsNormBwd, sum_dy) - 56usize];
     ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 64usize];
     ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 68usize];
-    ["Offset of field: RmsNormBwd::rows_per_group"]
-        [::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
+    ["Offset of field: RmsNormBwd::rows_per_group"][::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
     ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 76usize];
 };
 #[doc = " With A[g] = Σ over parts of sum_dy_xhat[g]: dscale[g] = weight·A[g], dshift[g] = Σ sum_dy[g], dweight = Σ over g of (1 + scale[g])·A[g].\n Grid: dim / 128, rounded up."]
@@ -1940,18 +1754,15 @@ const _: () = {
     ["Alignment of RmsNormSums"][::std::mem::align_of::<RmsNormSums>() - 8usize];
     ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 0usize];
     ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 8usize];
-    ["Offset of field: RmsNormSums::sum_dy_xhat"]
-        [::std::mem::offset_of!(RmsNormSums, sum_dy_xhat) - 16usize];
+    ["Offset of field: RmsNormSums::sum_dy_xhat"][::std::mem::offset_of!(RmsNormSums, sum_dy_xhat) - 16usize];
     ["Offset of field: RmsNormSums::sum_dy"][::std::mem::offset_of!(RmsNormSums, sum_dy) - 24usize];
-    ["Offset of field: RmsNormSums::dweight"]
-        [::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
+    ["Offset of field: RmsNormSums::dweight"][::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
     ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 40usize];
     ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 48usize];
     ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 56usize];
     ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 60usize];
     ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 64usize];
-    ["Offset of field: RmsNormSums::reserved"]
-        [::std::mem::offset_of!(RmsNormSums, reserved) - 68usize];
+    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 68usize];
 };
 #[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
 #[repr(C)]
@@ -2100,14 +1911,10 @@ pub struct TimestepEmbeddingFwd {
 const _: () = {
     ["Size of TimestepEmbeddingFwd"][::std::mem::size_of::<TimestepEmbeddingFwd>() - 24usize];
     ["Alignment of TimestepEmbeddingFwd"][::std::mem::align_of::<TimestepEmbeddingFwd>() - 8usize];
-    ["Offset of field: TimestepEmbeddingFwd::t"]
-        [::std::mem::offset_of!(TimestepEmbeddingFwd, t) - 0usize];
-    ["Offset of field: TimestepEmbeddingFwd::y"]
-        [::std::mem::offset_of!(TimestepEmbeddingFwd, y) - 8usize];
-    ["Offset of field: TimestepEmbeddingFwd::batch"]
-        [::std::mem::offset_of!(TimestepEmbeddingFwd, batch) - 16usize];
-    ["Offset of field: TimestepEmbeddingFwd::dim"]
-        [::std::mem::offset_of!(TimestepEmbeddingFwd, dim) - 20usize];
+    ["Offset of field: TimestepEmbeddingFwd::t"][::std::mem::offset_of!(TimestepEmbeddingFwd, t) - 0usize];
+    ["Offset of field: TimestepEmbeddingFwd::y"][::std::mem::offset_of!(TimestepEmbeddingFwd, y) - 8usize];
+    ["Offset of field: TimestepEmbeddingFwd::batch"][::std::mem::offset_of!(TimestepEmbeddingFwd, batch) - 16usize];
+    ["Offset of field: TimestepEmbeddingFwd::dim"][::std::mem::offset_of!(TimestepEmbeddingFwd, dim) - 20usize];
 };
 #[doc = " dt = Σᵢ ωᵢ·(dy_sin·cos(t·ωᵢ) − dy_cos·sin(t·ωᵢ))."]
 #[repr(C)]
@@ -2126,16 +1933,11 @@ pub struct TimestepEmbeddingBwd {
 const _: () = {
     ["Size of TimestepEmbeddingBwd"][::std::mem::size_of::<TimestepEmbeddingBwd>() - 32usize];
     ["Alignment of TimestepEmbeddingBwd"][::std::mem::align_of::<TimestepEmbeddingBwd>() - 8usize];
-    ["Offset of field: TimestepEmbeddingBwd::t"]
-        [::std::mem::offset_of!(TimestepEmbeddingBwd, t) - 0usize];
-    ["Offset of field: TimestepEmbeddingBwd::dy"]
-        [::std::mem::offset_of!(TimestepEmbeddingBwd, dy) - 8usize];
-    ["Offset of field: TimestepEmbeddingBwd::dt"]
-        [::std::mem::offset_of!(TimestepEmbeddingBwd, dt) - 16usize];
-    ["Offset of field: TimestepEmbeddingBwd::batch"]
-        [::std::mem::offset_of!(TimestepEmbeddingBwd, batch) - 24usize];
-    ["Offset of field: TimestepEmbeddingBwd::dim"]
-        [::std::mem::offset_of!(TimestepEmbeddingBwd, dim) - 28usize];
+    ["Offset of field: TimestepEmbeddingBwd::t"][::std::mem::offset_of!(TimestepEmbeddingBwd, t) - 0usize];
+    ["Offset of field: TimestepEmbeddingBwd::dy"][::std::mem::offset_of!(TimestepEmbeddingBwd, dy) - 8usize];
+    ["Offset of field: TimestepEmbeddingBwd::dt"][::std::mem::offset_of!(TimestepEmbeddingBwd, dt) - 16usize];
+    ["Offset of field: TimestepEmbeddingBwd::batch"][::std::mem::offset_of!(TimestepEmbeddingBwd, batch) - 24usize];
+    ["Offset of field: TimestepEmbeddingBwd::dim"][::std::mem::offset_of!(TimestepEmbeddingBwd, dim) - 28usize];
 };
 #[doc = " y = (cls | x) + pos along the tokens."]
 #[repr(C)]
@@ -2159,19 +1961,13 @@ const _: () = {
     ["Size of PrependTokenFwd"][::std::mem::size_of::<PrependTokenFwd>() - 48usize];
     ["Alignment of PrependTokenFwd"][::std::mem::align_of::<PrependTokenFwd>() - 8usize];
     ["Offset of field: PrependTokenFwd::x"][::std::mem::offset_of!(PrependTokenFwd, x) - 0usize];
-    ["Offset of field: PrependTokenFwd::cls"]
-        [::std::mem::offset_of!(PrependTokenFwd, cls) - 8usize];
-    ["Offset of field: PrependTokenFwd::pos"]
-        [::std::mem::offset_of!(PrependTokenFwd, pos) - 16usize];
+    ["Offset of field: PrependTokenFwd::cls"][::std::mem::offset_of!(PrependTokenFwd, cls) - 8usize];
+    ["Offset of field: PrependTokenFwd::pos"][::std::mem::offset_of!(PrependTokenFwd, pos) - 16usize];
     ["Offset of field: PrependTokenFwd::y"][::std::mem::offset_of!(PrependTokenFwd, y) - 24usize];
-    ["Offset of field: PrependTokenFwd::batch"]
-        [::std::mem::offset_of!(PrependTokenFwd, batch) - 32usize];
-    ["Offset of field: PrependTokenFwd::tokens"]
-        [::std::mem::offset_of!(PrependTokenFwd, tokens) - 36usize];
-    ["Offset of field: PrependTokenFwd::cols"]
-        [::std::mem::offset_of!(PrependTokenFwd, cols) - 40usize];
-    ["Offset of field: PrependTokenFwd::reserved"]
-        [::std::mem::offset_of!(PrependTokenFwd, reserved) - 44usize];
+    ["Offset of field: PrependTokenFwd::batch"][::std::mem::offset_of!(PrependTokenFwd, batch) - 32usize];
+    ["Offset of field: PrependTokenFwd::tokens"][::std::mem::offset_of!(PrependTokenFwd, tokens) - 36usize];
+    ["Offset of field: PrependTokenFwd::cols"][::std::mem::offset_of!(PrependTokenFwd, cols) - 40usize];
+    ["Offset of field: PrependTokenFwd::reserved"][::std::mem::offset_of!(PrependTokenFwd, reserved) - 44usize];
 };
 #[doc = " dx = dy without its first token, dcls = Σ_batch dy[0], dpos = Σ_batch dy."]
 #[repr(C)]
@@ -2196,18 +1992,12 @@ const _: () = {
     ["Alignment of PrependTokenBwd"][::std::mem::align_of::<PrependTokenBwd>() - 8usize];
     ["Offset of field: PrependTokenBwd::dy"][::std::mem::offset_of!(PrependTokenBwd, dy) - 0usize];
     ["Offset of field: PrependTokenBwd::dx"][::std::mem::offset_of!(PrependTokenBwd, dx) - 8usize];
-    ["Offset of field: PrependTokenBwd::dcls"]
-        [::std::mem::offset_of!(PrependTokenBwd, dcls) - 16usize];
-    ["Offset of field: PrependTokenBwd::dpos"]
-        [::std::mem::offset_of!(PrependTokenBwd, dpos) - 24usize];
-    ["Offset of field: PrependTokenBwd::batch"]
-        [::std::mem::offset_of!(PrependTokenBwd, batch) - 32usize];
-    ["Offset of field: PrependTokenBwd::tokens"]
-        [::std::mem::offset_of!(PrependTokenBwd, tokens) - 36usize];
-    ["Offset of field: PrependTokenBwd::cols"]
-        [::std::mem::offset_of!(PrependTokenBwd, cols) - 40usize];
-    ["Offset of field: PrependTokenBwd::reserved"]
-        [::std::mem::offset_of!(PrependTokenBwd, reserved) - 44usize];
+    ["Offset of field: PrependTokenBwd::dcls"][::std::mem::offset_of!(PrependTokenBwd, dcls) - 16usize];
+    ["Offset of field: PrependTokenBwd::dpos"][::std::mem::offset_of!(PrependTokenBwd, dpos) - 24usize];
+    ["Offset of field: PrependTokenBwd::batch"][::std::mem::offset_of!(PrependTokenBwd, batch) - 32usize];
+    ["Offset of field: PrependTokenBwd::tokens"][::std::mem::offset_of!(PrependTokenBwd, tokens) - 36usize];
+    ["Offset of field: PrependTokenBwd::cols"][::std::mem::offset_of!(PrependTokenBwd, cols) - 40usize];
+    ["Offset of field: PrependTokenBwd::reserved"][::std::mem::offset_of!(PrependTokenBwd, reserved) - 44usize];
 };
 #[doc = " y = x without its first token."]
 #[repr(C)]
@@ -2229,11 +2019,9 @@ const _: () = {
     ["Offset of field: DropTokenFwd::x"][::std::mem::offset_of!(DropTokenFwd, x) - 0usize];
     ["Offset of field: DropTokenFwd::y"][::std::mem::offset_of!(DropTokenFwd, y) - 8usize];
     ["Offset of field: DropTokenFwd::batch"][::std::mem::offset_of!(DropTokenFwd, batch) - 16usize];
-    ["Offset of field: DropTokenFwd::tokens"]
-        [::std::mem::offset_of!(DropTokenFwd, tokens) - 20usize];
+    ["Offset of field: DropTokenFwd::tokens"][::std::mem::offset_of!(DropTokenFwd, tokens) - 20usize];
     ["Offset of field: DropTokenFwd::cols"][::std::mem::offset_of!(DropTokenFwd, cols) - 24usize];
-    ["Offset of field: DropTokenFwd::reserved"]
-        [::std::mem::offset_of!(DropTokenFwd, reserved) - 28usize];
+    ["Offset of field: DropTokenFwd::reserved"][::std::mem::offset_of!(DropTokenFwd, reserved) - 28usize];
 };
 #[doc = " dx = dy behind a first token of zeros."]
 #[repr(C)]
@@ -2255,11 +2043,9 @@ const _: () = {
     ["Offset of field: DropTokenBwd::dy"][::std::mem::offset_of!(DropTokenBwd, dy) - 0usize];
     ["Offset of field: DropTokenBwd::dx"][::std::mem::offset_of!(DropTokenBwd, dx) - 8usize];
     ["Offset of field: DropTokenBwd::batch"][::std::mem::offset_of!(DropTokenBwd, batch) - 16usize];
-    ["Offset of field: DropTokenBwd::tokens"]
-        [::std::mem::offset_of!(DropTokenBwd, tokens) - 20usize];
+    ["Offset of field: DropTokenBwd::tokens"][::std::mem::offset_of!(DropTokenBwd, tokens) - 20usize];
     ["Offset of field: DropTokenBwd::cols"][::std::mem::offset_of!(DropTokenBwd, cols) - 24usize];
-    ["Offset of field: DropTokenBwd::reserved"]
-        [::std::mem::offset_of!(DropTokenBwd, reserved) - 28usize];
+    ["Offset of field: DropTokenBwd::reserved"][::std::mem::offset_of!(DropTokenBwd, reserved) - 28usize];
 };
 #[doc = " y[b, i, j, c] = x[b, i/2, j/2, c]."]
 #[repr(C)]
@@ -2283,8 +2069,7 @@ const _: () = {
     ["Offset of field: UpsampleFwd::batch"][::std::mem::offset_of!(UpsampleFwd, batch) - 16usize];
     ["Offset of field: UpsampleFwd::height"][::std::mem::offset_of!(UpsampleFwd, height) - 20usize];
     ["Offset of field: UpsampleFwd::width"][::std::mem::offset_of!(UpsampleFwd, width) - 24usize];
-    ["Offset of field: UpsampleFwd::channels"]
-        [::std::mem::offset_of!(UpsampleFwd, channels) - 28usize];
+    ["Offset of field: UpsampleFwd::channels"][::std::mem::offset_of!(UpsampleFwd, channels) - 28usize];
 };
 #[doc = " dx[b, i, j, c] = the sum of dy over the 2×2 square that (i, j) was copied to."]
 #[repr(C)]
@@ -2308,8 +2093,7 @@ const _: () = {
     ["Offset of field: UpsampleBwd::batch"][::std::mem::offset_of!(UpsampleBwd, batch) - 16usize];
     ["Offset of field: UpsampleBwd::height"][::std::mem::offset_of!(UpsampleBwd, height) - 20usize];
     ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
-    ["Offset of field: UpsampleBwd::channels"]
-        [::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
+    ["Offset of field: UpsampleBwd::channels"][::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
 };
 #[doc = " weight_t = weightᵀ. Grid: (width / 32, channels / 32), rounded up."]
 #[repr(C)]
@@ -2326,14 +2110,10 @@ pub struct VfLossTranspose {
 const _: () = {
     ["Size of VfLossTranspose"][::std::mem::size_of::<VfLossTranspose>() - 24usize];
     ["Alignment of VfLossTranspose"][::std::mem::align_of::<VfLossTranspose>() - 8usize];
-    ["Offset of field: VfLossTranspose::weight"]
-        [::std::mem::offset_of!(VfLossTranspose, weight) - 0usize];
-    ["Offset of field: VfLossTranspose::weight_t"]
-        [::std::mem::offset_of!(VfLossTranspose, weight_t) - 8usize];
-    ["Offset of field: VfLossTranspose::width"]
-        [::std::mem::offset_of!(VfLossTranspose, width) - 16usize];
-    ["Offset of field: VfLossTranspose::channels"]
-        [::std::mem::offset_of!(VfLossTranspose, channels) - 20usize];
+    ["Offset of field: VfLossTranspose::weight"][::std::mem::offset_of!(VfLossTranspose, weight) - 0usize];
+    ["Offset of field: VfLossTranspose::weight_t"][::std::mem::offset_of!(VfLossTranspose, weight_t) - 8usize];
+    ["Offset of field: VfLossTranspose::width"][::std::mem::offset_of!(VfLossTranspose, width) - 16usize];
+    ["Offset of field: VfLossTranspose::channels"][::std::mem::offset_of!(VfLossTranspose, channels) - 20usize];
 };
 #[doc = " projected = f·W, feature_norm = ‖f‖ and gram = WᵀW. Grid: tokens / 64, rounded up, and one block more for gram."]
 #[repr(C)]
@@ -2358,23 +2138,15 @@ pub struct VfLossProject {
 const _: () = {
     ["Size of VfLossProject"][::std::mem::size_of::<VfLossProject>() - 56usize];
     ["Alignment of VfLossProject"][::std::mem::align_of::<VfLossProject>() - 8usize];
-    ["Offset of field: VfLossProject::features"]
-        [::std::mem::offset_of!(VfLossProject, features) - 0usize];
-    ["Offset of field: VfLossProject::weight_t"]
-        [::std::mem::offset_of!(VfLossProject, weight_t) - 8usize];
-    ["Offset of field: VfLossProject::projected"]
-        [::std::mem::offset_of!(VfLossProject, projected) - 16usize];
-    ["Offset of field: VfLossProject::feature_norm"]
-        [::std::mem::offset_of!(VfLossProject, feature_norm) - 24usize];
+    ["Offset of field: VfLossProject::features"][::std::mem::offset_of!(VfLossProject, features) - 0usize];
+    ["Offset of field: VfLossProject::weight_t"][::std::mem::offset_of!(VfLossProject, weight_t) - 8usize];
+    ["Offset of field: VfLossProject::projected"][::std::mem::offset_of!(VfLossProject, projected) - 16usize];
+    ["Offset of field: VfLossProject::feature_norm"][::std::mem::offset_of!(VfLossProject, feature_norm) - 24usize];
     ["Offset of field: VfLossProject::gram"][::std::mem::offset_of!(VfLossProject, gram) - 32usize];
-    ["Offset of field: VfLossProject::tokens"]
-        [::std::mem::offset_of!(VfLossProject, tokens) - 40usize];
-    ["Offset of field: VfLossProject::width"]
-        [::std::mem::offset_of!(VfLossProject, width) - 44usize];
-    ["Offset of field: VfLossProject::channels"]
-        [::std::mem::offset_of!(VfLossProject, channels) - 48usize];
-    ["Offset of field: VfLossProject::reserved"]
-        [::std::mem::offset_of!(VfLossProject, reserved) - 52usize];
+    ["Offset of field: VfLossProject::tokens"][::std::mem::offset_of!(VfLossProject, tokens) - 40usize];
+    ["Offset of field: VfLossProject::width"][::std::mem::offset_of!(VfLossProject, width) - 44usize];
+    ["Offset of field: VfLossProject::channels"][::std::mem::offset_of!(VfLossProject, channels) - 48usize];
+    ["Offset of field: VfLossProject::reserved"][::std::mem::offset_of!(VfLossProject, reserved) - 52usize];
 };
 #[doc = " norm = ‖z′‖ = √(zᵀ M z); zhat = z / max(norm, eps); qhat = M z / max(norm, eps). Grid: tokens / 64, rounded up."]
 #[repr(C)]
@@ -2398,18 +2170,12 @@ const _: () = {
     ["Size of VfLossNormalize"][::std::mem::size_of::<VfLossNormalize>() - 48usize];
     ["Alignment of VfLossNormalize"][::std::mem::align_of::<VfLossNormalize>() - 8usize];
     ["Offset of field: VfLossNormalize::z"][::std::mem::offset_of!(VfLossNormalize, z) - 0usize];
-    ["Offset of field: VfLossNormalize::gram"]
-        [::std::mem::offset_of!(VfLossNormalize, gram) - 8usize];
-    ["Offset of field: VfLossNormalize::norm"]
-        [::std::mem::offset_of!(VfLossNormalize, norm) - 16usize];
-    ["Offset of field: VfLossNormalize::zhat"]
-        [::std::mem::offset_of!(VfLossNormalize, zhat) - 24usize];
-    ["Offset of field: VfLossNormalize::qhat"]
-        [::std::mem::offset_of!(VfLossNormalize, qhat) - 32usize];
-    ["Offset of field: VfLossNormalize::tokens"]
-        [::std::mem::offset_of!(VfLossNormalize, tokens) - 40usize];
-    ["Offset of field: VfLossNormalize::channels"]
-        [::std::mem::offset_of!(VfLossNormalize, channels) - 44usize];
+    ["Offset of field: VfLossNormalize::gram"][::std::mem::offset_of!(VfLossNormalize, gram) - 8usize];
+    ["Offset of field: VfLossNormalize::norm"][::std::mem::offset_of!(VfLossNormalize, norm) - 16usize];
+    ["Offset of field: VfLossNormalize::zhat"][::std::mem::offset_of!(VfLossNormalize, zhat) - 24usize];
+    ["Offset of field: VfLossNormalize::qhat"][::std::mem::offset_of!(VfLossNormalize, qhat) - 32usize];
+    ["Offset of field: VfLossNormalize::tokens"][::std::mem::offset_of!(VfLossNormalize, tokens) - 40usize];
+    ["Offset of field: VfLossNormalize::channels"][::std::mem::offset_of!(VfLossNormalize, channels) - 44usize];
 };
 #[doc = " For d = q\u{302}ᵢ·ẑⱼ − cos(fᵢ, fⱼ) and s = sign(d) where |d| > margin, else 0: pull[b, J, i] = Σ over j in tile J of s·ẑⱼ, and\n pair_loss[b, pair] = Σ over the tiles I, J (and J, I) of relu(|d| − margin). Pairs run (0,0), (0,1), …, (1,1), (1,2), ….\n Grid: (tiles·(tiles + 1) / 2, batch); dynamic shared memory as above."]
 #[repr(C)]
@@ -2438,25 +2204,18 @@ pub struct VfLossPairs {
 const _: () = {
     ["Size of VfLossPairs"][::std::mem::size_of::<VfLossPairs>() - 72usize];
     ["Alignment of VfLossPairs"][::std::mem::align_of::<VfLossPairs>() - 8usize];
-    ["Offset of field: VfLossPairs::features"]
-        [::std::mem::offset_of!(VfLossPairs, features) - 0usize];
-    ["Offset of field: VfLossPairs::feature_norm"]
-        [::std::mem::offset_of!(VfLossPairs, feature_norm) - 8usize];
+    ["Offset of field: VfLossPairs::features"][::std::mem::offset_of!(VfLossPairs, features) - 0usize];
+    ["Offset of field: VfLossPairs::feature_norm"][::std::mem::offset_of!(VfLossPairs, feature_norm) - 8usize];
     ["Offset of field: VfLossPairs::zhat"][::std::mem::offset_of!(VfLossPairs, zhat) - 16usize];
     ["Offset of field: VfLossPairs::qhat"][::std::mem::offset_of!(VfLossPairs, qhat) - 24usize];
     ["Offset of field: VfLossPairs::pull"][::std::mem::offset_of!(VfLossPairs, pull) - 32usize];
-    ["Offset of field: VfLossPairs::pair_loss"]
-        [::std::mem::offset_of!(VfLossPairs, pair_loss) - 40usize];
+    ["Offset of field: VfLossPairs::pair_loss"][::std::mem::offset_of!(VfLossPairs, pair_loss) - 40usize];
     ["Offset of field: VfLossPairs::batch"][::std::mem::offset_of!(VfLossPairs, batch) - 48usize];
-    ["Offset of field: VfLossPairs::positions"]
-        [::std::mem::offset_of!(VfLossPairs, positions) - 52usize];
+    ["Offset of field: VfLossPairs::positions"][::std::mem::offset_of!(VfLossPairs, positions) - 52usize];
     ["Offset of field: VfLossPairs::width"][::std::mem::offset_of!(VfLossPairs, width) - 56usize];
-    ["Offset of field: VfLossPairs::channels"]
-        [::std::mem::offset_of!(VfLossPairs, channels) - 60usize];
-    ["Offset of field: VfLossPairs::distmat_margin"]
-        [::std::mem::offset_of!(VfLossPairs, distmat_margin) - 64usize];
-    ["Offset of field: VfLossPairs::reserved"]
-        [::std::mem::offset_of!(VfLossPairs, reserved) - 68usize];
+    ["Offset of field: VfLossPairs::channels"][::std::mem::offset_of!(VfLossPairs, channels) - 60usize];
+    ["Offset of field: VfLossPairs::distmat_margin"][::std::mem::offset_of!(VfLossPairs, distmat_margin) - 64usize];
+    ["Offset of field: VfLossPairs::reserved"][::std::mem::offset_of!(VfLossPairs, reserved) - 68usize];
 };
 #[doc = " Per token. Forward (dz, toward and residual absent): token_loss = Σ over a block's tokens of relu(1 − cos_margin − cos). Backward\n (token_loss absent): dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and what ∂W = fᵀ·toward + W·(residualᵀ·ẑ) is made of.\n Grid: tokens / 64, rounded up."]
 #[repr(C)]
@@ -2498,31 +2257,22 @@ const _: () = {
     ["Size of VfLossTokens"][::std::mem::size_of::<VfLossTokens>() - 120usize];
     ["Alignment of VfLossTokens"][::std::mem::align_of::<VfLossTokens>() - 8usize];
     ["Offset of field: VfLossTokens::z"][::std::mem::offset_of!(VfLossTokens, z) - 0usize];
-    ["Offset of field: VfLossTokens::projected"]
-        [::std::mem::offset_of!(VfLossTokens, projected) - 8usize];
-    ["Offset of field: VfLossTokens::feature_norm"]
-        [::std::mem::offset_of!(VfLossTokens, feature_norm) - 16usize];
+    ["Offset of field: VfLossTokens::projected"][::std::mem::offset_of!(VfLossTokens, projected) - 8usize];
+    ["Offset of field: VfLossTokens::feature_norm"][::std::mem::offset_of!(VfLossTokens, feature_norm) - 16usize];
     ["Offset of field: VfLossTokens::gram"][::std::mem::offset_of!(VfLossTokens, gram) - 24usize];
     ["Offset of field: VfLossTokens::norm"][::std::mem::offset_of!(VfLossTokens, norm) - 32usize];
     ["Offset of field: VfLossTokens::qhat"][::std::mem::offset_of!(VfLossTokens, qhat) - 40usize];
     ["Offset of field: VfLossTokens::pull"][::std::mem::offset_of!(VfLossTokens, pull) - 48usize];
     ["Offset of field: VfLossTokens::dmdms"][::std::mem::offset_of!(VfLossTokens, dmdms) - 56usize];
     ["Offset of field: VfLossTokens::dmcos"][::std::mem::offset_of!(VfLossTokens, dmcos) - 64usize];
-    ["Offset of field: VfLossTokens::token_loss"]
-        [::std::mem::offset_of!(VfLossTokens, token_loss) - 72usize];
+    ["Offset of field: VfLossTokens::token_loss"][::std::mem::offset_of!(VfLossTokens, token_loss) - 72usize];
     ["Offset of field: VfLossTokens::dz"][::std::mem::offset_of!(VfLossTokens, dz) - 80usize];
-    ["Offset of field: VfLossTokens::toward"]
-        [::std::mem::offset_of!(VfLossTokens, toward) - 88usize];
-    ["Offset of field: VfLossTokens::residual"]
-        [::std::mem::offset_of!(VfLossTokens, residual) - 96usize];
-    ["Offset of field: VfLossTokens::batch"]
-        [::std::mem::offset_of!(VfLossTokens, batch) - 104usize];
-    ["Offset of field: VfLossTokens::positions"]
-        [::std::mem::offset_of!(VfLossTokens, positions) - 108usize];
-    ["Offset of field: VfLossTokens::channels"]
-        [::std::mem::offset_of!(VfLossTokens, channels) - 112usize];
-    ["Offset of field: VfLossTokens::cos_margin"]
-        [::std::mem::offset_of!(VfLossTokens, cos_margin) - 116usize];
+    ["Offset of field: VfLossTokens::toward"][::std::mem::offset_of!(VfLossTokens, toward) - 88usize];
+    ["Offset of field: VfLossTokens::residual"][::std::mem::offset_of!(VfLossTokens, residual) - 96usize];
+    ["Offset of field: VfLossTokens::batch"][::std::mem::offset_of!(VfLossTokens, batch) - 104usize];
+    ["Offset of field: VfLossTokens::positions"][::std::mem::offset_of!(VfLossTokens, positions) - 108usize];
+    ["Offset of field: VfLossTokens::channels"][::std::mem::offset_of!(VfLossTokens, channels) - 112usize];
+    ["Offset of field: VfLossTokens::cos_margin"][::std::mem::offset_of!(VfLossTokens, cos_margin) - 116usize];
 };
 #[doc = " mdms and mcos from their parts. Grid: 1."]
 #[repr(C)]
@@ -2546,18 +2296,14 @@ pub struct VfLossSum {
 const _: () = {
     ["Size of VfLossSum"][::std::mem::size_of::<VfLossSum>() - 48usize];
     ["Alignment of VfLossSum"][::std::mem::align_of::<VfLossSum>() - 8usize];
-    ["Offset of field: VfLossSum::pair_loss"]
-        [::std::mem::offset_of!(VfLossSum, pair_loss) - 0usize];
-    ["Offset of field: VfLossSum::token_loss"]
-        [::std::mem::offset_of!(VfLossSum, token_loss) - 8usize];
+    ["Offset of field: VfLossSum::pair_loss"][::std::mem::offset_of!(VfLossSum, pair_loss) - 0usize];
+    ["Offset of field: VfLossSum::token_loss"][::std::mem::offset_of!(VfLossSum, token_loss) - 8usize];
     ["Offset of field: VfLossSum::mdms"][::std::mem::offset_of!(VfLossSum, mdms) - 16usize];
     ["Offset of field: VfLossSum::mcos"][::std::mem::offset_of!(VfLossSum, mcos) - 24usize];
     ["Offset of field: VfLossSum::pairs"][::std::mem::offset_of!(VfLossSum, pairs) - 32usize];
-    ["Offset of field: VfLossSum::token_blocks"]
-        [::std::mem::offset_of!(VfLossSum, token_blocks) - 36usize];
+    ["Offset of field: VfLossSum::token_blocks"][::std::mem::offset_of!(VfLossSum, token_blocks) - 36usize];
     ["Offset of field: VfLossSum::batch"][::std::mem::offset_of!(VfLossSum, batch) - 40usize];
-    ["Offset of field: VfLossSum::positions"]
-        [::std::mem::offset_of!(VfLossSum, positions) - 44usize];
+    ["Offset of field: VfLossSum::positions"][::std::mem::offset_of!(VfLossSum, positions) - 44usize];
 };
 #[doc = " partial[s] = [fᵀ·toward; residualᵀ·ẑ] over the tokens of split s (tokens / splits each, rounded up).\n Grid: (width / 64 rounded up, and one more; splits)."]
 #[repr(C)]
@@ -2582,24 +2328,15 @@ pub struct VfLossBwdWeight {
 const _: () = {
     ["Size of VfLossBwdWeight"][::std::mem::size_of::<VfLossBwdWeight>() - 56usize];
     ["Alignment of VfLossBwdWeight"][::std::mem::align_of::<VfLossBwdWeight>() - 8usize];
-    ["Offset of field: VfLossBwdWeight::features"]
-        [::std::mem::offset_of!(VfLossBwdWeight, features) - 0usize];
-    ["Offset of field: VfLossBwdWeight::toward"]
-        [::std::mem::offset_of!(VfLossBwdWeight, toward) - 8usize];
-    ["Offset of field: VfLossBwdWeight::residual"]
-        [::std::mem::offset_of!(VfLossBwdWeight, residual) - 16usize];
-    ["Offset of field: VfLossBwdWeight::zhat"]
-        [::std::mem::offset_of!(VfLossBwdWeight, zhat) - 24usize];
-    ["Offset of field: VfLossBwdWeight::partial"]
-        [::std::mem::offset_of!(VfLossBwdWeight, partial) - 32usize];
-    ["Offset of field: VfLossBwdWeight::tokens"]
-        [::std::mem::offset_of!(VfLossBwdWeight, tokens) - 40usize];
-    ["Offset of field: VfLossBwdWeight::width"]
-        [::std::mem::offset_of!(VfLossBwdWeight, width) - 44usize];
-    ["Offset of field: VfLossBwdWeight::channels"]
-        [::std::mem::offset_of!(VfLossBwdWeight, channels) - 48usize];
-    ["Offset of field: VfLossBwdWeight::splits"]
-        [::std::mem::offset_of!(VfLossBwdWeight, splits) - 52usize];
+    ["Offset of field: VfLossBwdWeight::features"][::std::mem::offset_of!(VfLossBwdWeight, features) - 0usize];
+    ["Offset of field: VfLossBwdWeight::toward"][::std::mem::offset_of!(VfLossBwdWeight, toward) - 8usize];
+    ["Offset of field: VfLossBwdWeight::residual"][::std::mem::offset_of!(VfLossBwdWeight, residual) - 16usize];
+    ["Offset of field: VfLossBwdWeight::zhat"][::std::mem::offset_of!(VfLossBwdWeight, zhat) - 24usize];
+    ["Offset of field: VfLossBwdWeight::partial"][::std::mem::offset_of!(VfLossBwdWeight, partial) - 32usize];
+    ["Offset of field: VfLossBwdWeight::tokens"][::std::mem::offset_of!(VfLossBwdWeight, tokens) - 40usize];
+    ["Offset of field: VfLossBwdWeight::width"][::std::mem::offset_of!(VfLossBwdWeight, width) - 44usize];
+    ["Offset of field: VfLossBwdWeight::channels"][::std::mem::offset_of!(VfLossBwdWeight, channels) - 48usize];
+    ["Offset of field: VfLossBwdWeight::splits"][::std::mem::offset_of!(VfLossBwdWeight, splits) - 52usize];
 };
 #[doc = " dweight = P + W·A, [P; A] the sum of the partials. Grid: width / 64, rounded up."]
 #[repr(C)]
@@ -2620,18 +2357,11 @@ pub struct VfLossBwdWeightSum {
 const _: () = {
     ["Size of VfLossBwdWeightSum"][::std::mem::size_of::<VfLossBwdWeightSum>() - 40usize];
     ["Alignment of VfLossBwdWeightSum"][::std::mem::align_of::<VfLossBwdWeightSum>() - 8usize];
-    ["Offset of field: VfLossBwdWeightSum::weight"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, weight) - 0usize];
-    ["Offset of field: VfLossBwdWeightSum::partial"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, partial) - 8usize];
-    ["Offset of field: VfLossBwdWeightSum::dweight"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, dweight) - 16usize];
-    ["Offset of field: VfLossBwdWeightSum::width"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, width) - 24usize];
-    ["Offset of field: VfLossBwdWeightSum::channels"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, channels) - 28usize];
-    ["Offset of field: VfLossBwdWeightSum::splits"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, splits) - 32usize];
-    ["Offset of field: VfLossBwdWeightSum::reserved"]
-        [::std::mem::offset_of!(VfLossBwdWeightSum, reserved) - 36usize];
+    ["Offset of field: VfLossBwdWeightSum::weight"][::std::mem::offset_of!(VfLossBwdWeightSum, weight) - 0usize];
+    ["Offset of field: VfLossBwdWeightSum::partial"][::std::mem::offset_of!(VfLossBwdWeightSum, partial) - 8usize];
+    ["Offset of field: VfLossBwdWeightSum::dweight"][::std::mem::offset_of!(VfLossBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: VfLossBwdWeightSum::width"][::std::mem::offset_of!(VfLossBwdWeightSum, width) - 24usize];
+    ["Offset of field: VfLossBwdWeightSum::channels"][::std::mem::offset_of!(VfLossBwdWeightSum, channels) - 28usize];
+    ["Offset of field: VfLossBwdWeightSum::splits"][::std::mem::offset_of!(VfLossBwdWeightSum, splits) - 32usize];
+    ["Offset of field: VfLossBwdWeightSum::reserved"][::std::mem::offset_of!(VfLossBwdWeightSum, reserved) - 36usize];
 };

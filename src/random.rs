@@ -3,17 +3,27 @@
 //! A number is a pure function of (seed, stream, position), so nothing has to be saved to go on: a
 //! stream is named by what it is for, and by how many came before.
 
-use crate::device::{Device, Kernel, KernelInfo, philox};
+use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo, philox};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::params;
 use crate::tensor::Tensor;
 
 const NORMAL: Kernel<params::RandomNormal, 0, 1> =
-    Kernel { name: "random_normal", reads: [], writes: ["y"], cpu: normal_cpu, cuda: None };
+    Kernel { name: "random_normal", reads: [], writes: ["y"], cpu: normal_cpu, cuda: Some(cuda(|p| geometry(p.count))) };
 
 const UNIFORM: Kernel<params::RandomUniform, 0, 1> =
-    Kernel { name: "random_uniform", reads: [], writes: ["y"], cpu: uniform_cpu, cuda: None };
+    Kernel { name: "random_uniform", reads: [], writes: ["y"], cpu: uniform_cpu, cuda: Some(cuda(|p| geometry(p.count))) };
+
+const fn cuda<P>(geometry: fn(&P) -> Geometry) -> CudaKernel<P> {
+    CudaKernel { module: "random", geometry }
+}
+
+/// A thread per four f32 (or eight bf16, where the last half of the blocks has nothing to do).
+fn geometry(count: u32) -> Geometry {
+    let blocks = count.div_ceil(4 * params::RANDOM_THREADS);
+    Geometry { grid: [blocks, 1, 1], block: [params::RANDOM_THREADS, 1, 1], shared_bytes: 0 }
+}
 
 /// The stream called `name`: its FNV-1a-64 hash.
 pub fn stream(name: &str) -> u64 {

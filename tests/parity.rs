@@ -45,7 +45,11 @@ fn check_sets(kinds: &[Kind]) {
             let report = check(&set).with_context(|| format!("{}", path.display()))?;
             anyhow::ensure!(!report.is_empty(), "{}: nothing was compared", path.display());
             let (name, share) = report.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("just checked");
-            println!("{}: {} tensors agree; closest to its tolerance: {name} at {share:.3}", path.display(), report.len());
+            println!(
+                "{}: {} tensors agree; closest to its tolerance: {name} at {share:.3}",
+                path.display(),
+                report.len()
+            );
             Ok(())
         });
         problems.extend(result.err().map(|problem| format!("{problem:#}")));

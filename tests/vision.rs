@@ -4,12 +4,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use safetensors::tensor::{Dtype, TensorView};
 use support::fill::hash_fill;
 use vf_engine::device::Device;
 use vf_engine::tensor::Tensor;
 use vf_engine::vision::{Options, Style, Vit, VitShape, Weights};
+
+/// One for all: a model and its images must live on the same device. Fresh memory is NaN, so that what a kernel leaves
+/// unwritten is seen.
+static DEVICE: LazyLock<Device> = LazyLock::new(Device::cpu_poisoned);
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -45,7 +50,7 @@ fn tiny(patch: usize) -> Tensors {
 fn load(tensors: Tensors, options: Options) -> Result<Vit, String> {
     let tensors = tensors.into_iter().map(|(name, (shape, values))| (name, shape, values));
     let weights = Weights::from_tensors("tiny.safetensors", tensors);
-    Vit::new(&Device::cpu_poisoned(), weights, options).map_err(|error| error.to_string())
+    Vit::new(&DEVICE, weights, options).map_err(|error| error.to_string())
 }
 
 fn refusal(tensors: Tensors, options: Options) -> String {
@@ -54,7 +59,7 @@ fn refusal(tensors: Tensors, options: Options) -> String {
 
 fn images(shape: [usize; 4]) -> Tensor {
     let values = hash_fill("images", 11, shape.iter().product(), 1.0, 0.0);
-    Tensor::from_slice(&Device::cpu_poisoned(), &shape, &values).expect("shape and values fit")
+    Tensor::from_slice(&DEVICE, &shape, &values).expect("shape and values fit")
 }
 
 /// A file in a folder of this test's own.
@@ -149,7 +154,7 @@ fn files_are_read_whole_in_three_dtypes_or_refused() {
     let features = |path: &Path| {
         let weights = Weights::open(path).expect("a whole file");
         assert_eq!(weights.metadata("num_heads"), Some("2"));
-        let vit = Vit::new(&Device::cpu_poisoned(), weights, Options::default()).expect("a whole ViT");
+        let vit = Vit::new(&DEVICE, weights, Options::default()).expect("a whole ViT");
         assert_eq!(vit.shape().heads, 2);
         vit.features(&x).and_then(|f| f.to_vec()).expect("features")
     };

@@ -6,6 +6,7 @@ use serde::Serialize;
 use vf_engine::device::{KernelInfo, cuda};
 use vf_engine::kernels::{self, KernelResources};
 use vf_engine::ops::REGISTRY;
+use vf_engine::random;
 
 /// Describe every device, the CUDA driver, and the kernels in this binary.
 ///
@@ -83,7 +84,7 @@ fn gather() -> Info {
         version: env!("CARGO_PKG_VERSION"),
         cpu: Cpu { threads: rayon::current_num_threads(), features: cpu_features() },
         cuda: Cuda { unavailable, driver_version, nvcc_version: kernels::NVCC_VERSION, architectures, devices },
-        kernels: REGISTRY.iter().flat_map(|op| (op.kernels)()).map(describe).collect(),
+        kernels: REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(random::kernels()).map(describe).collect(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! - GELU by tanh: ½x(1 + tanh u) = x·σ(2u) with u = √(2/π)(x + 0.044715x³) (Hendrycks and Gimpel, 2016);
 //! - leaky ReLU: x where x > 0, slope·x elsewhere.
 
-use std::f32::consts::FRAC_1_SQRT_2;
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use rayon::prelude::*;
 
@@ -146,7 +146,7 @@ fn bwd_cpu(p: &params::ActivationBwd, [x, dy]: [&[f32]; 2], [dx]: [&mut [f32]; 1
             s * (1.0 + x * (1.0 - s))
         }),
         params::ACTIVATION_GELU_ERF => zip(dx, x, dy, |x| {
-            let density = exp(-0.5 * x * x) * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
+            let density = exp(-0.5 * x * x) * (0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
             normal_cdf(x) + x * density
         }),
         params::ACTIVATION_GELU_TANH => zip(dx, x, dy, |x| {
@@ -158,7 +158,7 @@ fn bwd_cpu(p: &params::ActivationBwd, [x, dy]: [&[f32]; 2], [dx]: [&mut [f32]; 1
 }
 
 /// 2·√(2/π), the factor of x in 2u.
-const GELU_TANH: f32 = 1.595_769_1;
+const GELU_TANH: f32 = 2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 /// The factor of x³ relative to that of x.
 const GELU_CUBIC: f32 = 0.044_715;
 

@@ -22,7 +22,7 @@ pub fn sincos_table(device: &Device, dim: usize, height: usize, width: usize) ->
         let (token, channel) = (at / dim, at % dim);
         let place = if channel < 2 * quarter { token % width } else { token / width };
         let angle = place as f64 * THETA.powf(-((channel % quarter) as f64) / quarter as f64);
-        (if channel / quarter % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        (if (channel / quarter).is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
     };
     let values: Vec<f32> = (0..height * width * dim).map(value).collect();
     Tensor::from_slice(device, &[height * width, dim], &values)

@@ -88,15 +88,19 @@ fn bwd_cpu(p: &params::SwigluBwd, [x, dy]: [&[f32]; 2], [dx]: [&mut [f32]; 1]) {
     let task = rows_per_task(hidden) * hidden;
     dx.par_chunks_mut(2 * task).zip(x.par_chunks(2 * task)).zip(dy.par_chunks(task)).for_each(|((dx, x), dy)| {
         let rows = dx.chunks_exact_mut(2 * hidden).zip(x.chunks_exact(2 * hidden)).zip(dy.chunks_exact(hidden));
-        for ((dx, x), dy) in rows {
-            let ((gate, value), (dgate, dvalue)) = (x.split_at(hidden), dx.split_at_mut(hidden));
-            for ((((dgate, dvalue), &gate), value), dy) in dgate.iter_mut().zip(dvalue).zip(gate).zip(value).zip(dy) {
-                let s = sigmoid(gate);
-                *dgate = dy * value * s * (1.0 + gate * (1.0 - s));
-                *dvalue = dy * gate * s;
-            }
-        }
+        rows.for_each(|((dx, x), dy)| bwd_row(x, dy, dx));
     });
+}
+
+/// A function of its own, whose arguments the compiler knows not to overlap: inlined it does not vectorise.
+#[inline(never)]
+fn bwd_row(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let ((gate, value), (dgate, dvalue)) = (x.split_at(dy.len()), dx.split_at_mut(dy.len()));
+    for ((((dgate, dvalue), &gate), value), dy) in dgate.iter_mut().zip(dvalue).zip(gate).zip(value).zip(dy) {
+        let s = sigmoid(gate);
+        *dgate = dy * value * s * (1.0 + gate * (1.0 - s));
+        *dvalue = dy * gate * s;
+    }
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {

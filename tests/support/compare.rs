@@ -32,16 +32,12 @@ impl Tolerance {
     /// For a tensor whose largest magnitude (for an analytically zero gradient: that of all gradients) is `largest`.
     pub fn new(noise: Option<Noise>, largest: f64) -> Tolerance {
         let noise = noise.map_or(0.0, |noise| noise.absolute);
-        Tolerance {
-            absolute: NOISE_MULTIPLE * noise + FLOOR * largest,
-        }
+        Tolerance { absolute: NOISE_MULTIPLE * noise + FLOOR * largest }
     }
 
     /// For an algorithm that is known to round `times` as much as a plain sum; the caller states why.
     pub fn times(self, times: f64) -> Tolerance {
-        Tolerance {
-            absolute: self.absolute * times,
-        }
+        Tolerance { absolute: self.absolute * times }
     }
 }
 
@@ -50,12 +46,7 @@ impl Tolerance {
 /// # Errors
 /// Where lengths differ, or where an entry is off by more than the tolerance or is not a number: names the worst.
 pub fn compare(actual: &[f32], expected: &[f32], tolerance: Tolerance) -> Result<f64> {
-    ensure!(
-        actual.len() == expected.len(),
-        "{} entries, golden {}",
-        actual.len(),
-        expected.len()
-    );
+    ensure!(actual.len() == expected.len(), "{} entries, golden {}", actual.len(), expected.len());
     let (mut worst, mut at) = (0.0, 0);
     for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(a) - f64::from(e)).abs();
@@ -72,9 +63,5 @@ pub fn compare(actual: &[f32], expected: &[f32], tolerance: Tolerance) -> Result
         expected[at],
         tolerance.absolute
     );
-    Ok(if worst == 0.0 {
-        0.0
-    } else {
-        worst / tolerance.absolute
-    })
+    Ok(if worst == 0.0 { 0.0 } else { worst / tolerance.absolute })
 }

@@ -20,9 +20,7 @@ pub fn hash_fill(name: &str, seed: u64, n: usize, scale: f32, offset: f32) -> Ve
 }
 
 fn fnv1a(name: &str) -> u64 {
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
-    })
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
 }
 
 /// (scale, offset) of sets without a `fill` table: √(3/fan_in) for matrices and convolutions, 0.2 around 1 for
@@ -39,7 +37,5 @@ pub fn default_rule(name: &str, shape: &[usize]) -> Option<(f32, f32)> {
 
 /// The flat indices of the `count` entries that a sampled tensor (`gsamp.X`, `adamsamp.X`) keeps of `numel`.
 pub fn sample_indices(numel: usize, count: usize) -> Vec<usize> {
-    (0..count as u64)
-        .map(|k| ((k * 2_654_435_761 + 12_345) % numel as u64) as usize)
-        .collect()
+    (0..count as u64).map(|k| ((k * 2_654_435_761 + 12_345) % numel as u64) as usize).collect()
 }

@@ -53,40 +53,24 @@ impl Golden {
         }
         golden.kind = identify(path, &golden.metadata).ok_or_else(|| {
             let known: Vec<&str> = NAMES.iter().map(|&(name, _)| name).collect();
-            anyhow!(
-                "unknown kind: neither metadata nor name is that of {}",
-                known.join(", ")
-            )
+            anyhow!("unknown kind: neither metadata nor name is that of {}", known.join(", "))
         })?;
         Ok(golden)
     }
 
     fn read_safetensors(&mut self, bytes: &[u8]) -> Result<()> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let json = header
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get("json"));
+        let json = header.metadata().as_ref().and_then(|metadata| metadata.get("json"));
         self.metadata = serde_json::from_str(json.context("no metadata key `json`")?)?;
         for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
             let (shape, data) = (view.shape().to_vec(), view.data());
             match view.dtype() {
                 Dtype::F32 => {
-                    let data = data
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|&b| f32::from_le_bytes(b))
-                        .collect();
+                    let data = data.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
                     self.tensors.insert(name.to_owned(), Tensor { shape, data });
                 }
                 Dtype::I64 => {
-                    let data = data
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|&b| i64::from_le_bytes(b))
-                        .collect();
+                    let data = data.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect();
                     self.integers.insert(name.to_owned(), (shape, data));
                 }
                 Dtype::U8 => {
@@ -106,9 +90,7 @@ impl Golden {
 
     /// A stored tensor in the reference's layout.
     pub fn stored(&self, name: &str) -> Result<&Tensor> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| anyhow!("{}: no tensor `{name}`", self.path.display()))
+        self.tensors.get(name).ok_or_else(|| anyhow!("{}: no tensor `{name}`", self.path.display()))
     }
 
     /// A stored tensor in the engine's layout: images and convolution weights channels-last, heads (B, N, heads, d).
@@ -122,11 +104,7 @@ impl Golden {
     }
 
     fn layout(&self, name: &str, axes: usize) -> Layout {
-        let op = if self.kind == Kind::Ops {
-            name.split('.').next().unwrap_or("")
-        } else {
-            ""
-        };
+        let op = if self.kind == Kind::Ops { name.split('.').next().unwrap_or("") } else { "" };
         let heads = op == "rope2d" || op.starts_with("sdpa");
         match axes {
             4 if heads => Layout::HeadsSecond,
@@ -139,8 +117,7 @@ impl Golden {
     /// A stored i64 or u8 tensor, in the reference's layout: (shape, values).
     pub fn integers(&self, name: &str) -> Result<(&[usize], &[i64])> {
         let found = self.integers.get(name);
-        let (shape, data) =
-            found.ok_or_else(|| anyhow!("{}: no integer tensor `{name}`", self.path.display()))?;
+        let (shape, data) = found.ok_or_else(|| anyhow!("{}: no integer tensor `{name}`", self.path.display()))?;
         Ok((shape, data))
     }
 
@@ -161,20 +138,11 @@ impl Golden {
         let key = format!("param.{name}");
         let place = || format!("{}: parameter `{name}`", self.path.display());
         if let Some(stored) = self.tensors.get(&key) {
-            ensure!(
-                stored.shape == shape,
-                "{}: {:?}, not {shape:?}",
-                place(),
-                stored.shape
-            );
+            ensure!(stored.shape == shape, "{}: {:?}, not {shape:?}", place(), stored.shape);
             return Ok(stored.clone());
         }
         if let Some(described) = self.shape(&key) {
-            ensure!(
-                described == shape,
-                "{}: {described:?}, not {shape:?}",
-                place()
-            );
+            ensure!(described == shape, "{}: {described:?}, not {shape:?}", place());
         }
         let seed = self.metadata["fill_seed"].as_u64();
         let seed = seed.with_context(|| format!("{}: neither stored nor filled", place()))?;
@@ -186,62 +154,41 @@ impl Golden {
             }),
         };
         let (scale, offset) = rule.with_context(|| format!("{}: no fill rule", place()))?;
-        Ok(Tensor {
-            shape: shape.to_vec(),
-            data: fill::hash_fill(name, seed, shape.iter().product(), scale, offset),
-        })
+        Ok(Tensor { shape: shape.to_vec(), data: fill::hash_fill(name, seed, shape.iter().product(), scale, offset) })
     }
 
     /// The names of all parameters, stored or filled; empty where the set leaves even the names to the model.
     pub fn param_names(&self) -> BTreeSet<String> {
-        let stored = self
-            .tensors
-            .keys()
-            .filter_map(|name| name.strip_prefix("param."));
-        let filled = self.metadata["fill"]
-            .as_object()
-            .into_iter()
-            .flat_map(|rules| rules.keys());
+        let stored = self.tensors.keys().filter_map(|name| name.strip_prefix("param."));
+        let filled = self.metadata["fill"].as_object().into_iter().flat_map(|rules| rules.keys());
         stored.map(str::to_owned).chain(filled.cloned()).collect()
     }
 
     /// The shape that the metadata gives for a tensor, stored or not, in the reference's layout.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         let sizes = self.metadata["shapes"].get(name)?.as_array()?;
-        sizes
-            .iter()
-            .map(|size| size.as_u64().map(|size| size as usize))
-            .collect()
+        sizes.iter().map(|size| size.as_u64().map(|size| size as usize)).collect()
     }
 
     /// The reference's own rounding noise in a tensor; `None` where the set gives none.
     pub fn noise(&self, name: &str) -> Option<Noise> {
         let entry = self.metadata["err_f32_vs_f64"].get(name)?;
-        Some(Noise {
-            absolute: entry[0].as_f64()?,
-            relative: entry[1].as_f64()?,
-        })
+        Some(Noise { absolute: entry[0].as_f64()?, relative: entry[1].as_f64()? })
     }
 
     /// The tolerance for a tensor: see `compare` for the rule and its reasons.
     pub fn tolerance(&self, name: &str) -> Result<Tolerance> {
         let noise = self.noise(name);
-        let largest = if self.vanishes(name) {
-            self.largest_gradient(name)
-        } else {
-            self.stored(name)?.largest()
-        };
+        let largest = if self.vanishes(name) { self.largest_gradient(name) } else { self.stored(name)?.largest() };
         Ok(Tolerance::new(noise, largest))
     }
 
     /// Whether a gradient is zero but for rounding, by the set's list or because its noise exceeds its values.
     fn vanishes(&self, name: &str) -> bool {
-        let listed = self.metadata["zero_grad_params"]
-            .as_array()
-            .is_some_and(|zeros| {
-                let parameter = name.split_once('.').map(|(_, parameter)| parameter);
-                zeros.iter().any(|zero| zero.as_str() == parameter)
-            });
+        let listed = self.metadata["zero_grad_params"].as_array().is_some_and(|zeros| {
+            let parameter = name.split_once('.').map(|(_, parameter)| parameter);
+            zeros.iter().any(|zero| zero.as_str() == parameter)
+        });
         let gradient = name.starts_with('g') || name.contains(".grad_");
         gradient && (listed || self.noise(name).is_some_and(|noise| noise.relative >= 1.0))
     }
@@ -252,14 +199,11 @@ impl Golden {
             return largest;
         }
         let op = name.split('.').next().unwrap_or("");
-        let gradients = self.tensors.iter().filter(|(other, _)| {
-            other
-                .strip_prefix(op)
-                .is_some_and(|rest| rest.starts_with(".grad_"))
-        });
-        gradients
-            .map(|(_, gradient)| gradient.largest())
-            .fold(0.0, f64::max)
+        let gradients = self
+            .tensors
+            .iter()
+            .filter(|(other, _)| other.strip_prefix(op).is_some_and(|rest| rest.starts_with(".grad_")));
+        gradients.map(|(_, gradient)| gradient.largest()).fold(0.0, f64::max)
     }
 
     /// Compares `actual`, in the engine's layout, with the stored tensor; returns the largest error as a share of
@@ -291,27 +235,13 @@ impl Golden {
         if self.tensors.contains_key(&whole) {
             return self.check(&whole, shape, actual);
         }
-        let gradient = Tensor {
-            shape: shape.to_vec(),
-            data: actual.to_vec(),
-        };
-        let reference = if shape.len() == 4 {
-            gradient.channels_first()
-        } else {
-            gradient
-        };
+        let gradient = Tensor { shape: shape.to_vec(), data: actual.to_vec() };
+        let reference = if shape.len() == 4 { gradient.channels_first() } else { gradient };
         let sampled = format!("gsamp.{name}");
         let count = self.stored(&sampled)?.data.len();
-        let picked: Vec<f32> = fill::sample_indices(reference.data.len(), count)
-            .into_iter()
-            .map(|i| reference.data[i])
-            .collect();
-        let norm = reference
-            .data
-            .iter()
-            .map(|&v| f64::from(v).powi(2))
-            .sum::<f64>()
-            .sqrt();
+        let picked: Vec<f32> =
+            fill::sample_indices(reference.data.len(), count).into_iter().map(|i| reference.data[i]).collect();
+        let norm = reference.data.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
         let samples = self.check(&sampled, &[count], &picked)?;
         Ok(samples.max(self.check(&format!("gnorm.{name}"), &[1], &[norm as f32])?))
     }

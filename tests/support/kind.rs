@@ -59,10 +59,7 @@ pub const NAMES: [(&str, Kind); 13] = [
 pub fn identify(path: &Path, metadata: &Value) -> Option<Kind> {
     by_metadata(metadata).or_else(|| {
         let stem = path.file_stem()?.to_str()?;
-        NAMES
-            .iter()
-            .find(|(name, _)| stem.starts_with(name))
-            .map(|&(_, kind)| kind)
+        NAMES.iter().find(|(name, _)| stem.starts_with(name)).map(|&(_, kind)| kind)
     })
 }
 
@@ -76,10 +73,7 @@ fn by_metadata(metadata: &Value) -> Option<Kind> {
     }
     if has("ops") {
         Some(Kind::Ops)
-    } else if metadata["cases"]
-        .get(0)
-        .is_some_and(|case| case.get("cos_margin").is_some())
-    {
+    } else if metadata["cases"].get(0).is_some_and(|case| case.get("cos_margin").is_some()) {
         Some(Kind::VfLoss)
     } else if has("syn_disc_weight") {
         Some(Kind::Adaptive)
@@ -94,10 +88,7 @@ fn by_metadata(metadata: &Value) -> Option<Kind> {
             (false, true) => Kind::FullVaVae,
             (false, false) => Kind::Vae,
         })
-    } else if metadata["config"]
-        .as_str()
-        .is_some_and(|text| text.starts_with("LightningDiT"))
-    {
+    } else if metadata["config"].as_str().is_some_and(|text| text.starts_with("LightningDiT")) {
         Some(Kind::FullDit)
     } else if config_has("hidden_size") {
         Some(Kind::Dit)

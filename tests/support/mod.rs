@@ -1,8 +1,5 @@
 //! What the integration tests share.
-#![allow(
-    dead_code,
-    reason = "every test binary compiles this module and uses its own part"
-)]
+#![allow(dead_code, reason = "every test binary compiles this module and uses its own part")]
 
 pub mod compare;
 pub mod fill;

@@ -10,7 +10,7 @@ pub(super) mod simd;
 #[cfg(test)]
 pub(super) mod testing;
 
-use self::simd::{F32x16, LANES, transpose};
+use self::simd::{F32x16, LANES, prefetch, transpose};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -21,6 +21,8 @@ pub(super) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6
 pub(super) const NR: usize = if cfg!(target_feature = "avx512f") { 32 } else { 16 };
 /// Depth of a block along k: a panel of B (KC·NR floats) stays in L1 while the rows of A pass.
 const KC: usize = 256;
+/// Row distance of a copy of A: not a multiple of 1 KiB, so that the rows fall into different cache sets.
+const COPY: usize = KC + 16;
 /// Rows of C per task, and the most panels per task.
 const MC: usize = 96;
 const PANELS: usize = 8;
@@ -180,6 +182,11 @@ impl Block<'_> {
             let (mut a, mut b) = (a, b);
             // Rows of A as four bases and two offsets: twelve pointers would not fit the integer registers.
             let mut bases: [*const f32; 4] = std::array::from_fn(|g| a.wrapping_add(3 * g * lda));
+            if self.accumulate {
+                for r in 0..R {
+                    (0..V).for_each(|j| prefetch(c.wrapping_add(r * self.ldc + j * LANES)));
+                }
+            }
             for _ in 0..self.k {
                 let mut bv = [F32x16::zero(); V];
                 for (j, v) in bv.iter_mut().enumerate() {
@@ -409,9 +416,17 @@ pub(super) fn run<const PARALLEL: bool>(
             let (i0, j0) = (t / tasks_n * tall, t % tasks_n * wide);
             let rows = tall.min(m - i0);
             let cols = (wide * NR).min(n - j0 * NR);
+            // Rows far apart share cache sets and cost a page each: with enough columns to pay for it, move them together.
+            let gather = direct && wide >= 4 && a_strides.0 >= KC;
+            let mut rows_of_a = scratch(if gather { rows * COPY } else { 0 });
             for p0 in (0..depth).step_by(KC) {
                 let kc = KC.min(depth - p0);
-                let (a, layout) = if direct {
+                let (a, layout) = if gather {
+                    for (i, row) in rows_of_a.chunks_exact_mut(COPY).take(rows).enumerate() {
+                        row[..kc].copy_from_slice(&a[(i0 + i) * a_strides.0 + k0 + p0..][..kc]);
+                    }
+                    (rows_of_a.as_ptr(), Rows::KInner { stride: COPY })
+                } else if direct {
                     (a[i0 * a_strides.0 + k0 + p0..].as_ptr(), Rows::KInner { stride: a_strides.0 })
                 } else {
                     (packed_a[p0 * m + i0 * kc..].as_ptr(), Rows::Packed)

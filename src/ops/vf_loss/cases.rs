@@ -16,7 +16,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("the paper's margins", [1, 9, 3, 11], [0.5, 0.25], true, false),
         case("more tokens than a tile", [2, 67, 4, 9], [0.1, 0.3], true, false),
         case("features projected before", [2, 7, 5, 5], [0.5, 0.25], false, false),
-        case("one token", [1, 1, 3, 4], [0.0, 0.0], true, false),
+        case("two tokens", [1, 2, 3, 4], [0.0, 0.0], true, false),
         case("f16d32 with DINOv2 ViT-L", [8, 256, 32, 1024], [0.5, 0.25], true, true),
         case("small with DINOv2 ViT-S", [2, 64, 32, 384], [0.5, 0.25], true, true),
     ]

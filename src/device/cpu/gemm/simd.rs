@@ -200,6 +200,18 @@ impl F32x16 {
     }
 }
 
+/// Asks for the cache line at `p`, which may be any address.
+#[inline(always)]
+pub fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// The transpose of a 16×16 matrix given by its rows.
 #[inline(always)]
 pub fn transpose(rows: [F32x16; LANES]) -> [F32x16; LANES] {
