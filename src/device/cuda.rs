@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
@@ -30,7 +31,7 @@ pub(super) struct Cuda {
     name: String,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
-    synchronous: bool,
+    synchronous: AtomicBool,
 }
 
 /// What the driver says about a device.
@@ -115,9 +116,8 @@ impl Cuda {
             Ok((context, stream, name))
         };
         let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
-        let synchronous = std::env::var_os("VF_SYNC_LAUNCHES").is_some();
         let name = format!("cuda:{ordinal} ({name})");
-        Ok(Cuda { context, stream, name, modules: Mutex::default(), functions: Mutex::default(), synchronous })
+        Ok(Cuda { context, stream, name, modules: Mutex::default(), functions: Mutex::default(), synchronous: AtomicBool::new(false) })
     }
 
     pub(super) fn name(&self) -> String {
@@ -126,6 +126,10 @@ impl Cuda {
 
     pub(super) fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(|e| failed("the device failed", e))
+    }
+
+    pub(super) fn synchronize_every_launch(&self, on: bool) {
+        self.synchronous.store(on, Ordering::Relaxed);
     }
 
     /// Memory of unspecified contents; at least one byte, since the driver refuses none.
@@ -196,7 +200,7 @@ impl Cuda {
         let launched = self.context.bind_to_thread().and_then(|()| unsafe {
             result::launch_kernel(entry.cu_function(), g, b, shared_bytes, self.stream.cu_stream(), &mut arguments)
         });
-        let finished = if self.synchronous { launched.and_then(|()| self.stream.synchronize()) } else { launched };
+        let finished = if self.synchronous.load(Ordering::Relaxed) { launched.and_then(|()| self.stream.synchronize()) } else { launched };
         finished.map_err(|e| Error::Launch {
             kernel: function.to_string(),
             message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),
@@ -204,17 +208,20 @@ impl Cuda {
     }
 
     fn function(&self, module: &'static str, name: &str, shared_bytes: u32) -> Result<CudaFunction> {
-        let mut functions = self.functions.lock().expect("no panic while holding the functions");
-        if let Some(function) = functions.get(name) {
-            return Ok(function.clone());
-        }
         let fail = |e: DriverError| Error::Launch { kernel: name.to_string(), message: format!("module {module}: {e}") };
-        let function = self.module(module)?.load_function(name).map_err(fail)?;
+        let mut functions = self.functions.lock().expect("no panic while holding the functions");
+        let function = match functions.get(name) {
+            Some(function) => function.clone(),
+            None => {
+                let function = self.module(module)?.load_function(name).map_err(fail)?;
+                functions.insert(name.to_string(), function.clone());
+                function
+            }
+        };
         if shared_bytes > DEFAULT_DYNAMIC_SHARED {
             let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(attribute, shared_bytes as i32).map_err(fail)?;
         }
-        functions.insert(name.to_string(), function.clone());
         Ok(function)
     }
 

@@ -220,6 +220,13 @@ impl Device {
         }
     }
 
+    /// Waits after every launch from now on, so that a device's error names the kernel that made it. The CPU always does.
+    pub fn synchronize_every_launch(&self, on: bool) {
+        if let Backend::Cuda(cuda) = &self.0.backend {
+            cuda.synchronize_every_launch(on);
+        }
+    }
+
     /// Seconds that `work` took on the device: by events on CUDA, by the clock on the CPU.
     pub fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         match &self.0.backend {

@@ -164,9 +164,12 @@ impl Shape {
         let (d, len) = (self.head_dim, scores.len() / self.keys);
         let mut transposed = vec![0.0; d * len];
         gemm_serial(d, len, self.keys, rows, (1, self.cols()), scores, (len, 1), &mut transposed, len, false);
-        for (i, row) in to.chunks_exact_mut(d).enumerate() {
-            for (to, from) in row.iter_mut().zip(transposed[i..].iter().step_by(len)) {
-                *to = *from;
+        // Sixteen rows at a time, a cache line of the source.
+        for (block, rows) in to.chunks_mut(16 * d).enumerate() {
+            for (c, from) in transposed.chunks_exact(len).enumerate() {
+                for (row, from) in rows.chunks_exact_mut(d).zip(&from[16 * block..]) {
+                    row[c] = *from;
+                }
             }
         }
     }
@@ -217,21 +220,50 @@ fn softmax_columns(scores: &mut [f32], scale: f32, logsumexp: &mut [f32]) -> Vec
     let len = logsumexp.len();
     let mut largest = vec![f32::NEG_INFINITY; len];
     for row in scores.chunks_exact(len) {
-        for (largest, score) in largest.iter_mut().zip(row) {
-            *largest = largest.max(*score);
-        }
+        largest_of(row, &mut largest);
     }
     let mut sums = vec![0f32; len];
     for row in scores.chunks_exact_mut(len) {
-        for ((score, sum), largest) in row.iter_mut().zip(&mut sums).zip(&largest) {
-            *score = exp(scale * (*score - largest));
-            *sum += *score;
-        }
+        exponentials(row, scale, &largest, &mut sums);
     }
     for ((logsumexp, largest), sum) in logsumexp.iter_mut().zip(&largest).zip(&sums) {
         *logsumexp = scale * largest + sum.ln();
     }
     sums
+}
+
+// Functions of their own, whose arguments the compiler knows not to overlap: inlined these loops do not vectorise.
+
+#[inline(never)]
+fn largest_of(row: &[f32], largest: &mut [f32]) {
+    for (largest, &score) in largest.iter_mut().zip(row) {
+        *largest = if score > *largest { score } else { *largest };
+    }
+}
+
+/// score ← exp(scale·(score − largest)), added to `sums`.
+#[inline(never)]
+fn exponentials(row: &mut [f32], scale: f32, largest: &[f32], sums: &mut [f32]) {
+    for ((score, sum), largest) in row.iter_mut().zip(sums).zip(largest) {
+        *score = exp(scale * (*score - largest));
+        *sum += *score;
+    }
+}
+
+/// score ← exp(scale·score − logsumexp): the probabilities again.
+#[inline(never)]
+fn probabilities(row: &mut [f32], scale: f32, logsumexp: &[f32]) {
+    for (score, logsumexp) in row.iter_mut().zip(logsumexp) {
+        *score = exp(scale * *score - logsumexp);
+    }
+}
+
+/// probability ← the gradient of its score.
+#[inline(never)]
+fn score_gradients(row: &mut [f32], dprobabilities: &[f32], through_sum: &[f32], scale: f32) {
+    for ((probability, dprobability), through_sum) in row.iter_mut().zip(dprobabilities).zip(through_sum) {
+        *probability *= (dprobability - through_sum) * scale;
+    }
 }
 
 /// What one backward task makes: rows of dq, and its share of a head's dk and dv; empty where not asked for.
@@ -289,11 +321,7 @@ fn bwd_part(
         let (block_q, block_out, block_dout) = (&q[at..], &out[at..], &dout[at..]);
         let lse = &logsumexp[batch_head * s.queries + first..][..len];
         let mut scores = s.scores(q, k, batch_head, &block);
-        for row in scores.chunks_exact_mut(len) {
-            for (score, lse) in row.iter_mut().zip(lse) {
-                *score = exp(scale * *score - lse);
-            }
-        }
+        scores.chunks_exact_mut(len).for_each(|row| probabilities(row, scale, lse));
         if needs_dv {
             gemm_serial(keys, d, len, &scores, (len, 1), block_dout, (cols, 1), &mut part.dv, d, true);
         }
@@ -304,10 +332,8 @@ fn bwd_part(
         let through_sum: Vec<f32> = (0..len)
             .map(|i| sum2(&block_dout[i * cols..][..d], &block_out[i * cols..][..d], |dout, out| dout * out))
             .collect();
-        for (scores, dprobabilities) in scores.chunks_exact_mut(len).zip(dprobabilities.chunks_exact(len)) {
-            for ((score, dprobability), through_sum) in scores.iter_mut().zip(dprobabilities).zip(&through_sum) {
-                *score *= (dprobability - through_sum) * scale;
-            }
+        for (row, dprobabilities) in scores.chunks_exact_mut(len).zip(dprobabilities.chunks_exact(len)) {
+            score_gradients(row, dprobabilities, &through_sum, scale);
         }
         if needs_dk {
             gemm_serial(keys, d, len, &scores, (len, 1), block_q, (cols, 1), &mut part.dk, d, true);

@@ -109,6 +109,14 @@ pub fn adam_settings(config: &Config) -> AdamSettings {
     }
 }
 
+/// What became of a step.
+enum Done {
+    /// The parameters moved; the values to log.
+    Updated(Row),
+    /// Something was not finite, and the parameters are as they were.
+    Skipped(String),
+}
+
 /// A run in progress.
 struct Run<'a> {
     config: &'a Config,
@@ -131,6 +139,7 @@ struct Run<'a> {
 /// Settings, data or checkpoints that do not fit, named; a device failure; a non-finite loss where the
 /// policy is to stop.
 pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt: &AtomicBool) -> Result<Summary> {
+    device.synchronize_every_launch(config.train.debug_sync);
     let mut run = Run::prepare(config, out, start, device)?;
     let mut metrics = match start {
         Start::New => Metrics::create(out)?,
@@ -143,14 +152,17 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
     let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
     let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
     while !ended(run.state.step) {
-        let row = run.step()?;
+        let done = run.step()?;
         let step = run.state.step;
-        if let Some(mut row) = row {
-            progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
-            if due(step, train.log_every) || ended(step) {
-                row.push(("images_per_second", progress.images_per_second()));
-                metrics.log(step, &row)?;
+        match done {
+            Done::Updated(mut row) => {
+                progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
+                if due(step, train.log_every) || ended(step) {
+                    row.push(("images_per_second", progress.images_per_second()));
+                    metrics.log(step, &row)?;
+                }
             }
+            Done::Skipped(reason) => progress.note(&format!("skipped {reason}")),
         }
         if due(step, train.grid_every) && !ended(step) {
             run.show(&mut metrics)?;
@@ -227,8 +239,8 @@ impl<'a> Run<'a> {
         Ok(Run { config, out, device, model, params, adam, objective, features, loader, state, shown })
     }
 
-    /// One optimizer step; `None` when it was skipped because something was not finite.
-    fn step(&mut self) -> Result<Option<Row>> {
+    /// One optimizer step.
+    fn step(&mut self) -> Result<Done> {
         let train = &self.config.train;
         let batches = (0..train.accumulate).map(|_| self.next_batch()).collect::<Result<Vec<_>>>()?;
         let mut gradients = ParamGradients::default();
@@ -243,17 +255,14 @@ impl<'a> Run<'a> {
             let reason = format!("step {}: {}", self.state.step, self.first_non_finite(&batches)?);
             return match train.on_non_finite {
                 OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
-                OnNonFinite::Skip => {
-                    log::warn!("{reason}; the step is skipped");
-                    Ok(None)
-                }
+                OnNonFinite::Skip => Ok(Done::Skipped(reason)),
             };
         }
         self.adam.update(&mut self.params, &gradients, norm, scale)?;
         self.state.updates += 1;
         let mut row = Losses::mean(&losses).map(|mean| mean.row()).unwrap_or_default();
         row.extend([("grad_norm", norm * scale), ("lr", self.config.optim.lr as f32)]);
-        Ok(Some(row))
+        Ok(Done::Updated(row))
     }
 
     fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, check_finite: bool) -> Result<Losses> {

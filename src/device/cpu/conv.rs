@@ -158,7 +158,10 @@ mod tests {
                 for j in 0..s.out_w {
                     for ky in 0..s.kernel_h {
                         for kx in 0..s.kernel_w {
-                            let (y, x) = ((s.stride * i + ky).wrapping_sub(s.pad_top), (s.stride * j + kx).wrapping_sub(s.pad_left));
+                            let (y, x) = (
+                                (s.stride * i + ky).wrapping_sub(s.pad_top),
+                                (s.stride * j + kx).wrapping_sub(s.pad_left),
+                            );
                             if y >= zoom * s.in_h || x >= zoom * s.in_w {
                                 continue;
                             }
@@ -166,7 +169,11 @@ mod tests {
                             let py = (b * s.out_h + i) * s.out_w + j;
                             for o in 0..s.out_c {
                                 for c in 0..s.in_c {
-                                    visit(py * s.out_c + o, px * s.in_c + c, ((o * s.kernel_h + ky) * s.kernel_w + kx) * s.in_c + c);
+                                    visit(
+                                        py * s.out_c + o,
+                                        px * s.in_c + c,
+                                        ((o * s.kernel_h + ky) * s.kernel_w + kx) * s.in_c + c,
+                                    );
                                 }
                             }
                         }
@@ -178,9 +185,11 @@ mod tests {
 
     /// Tolerance against f64, relative to the largest value: Winograd loses about two digits more than a plain sum.
     fn check(s: &ConvShape) {
-        let (nx, nw, ny) = (s.batch * s.in_h * s.in_w * s.in_c, s.out_c * s.kernel_h * s.kernel_w * s.in_c, s.pixels() * s.out_c);
+        let (nx, nw, ny) =
+            (s.batch * s.in_h * s.in_w * s.in_c, s.out_c * s.kernel_h * s.kernel_w * s.in_c, s.pixels() * s.out_c);
         let (x, w, bias, gy) = (noise(nx, 1), noise(nw, 2), noise(s.out_c, 3), noise(ny, 4));
-        let (mut y, mut gx, mut gw, mut gb) = (vec![f32::NAN; ny], vec![f32::NAN; nx], vec![f32::NAN; nw], vec![f32::NAN; s.out_c]);
+        let (mut y, mut gx, mut gw, mut gb) =
+            (vec![f32::NAN; ny], vec![f32::NAN; nx], vec![f32::NAN; nw], vec![f32::NAN; s.out_c]);
         conv2d_fwd(s, &x, &w, &bias, &mut y);
         conv2d_bwd_data(s, &gy, &w, &mut gx);
         conv2d_bwd_weight(s, &x, &gy, &mut gw, &mut gb);
@@ -193,7 +202,9 @@ mod tests {
             want_gw[iw] += f(gy[iy]) * f(x[ix]);
         });
         gy.iter().enumerate().for_each(|(i, g)| want_gb[i % s.out_c] += f(*g));
-        for (name, got, want) in [("y", &y, &want_y), ("gx", &gx, &want_gx), ("gw", &gw, &want_gw), ("gb", &gb, &want_gb)] {
+        for (name, got, want) in
+            [("y", &y, &want_y), ("gx", &gx, &want_gx), ("gw", &gw, &want_gw), ("gb", &gb, &want_gb)]
+        {
             let e = error(got, want);
             assert!(e < 5e-6, "{name}: {e:.1e} for {s:?}");
         }
@@ -206,7 +217,15 @@ mod tests {
         assert!(y == again && gw == gw_again, "the result depends on the number of threads: {s:?}");
     }
 
-    fn shape(batch: usize, (in_h, in_w): (usize, usize), in_c: usize, out_c: usize, kernel: usize, stride: usize, pad: usize) -> ConvShape {
+    fn shape(
+        batch: usize,
+        (in_h, in_w): (usize, usize),
+        in_c: usize,
+        out_c: usize,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> ConvShape {
         let out = |n: usize| (n + 2 * pad - kernel) / stride + 1;
         ConvShape {
             batch,
@@ -227,7 +246,9 @@ mod tests {
 
     #[test]
     fn three_by_three_agrees_with_f64() {
-        for (size, i, o) in [((16, 16), 32, 32), ((9, 7), 37, 50), ((13, 17), 16, 130), ((12, 8), 140, 33), ((5, 21), 300, 20)] {
+        for (size, i, o) in
+            [((16, 16), 32, 32), ((9, 7), 37, 50), ((13, 17), 16, 130), ((12, 8), 140, 33), ((5, 21), 300, 20)]
+        {
             check(&shape(2, size, i, o, 3, 1, 1));
         }
         check(&shape(1, (11, 10), 24, 40, 3, 1, 0));
@@ -251,7 +272,9 @@ mod tests {
             (s.out_h, s.out_w) = ((size.0 - 2) / 2 + 1, (size.1 - 2) / 2 + 1);
             check(&s);
         }
-        for (k, stride, pad) in [(4, 2, 1), (4, 1, 1), (1, 1, 0), (1, 2, 0), (5, 3, 2), (2, 2, 0), (7, 1, 3), (1, 3, 1), (14, 14, 0)] {
+        for (k, stride, pad) in
+            [(4, 2, 1), (4, 1, 1), (1, 1, 0), (1, 2, 0), (5, 3, 2), (2, 2, 0), (7, 1, 3), (1, 3, 1), (14, 14, 0)]
+        {
             check(&shape(2, (15, 18), 19, 34, k, stride, pad));
         }
         let mut s = shape(1, (7, 9), 5, 6, 3, 1, 1);
@@ -261,7 +284,17 @@ mod tests {
 
     #[test]
     fn upsample_agrees_with_f64() {
-        for (size, i, o, k, pad) in [((8, 8), 32, 32, 3, 1), ((5, 7), 36, 21, 3, 1), ((9, 6), 130, 66, 3, 1), ((4, 5), 3, 20, 3, 1), ((4, 5), 20, 3, 3, 1), ((5, 4), 9, 8, 4, 1), ((5, 4), 17, 8, 1, 0), ((3, 4), 18, 20, 5, 2), ((6, 6), 20, 20, 3, 0)] {
+        for (size, i, o, k, pad) in [
+            ((8, 8), 32, 32, 3, 1),
+            ((5, 7), 36, 21, 3, 1),
+            ((9, 6), 130, 66, 3, 1),
+            ((4, 5), 3, 20, 3, 1),
+            ((4, 5), 20, 3, 3, 1),
+            ((5, 4), 9, 8, 4, 1),
+            ((5, 4), 17, 8, 1, 0),
+            ((3, 4), 18, 20, 5, 2),
+            ((6, 6), 20, 20, 3, 0),
+        ] {
             let mut s = shape(2, (2 * size.0, 2 * size.1), i, o, k, 1, pad);
             (s.in_h, s.in_w, s.upsample) = (size.0, size.1, true);
             check(&s);

@@ -150,7 +150,15 @@ impl Block<'_> {
         }
     }
 
-    unsafe fn tile<const ROW_INNER: bool>(&self, len: usize, j: usize, a: *const f32, lda: usize, b: *const f32, c: *mut f32) {
+    unsafe fn tile<const ROW_INNER: bool>(
+        &self,
+        len: usize,
+        j: usize,
+        a: *const f32,
+        lda: usize,
+        b: *const f32,
+        c: *mut f32,
+    ) {
         macro_rules! dispatch {
             ($($r:literal)*) => {
                 match (len, self.n - j * NR > LANES) {
@@ -278,8 +286,10 @@ pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs)
 /// Writes k columns of A, m rows in groups of `tall`, each as [`Rows::Packed`].
 fn pack_rows(to: &mut [f32], m: usize, tall: usize, a: &[f32], (rs, cs): (usize, usize)) {
     let k = to.len() / m;
-    let blocks: Vec<_> =
-        (0..m).step_by(tall).flat_map(|i0| split(tall.min(m - i0)).map(move |(first, len)| (i0 + first, len))).collect();
+    let blocks: Vec<_> = (0..m)
+        .step_by(tall)
+        .flat_map(|i0| split(tall.min(m - i0)).map(move |(first, len)| (i0 + first, len)))
+        .collect();
     for p in 0..k {
         for &(first, len) in &blocks {
             let row = &mut to[first * k + p * len..][..len];
@@ -392,7 +402,8 @@ pub(super) fn run<const PARALLEL: bool>(
         for p0 in (0..depth).step_by(KC) {
             let kc = KC.min(depth - p0);
             let to = &mut packed[p0 * panels * NR..(p0 + kc) * panels * NR];
-            let pack = |(j, panel): (usize, &mut [f32])| pack_panel(panel, j, n, &b[(k0 + p0) * b_strides.0..], b_strides);
+            let pack =
+                |(j, panel): (usize, &mut [f32])| pack_panel(panel, j, n, &b[(k0 + p0) * b_strides.0..], b_strides);
             if PARALLEL && kc * n > 16384 {
                 to.par_chunks_mut(kc * NR).enumerate().for_each(pack);
             } else {
@@ -459,8 +470,8 @@ pub(super) fn run<const PARALLEL: bool>(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::testing::{error, noise};
+    use super::*;
 
     fn check(m: usize, n: usize, k: usize, ta: bool, tb: bool, accumulate: bool) {
         let (a, b) = (noise(m * k, 1), noise(k * n, 2));
@@ -480,7 +491,8 @@ mod tests {
                 if j >= n {
                     return old;
                 }
-                let dot: f64 = (0..k).map(|p| f64::from(a[i * sa.0 + p * sa.1]) * f64::from(b[p * sb.0 + j * sb.1])).sum();
+                let dot: f64 =
+                    (0..k).map(|p| f64::from(a[i * sa.0 + p * sa.1]) * f64::from(b[p * sb.0 + j * sb.1])).sum();
                 if accumulate { old + dot } else { dot }
             })
             .collect();
@@ -490,7 +502,16 @@ mod tests {
 
     #[test]
     fn every_layout_and_tail_agrees_with_f64() {
-        for &(m, n, k) in &[(1, 1, 1), (5, 3, 0), (13, 33, 7), (64, 16, 300), (131, 47, 129), (401, 290, 600), (7, 129, 513), (150, 3, 70)] {
+        for &(m, n, k) in &[
+            (1, 1, 1),
+            (5, 3, 0),
+            (13, 33, 7),
+            (64, 16, 300),
+            (131, 47, 129),
+            (401, 290, 600),
+            (7, 129, 513),
+            (150, 3, 70),
+        ] {
             for bits in 0..8 {
                 check(m, n, k, bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
             }

@@ -306,7 +306,9 @@ impl Product<'_> {
                     self.phase.gather(first + i, k0, &mut row[..depth], self.src, self.x);
                     row[depth..depth.next_multiple_of(LANES)].fill(0.0);
                 }
-                for (rows, sums) in patches.chunks_exact(4 * THIN_PATCH).zip(sums.chunks_exact_mut(4)).take(m.div_ceil(4)) {
+                for (rows, sums) in
+                    patches.chunks_exact(4 * THIN_PATCH).zip(sums.chunks_exact_mut(4)).take(m.div_ceil(4))
+                {
                     let weights = &weights[k0..];
                     let dots = match n {
                         1 => dots::<1>(rows, weights, ldw, depth),
@@ -379,13 +381,15 @@ pub(super) fn backward_weight(s: &ConvShape, x: &[f32], gy: &[f32], gw: &mut [f3
     for phase in phases(&ys, &xs) {
         let columns = phase.taps() * s.in_c;
         for partial in grad_product(&phase, s.batch, src, x, dst, gy) {
-            gw.par_chunks_mut(s.kernel_h * s.kernel_w * s.in_c).zip(partial.par_chunks(columns)).for_each(|(gw, row)| {
-                for (t, g) in row.chunks_exact(s.in_c).enumerate() {
-                    for tap in phase.kernel(t, s.kernel_w) {
-                        gw[tap * s.in_c..][..s.in_c].iter_mut().zip(g).for_each(|(v, g)| *v += g);
+            gw.par_chunks_mut(s.kernel_h * s.kernel_w * s.in_c).zip(partial.par_chunks(columns)).for_each(
+                |(gw, row)| {
+                    for (t, g) in row.chunks_exact(s.in_c).enumerate() {
+                        for tap in phase.kernel(t, s.kernel_w) {
+                            gw[tap * s.in_c..][..s.in_c].iter_mut().zip(g).for_each(|(v, g)| *v += g);
+                        }
                     }
-                }
-            });
+                },
+            );
         }
     }
 }
@@ -411,7 +415,8 @@ fn grad_product(phase: &Phase, batch: usize, src: Image, x: &[f32], dst: Image, 
         let end = pixels.min((part + 1) * chunk);
         for first in (part * chunk..end).step_by(GRAD_PIXELS) {
             let depth = GRAD_PIXELS.min(end - first);
-            for (i, (row, g)) in patches.chunks_exact_mut(patch).zip(grads.chunks_exact_mut(m)).take(depth).enumerate() {
+            for (i, (row, g)) in patches.chunks_exact_mut(patch).zip(grads.chunks_exact_mut(m)).take(depth).enumerate()
+            {
                 phase.gather(first + i, k0, &mut row[..n], src, x);
                 let from = phase.destination(first + i, dst) * m;
                 g.copy_from_slice(&gy[from..from + m]);

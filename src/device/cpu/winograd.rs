@@ -251,9 +251,13 @@ impl Pass<'_> {
         let to = to.as_mut_ptr();
         let store = |k: usize, lane: usize, g: &[V; 9]| {
             // SAFETY: (point, k, lane) is inside [P²][depth][NR].
-            both_axes(|i, j| g[i * 3 + j], T::kernel, |i, j, v| unsafe {
-                v.store(to.add(((i * P + j) * depth + k) * NR + lane));
-            });
+            both_axes(
+                |i, j| g[i * 3 + j],
+                T::kernel,
+                |i, j, v| unsafe {
+                    v.store(to.add(((i * P + j) * depth + k) * NR + lane));
+                },
+            );
         };
         for lane in (0..NR.min(self.dst.c - j * NR)).step_by(LANES) {
             let n0 = j * NR + lane;
@@ -290,7 +294,17 @@ impl Pass<'_> {
 
     /// The products of a block: m, [points][tiles][NR], gets (or with k0 > 0 gains) v × weights.
     #[allow(clippy::too_many_arguments)]
-    fn products(&self, points: usize, layout: Layout, v: &[f32], tiles: usize, j: usize, k0: usize, weights: &[f32], m: &mut [f32]) {
+    fn products(
+        &self,
+        points: usize,
+        layout: Layout,
+        v: &[f32],
+        tiles: usize,
+        j: usize,
+        k0: usize,
+        weights: &[f32],
+        m: &mut [f32],
+    ) {
         let depth = DEPTH.min(self.src.c - k0);
         for point in 0..points {
             let block = Block {
@@ -314,7 +328,13 @@ impl Pass<'_> {
 
     /// Output pixels of a tile, panel `j`, from its products at `m`.
     #[inline(never)]
-    fn finish_tile<T: Axis<N, P, O>, const N: usize, const P: usize, const O: usize>(&self, tile: usize, j: usize, m: &[f32], tiles: usize) {
+    fn finish_tile<T: Axis<N, P, O>, const N: usize, const P: usize, const O: usize>(
+        &self,
+        tile: usize,
+        j: usize,
+        m: &[f32],
+        tiles: usize,
+    ) {
         let (b, y, x) = self.grid.corner(tile, O, (0, 0));
         let (rows, columns) = (O.min(self.dst.h - y as usize), O.min(self.dst.w - x as usize));
         let pixel = (b * self.dst.h + y as usize) * self.dst.w + x as usize;

@@ -62,15 +62,22 @@ mod imp {
             // quads[4q + e]: in each 128-bit part p, element 4p + e of rows 4q … 4q + 3.
             let quads: [__m512; 16] = from_fn(|i| {
                 let (q, e) = (i / 4, i % 4);
-                let (a, b) = (_mm512_castps_pd(pairs[4 * q + e / 2 * 2]), _mm512_castps_pd(pairs[4 * q + e / 2 * 2 + 1]));
+                let (a, b) =
+                    (_mm512_castps_pd(pairs[4 * q + e / 2 * 2]), _mm512_castps_pd(pairs[4 * q + e / 2 * 2 + 1]));
                 _mm512_castpd_ps(if e % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) })
             });
             from_fn(|i| {
                 let (p, e) = (i / 4, i % 4);
                 let (lo, hi) = if p < 2 {
-                    (_mm512_shuffle_f32x4::<0x44>(quads[e], quads[4 + e]), _mm512_shuffle_f32x4::<0x44>(quads[8 + e], quads[12 + e]))
+                    (
+                        _mm512_shuffle_f32x4::<0x44>(quads[e], quads[4 + e]),
+                        _mm512_shuffle_f32x4::<0x44>(quads[8 + e], quads[12 + e]),
+                    )
                 } else {
-                    (_mm512_shuffle_f32x4::<0xEE>(quads[e], quads[4 + e]), _mm512_shuffle_f32x4::<0xEE>(quads[8 + e], quads[12 + e]))
+                    (
+                        _mm512_shuffle_f32x4::<0xEE>(quads[e], quads[4 + e]),
+                        _mm512_shuffle_f32x4::<0xEE>(quads[8 + e], quads[12 + e]),
+                    )
                 };
                 if p % 2 == 0 { _mm512_shuffle_f32x4::<0x88>(lo, hi) } else { _mm512_shuffle_f32x4::<0xDD>(lo, hi) }
             })

@@ -17,6 +17,10 @@ pub fn noise(n: usize, seed: u64) -> Vec<f32> {
 /// max |got − want| / max |want|.
 pub fn error(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
-    let worst = got.iter().zip(want).map(|(&g, &w)| (f64::from(g) - w).abs()).fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) });
+    let worst = got
+        .iter()
+        .zip(want)
+        .map(|(&g, &w)| (f64::from(g) - w).abs())
+        .fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) });
     worst / want.iter().fold(f64::MIN_POSITIVE, |a, w| a.max(w.abs()))
 }

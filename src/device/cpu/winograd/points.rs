@@ -93,11 +93,7 @@ impl Adjoint<6, 6> for Plain {
     fn kernel_grads(u: [V; 6]) -> [V; 3] {
         let (sum_a, sum_b) = (times(NA, u[1] + u[2]), times(NB, u[3] + u[4]));
         let (diff_a, diff_b) = (times(NA, u[1] - u[2]), times(NB, u[3] - u[4]));
-        [
-            fma(N0, u[0], sum_a + sum_b),
-            fma(A, diff_a, times(B, diff_b)),
-            fma(AA, sum_a, fma(BB, sum_b, u[5])),
-        ]
+        [fma(N0, u[0], sum_a + sum_b), fma(A, diff_a, times(B, diff_b)), fma(AA, sum_a, fma(BB, sum_b, u[5]))]
     }
 }
 
