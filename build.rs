@@ -68,7 +68,9 @@ fn without_nvcc(root: &Path) -> Result<Vec<Module>> {
     if env::var("VF_REQUIRE_NVCC").is_ok_and(|value| value == "1") {
         bail!("VF_REQUIRE_NVCC=1 and no nvcc is found: run `cargo xtask provision`, or set VF_NVCC");
     }
-    println!("cargo::warning=NO CUDA KERNELS in this build, which runs on the CPU only: nvcc is not found. `cargo xtask provision` fetches it.");
+    println!(
+        "cargo::warning=NO CUDA KERNELS in this build, which runs on the CPU only: nvcc is not found. `cargo xtask provision` fetches it."
+    );
     // Look again once something is provisioned; cargo can watch only what exists.
     let toolchain = root.join("target/toolchain");
     fs::create_dir_all(&toolchain).context("cannot create target/toolchain")?;
@@ -82,9 +84,16 @@ fn tables(version: Option<&str>, modules: &[Module]) -> Result<String> {
     writeln!(text, "/// The nvcc that compiled the kernels.\npub const NVCC_VERSION: Option<&str> = {version:?};")?;
     writeln!(text, "/// Every module.\npub static FATBINS: &[Fatbin] = &[")?;
     for module in modules {
-        writeln!(text, "    Fatbin {{ module: {:?}, image: {{ static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!({:?})); &IMAGE.0 }} }},", module.name, module.fatbin)?;
+        writeln!(
+            text,
+            "    Fatbin {{ module: {:?}, image: {{ static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!({:?})); &IMAGE.0 }} }},",
+            module.name, module.fatbin
+        )?;
     }
-    writeln!(text, "];\n/// Every kernel on every architecture that has machine code.\npub static RESOURCES: &[KernelResources] = &[")?;
+    writeln!(
+        text,
+        "];\n/// Every kernel on every architecture that has machine code.\npub static RESOURCES: &[KernelResources] = &["
+    )?;
     for module in modules {
         for resources in &module.resources {
             writeln!(text, "    KernelResources {{ module: {:?}, {resources} }},", module.name)?;

@@ -59,7 +59,8 @@ fn architectures(nvcc: &Nvcc) -> Result<Vec<String>> {
     let output = Command::new(&nvcc.path).arg("--list-gpu-code").output().context("cannot run nvcc")?;
     let known = String::from_utf8_lossy(&output.stdout);
     // The list leaves out the lettered ones, which came with their plain ones.
-    let knows = |arch: &str| known.split_whitespace().any(|code| code.strip_prefix("sm_") == Some(arch.trim_end_matches('a')));
+    let knows =
+        |arch: &str| known.split_whitespace().any(|code| code.strip_prefix("sm_") == Some(arch.trim_end_matches('a')));
     let chosen = env::var("VF_CUDA_ARCHS").unwrap_or_default();
     match chosen.as_str() {
         "" => Ok(ARCHS.into_iter().filter(|arch| knows(arch)).map(str::to_owned).collect()),
@@ -68,7 +69,10 @@ fn architectures(nvcc: &Nvcc) -> Result<Vec<String>> {
             .split(',')
             .map(|arch| match knows(arch) {
                 true => Ok(arch.to_owned()),
-                false => bail!("VF_CUDA_ARCHS: nvcc {} does not know {arch:?}; it takes a list such as 80,90a, or ptx", nvcc.version),
+                false => bail!(
+                    "VF_CUDA_ARCHS: nvcc {} does not know {arch:?}; it takes a list such as 80,90a, or ptx",
+                    nvcc.version
+                ),
             })
             .collect(),
     }
@@ -95,7 +99,11 @@ impl Job<'_> {
             let output = command.output().context("cannot run nvcc")?;
             let said = String::from_utf8_lossy(&output.stderr);
             if !output.status.success() {
-                bail!("nvcc cannot compile {}:\n{said}{}", self.source.display(), String::from_utf8_lossy(&output.stdout));
+                bail!(
+                    "nvcc cannot compile {}:\n{said}{}",
+                    self.source.display(),
+                    String::from_utf8_lossy(&output.stdout)
+                );
             }
             fs::write(&log, said.as_bytes())?;
             fs::write(&recipe, wanted)?;

@@ -33,51 +33,27 @@ pub fn find(root: &Path) -> Result<Option<Nvcc>> {
         if named == "none" {
             return Ok(None);
         }
-        let nvcc =
-            probe(Path::new(&named)).context("VF_NVCC must name a usable nvcc, or be `none`")?;
+        let nvcc = probe(Path::new(&named)).context("VF_NVCC must name a usable nvcc, or be `none`")?;
         return Ok(Some(nvcc));
     }
-    let homes = ["CUDA_HOME", "CUDA_PATH"]
-        .into_iter()
-        .filter_map(env::var_os)
-        .map(|home| Path::new(&home).join("bin/nvcc"));
+    let homes =
+        ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(|home| Path::new(&home).join("bin/nvcc"));
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::split_paths(&path).map(|dir| dir.join("nvcc"));
-    let fixed = [
-        PathBuf::from("/usr/local/cuda/bin/nvcc"),
-        root.join(PROVISIONED),
-    ];
-    Ok(homes
-        .chain(path)
-        .chain(fixed)
-        .filter(|p| p.is_file())
-        .find_map(|p| probe(&p).ok()))
+    let fixed = [PathBuf::from("/usr/local/cuda/bin/nvcc"), root.join(PROVISIONED)];
+    Ok(homes.chain(path).chain(fixed).filter(|p| p.is_file()).find_map(|p| probe(&p).ok()))
 }
 
 /// Runs `nvcc --version`, whose last lines read `Cuda compilation tools, release 13.0, V13.0.88`.
 fn probe(path: &Path) -> Result<Nvcc> {
-    let output = Command::new(path)
-        .arg("--version")
-        .output()
-        .with_context(|| format!("cannot run {}", path.display()))?;
+    let output =
+        Command::new(path).arg("--version").output().with_context(|| format!("cannot run {}", path.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix('V'))
-        .find(|v| v.contains('.'));
-    let version = version
-        .with_context(|| format!("`{} --version` does not say a version", path.display()))?;
+    let version = text.split_whitespace().filter_map(|word| word.strip_prefix('V')).find(|v| v.contains('.'));
+    let version = version.with_context(|| format!("`{} --version` does not say a version", path.display()))?;
     let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
-        bail!(
-            "{} is version {version}; {}.{} is the oldest that will do",
-            path.display(),
-            OLDEST.0,
-            OLDEST.1
-        );
+        bail!("{} is version {version}; {}.{} is the oldest that will do", path.display(), OLDEST.0, OLDEST.1);
     }
-    Ok(Nvcc {
-        path: path.to_owned(),
-        version: version.to_owned(),
-    })
+    Ok(Nvcc { path: path.to_owned(), version: version.to_owned() })
 }

@@ -18,9 +18,13 @@ pub struct Resources {
 impl fmt::Display for Resources {
     /// As fields of a Rust structure expression.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Resources { kernel, arch, registers, shared_bytes, spill_store_bytes, spill_load_bytes, stack_bytes } = self;
+        let Resources { kernel, arch, registers, shared_bytes, spill_store_bytes, spill_load_bytes, stack_bytes } =
+            self;
         write!(f, "kernel: {kernel:?}, arch: {arch:?}, registers: {registers}, shared_bytes: {shared_bytes}, ")?;
-        write!(f, "spill_store_bytes: {spill_store_bytes}, spill_load_bytes: {spill_load_bytes}, stack_bytes: {stack_bytes}")
+        write!(
+            f,
+            "spill_store_bytes: {spill_store_bytes}, spill_load_bytes: {spill_load_bytes}, stack_bytes: {stack_bytes}"
+        )
     }
 }
 

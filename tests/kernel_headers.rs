@@ -42,7 +42,11 @@ fn parse(path: &Path, text: &str) -> Vec<Params> {
             inside = true;
         } else if line == "};" {
             let done = all.last().expect("a structure ends after it began");
-            assert!(done.words % 2 == 0, "{at} leaves four bytes of padding: add `uint32_t reserved;` to {}", done.name);
+            assert!(
+                done.words % 2 == 0,
+                "{at} leaves four bytes of padding: add `uint32_t reserved;` to {}",
+                done.name
+            );
             inside = false;
         } else if let (true, Some((declaration, comment))) = (inside, line.split_once(';')) {
             let (kind, names) = declaration.trim().split_once(' ').unwrap_or_else(|| panic!("{at} is no declaration"));
@@ -64,7 +68,8 @@ fn parse(path: &Path, text: &str) -> Vec<Params> {
 
 /// `seed[2]` is two words.
 fn words(name: &str) -> usize {
-    let length = name.split_once('[').map(|(_, rest)| rest.trim_end_matches(']').parse().expect("a number of elements"));
+    let length =
+        name.split_once('[').map(|(_, rest)| rest.trim_end_matches(']').parse().expect("a number of elements"));
     length.unwrap_or(1)
 }
 

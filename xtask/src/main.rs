@@ -51,26 +51,10 @@ fn run(command: Option<&str>, rest: &[String]) -> Result<()> {
 /// Trains the demo on the best device. Without a network the CPU alone will do.
 fn demo(root: &Path, rest: &[String]) -> Result<()> {
     if let Err(error) = provision::all(root) {
-        eprintln!(
-            "warning: {error:#}\nwarning: going on WITHOUT CUDA kernels: this build runs on the CPU only"
-        );
+        eprintln!("warning: {error:#}\nwarning: going on WITHOUT CUDA kernels: this build runs on the CPU only");
     }
-    let mut cargo = cargo(
-        root,
-        &[
-            "run",
-            "--release",
-            "--bin",
-            "vf-engine",
-            "--",
-            "train-vae",
-            "--preset",
-            "demo",
-        ],
-    );
-    cargo
-        .args(["--device", "auto", "--out", "runs/demo"])
-        .args(rest);
+    let mut cargo = cargo(root, &["run", "--release", "--bin", "vf-engine", "--", "train-vae", "--preset", "demo"]);
+    cargo.args(["--device", "auto", "--out", "runs/demo"]).args(rest);
     succeed(&mut cargo)
 }
 
@@ -78,15 +62,7 @@ fn demo(root: &Path, rest: &[String]) -> Result<()> {
 fn check(root: &Path, strict: bool) -> Result<()> {
     let steps: [&[&str]; 4] = [
         &["fmt", "--all", "--check"],
-        &[
-            "clippy",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
         &["test", "--release", "--workspace"],
         &["doc", "--release", "--workspace", "--no-deps"],
     ];
@@ -104,20 +80,7 @@ fn check(root: &Path, strict: bool) -> Result<()> {
 /// Rewrites src/params.rs. The engine itself need not compile for this.
 fn bindings(root: &Path) -> Result<()> {
     provision::libclang(root)?;
-    succeed(
-        cargo(
-            root,
-            &[
-                "test",
-                "--quiet",
-                "--package",
-                "xtask",
-                "--test",
-                "bindings",
-            ],
-        )
-        .env("VF_BLESS", "1"),
-    )
+    succeed(cargo(root, &["test", "--quiet", "--package", "xtask", "--test", "bindings"]).env("VF_BLESS", "1"))
 }
 
 /// Runs a script of bench/peers in its own virtual environment, which it makes at first use.
@@ -133,32 +96,17 @@ fn bench_peers(root: &Path, rest: &[String]) -> Result<()> {
     let environment = root.join("target/peers");
     let python = environment.join("bin/python");
     if !environment.join("complete").exists() {
+        succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
         succeed(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
+            Command::new(&python).args(["-m", "pip", "install", "--requirement"]).arg(peers.join("requirements.txt")),
         )?;
-        succeed(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "--requirement"])
-                .arg(peers.join("requirements.txt")),
-        )?;
-        std::fs::write(environment.join("complete"), "")
-            .context("cannot mark target/peers as complete")?;
+        std::fs::write(environment.join("complete"), "").context("cannot mark target/peers as complete")?;
     }
-    succeed(
-        Command::new(&python)
-            .arg(script)
-            .args(arguments)
-            .current_dir(root),
-    )
+    succeed(Command::new(&python).arg(script).args(arguments).current_dir(root))
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the repository")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_owned()
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Command {
@@ -168,20 +116,9 @@ fn cargo(root: &Path, arguments: &[&str]) -> Command {
 }
 
 fn succeed(command: &mut Command) -> Result<()> {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let first = command
-        .get_args()
-        .next()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {program}"))?;
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let first = command.get_args().next().unwrap_or_default().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
         bail!("`{program} {first}` failed ({status})");
     }

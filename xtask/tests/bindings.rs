@@ -31,10 +31,7 @@ const BANNER: &str = "\
 
 /// The bindings to `headers`.
 fn generate(root: &Path, headers: &[PathBuf]) -> String {
-    let includes: String = headers
-        .iter()
-        .map(|path| format!("#include \"{}\"\n", path.display()))
-        .collect();
+    let includes: String = headers.iter().map(|path| format!("#include \"{}\"\n", path.display())).collect();
     let bindings = bindgen::builder()
         .header_contents("all.h", &includes)
         .clang_args(["-x", "c", "-std=c11"])
@@ -52,40 +49,21 @@ fn generate(root: &Path, headers: &[PathBuf]) -> String {
 /// As `cargo fmt` would have it.
 fn format(root: &Path, source: &str) -> String {
     let mut rustfmt = Command::new("rustfmt");
-    rustfmt
-        .args(["--edition", "2024"])
-        .current_dir(root)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+    rustfmt.args(["--edition", "2024"]).current_dir(root).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut rustfmt = rustfmt.spawn().expect("rustfmt is installed");
-    rustfmt
-        .stdin
-        .take()
-        .expect("it is piped")
-        .write_all(source.as_bytes())
-        .expect("rustfmt reads");
+    rustfmt.stdin.take().expect("it is piped").write_all(source.as_bytes()).expect("rustfmt reads");
     let output = rustfmt.wait_with_output().expect("rustfmt ends");
-    assert!(
-        output.status.success(),
-        "rustfmt cannot format what bindgen wrote"
-    );
+    assert!(output.status.success(), "rustfmt cannot format what bindgen wrote");
     String::from_utf8(output.stdout).expect("rustfmt writes UTF-8")
 }
 
 #[test]
 fn params_rs_is_current() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the repository");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository");
     let flag = |name| env::var_os(name).is_some_and(|value| value == "1");
-    let libclang = env::var_os("LIBCLANG_PATH")
-        .map(PathBuf::from)
-        .filter(|path| path.exists());
+    let libclang = env::var_os("LIBCLANG_PATH").map(PathBuf::from).filter(|path| path.exists());
     if libclang.is_none() {
-        assert!(
-            !flag("VF_BLESS") && !flag("VF_REQUIRE_NVCC"),
-            "no libclang: run `cargo xtask provision`"
-        );
+        assert!(!flag("VF_BLESS") && !flag("VF_REQUIRE_NVCC"), "no libclang: run `cargo xtask provision`");
         eprintln!("not checked, for want of libclang: run `cargo xtask provision`");
         return;
     }
@@ -104,8 +82,5 @@ fn params_rs_is_current() {
         return;
     }
     let current = fs::read_to_string(&params).unwrap_or_default();
-    assert!(
-        current == fresh,
-        "src/params.rs is not what bindgen makes of kernels/*.h: run `cargo xtask bindings`"
-    );
+    assert!(current == fresh, "src/params.rs is not what bindgen makes of kernels/*.h: run `cargo xtask bindings`");
 }
