@@ -118,6 +118,8 @@ pub struct StepTiming {
     pub parameters: usize,
     /// The most bytes that tensors held.
     pub peak_bytes: usize,
+    /// The most bytes of memory the process had resident, where the system says (Linux).
+    pub process_peak_bytes: Option<usize>,
 }
 
 /// Times VA-VAE training steps of `config` on random images and random features of `feature_channels` channels,
@@ -153,5 +155,12 @@ pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs
     seconds.sort_by(f64::total_cmp);
     let median_s = seconds[seconds.len() / 2];
     let peak_bytes = device.memory().peak;
-    Ok(StepTiming { median_s, runs, images: b, parameters: params.numel(), peak_bytes })
+    let process_peak_bytes = process_peak_bytes();
+    Ok(StepTiming { median_s, runs, images: b, parameters: params.numel(), peak_bytes, process_peak_bytes })
+}
+
+fn process_peak_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)
 }

@@ -101,7 +101,10 @@ impl<'a> Drawn<'a> {
             for (at, (&got, &want)) in output.value().to_vec()?.iter().zip(&expected.data).enumerate() {
                 let error = (f64::from(got) - want).abs();
                 // Not `error > allowed`, which a NaN would pass.
-                ensure!(error <= allowed, "output {i}, entry {at}: {got}, not {want}: off by {error:.2e} of {largest:.2e}");
+                ensure!(
+                    error <= allowed,
+                    "output {i}, entry {at}: {got}, not {want}: off by {error:.2e} of {largest:.2e}"
+                );
             }
         }
         Ok(())
@@ -111,7 +114,8 @@ impl<'a> Drawn<'a> {
     fn check_gradients(&self, seeded: &[usize]) -> Result<()> {
         let wanted = self.differentiable();
         let shapes: Vec<Vec<usize>> = self.oracle(&self.arrays)?.into_iter().map(|output| output.shape).collect();
-        let upstream = seeded.iter().map(|&i| Ok((i, Array::from_f32(&shapes[i], &self.upstream(i, &shapes[i])?.to_vec()?))));
+        let upstream =
+            seeded.iter().map(|&i| Ok((i, Array::from_f32(&shapes[i], &self.upstream(i, &shapes[i])?.to_vec()?))));
         let upstream: Vec<(usize, Array)> = upstream.collect::<Result<_>>()?;
         let loss = |inputs: &[Array]| -> f64 {
             let outputs = self.oracle(inputs).expect("it answered before");
@@ -169,7 +173,8 @@ fn for_each_case(check: impl Fn(&Drawn) -> Result<()>) -> Result<()> {
         for case in (entry.cases)().iter().filter(|case| !case.bench) {
             count += 1;
             if let Err(error) = Drawn::new(case).and_then(|drawn| check(&drawn)) {
-                failures.push(format!("{} ({}): {error:#}\n  (tolerances: {})", case.op, case.label, case.tolerance.why));
+                failures
+                    .push(format!("{} ({}): {error:#}\n  (tolerances: {})", case.op, case.label, case.tolerance.why));
             }
         }
     }
@@ -202,7 +207,11 @@ fn each_gradient_comes_alone() -> Result<()> {
         let outputs: Vec<usize> = (0..drawn.apply(&[])?.2.len()).collect();
         for (&i, together) in wanted.iter().zip(drawn.gradients(&wanted, &outputs)?) {
             let alone = drawn.gradients(&[i], &outputs)?.remove(0);
-            ensure!(bits(&alone) == bits(&together), "gradient of {} differs when asked for alone", drawn.case.inputs[i].name);
+            ensure!(
+                bits(&alone) == bits(&together),
+                "gradient of {} differs when asked for alone",
+                drawn.case.inputs[i].name
+            );
         }
         Ok(())
     })
@@ -260,7 +269,9 @@ fn wrong_shapes_are_errors_and_never_panic() -> Result<()> {
                 let wrong = Drawn { case: drawn.case, device: drawn.device.clone(), tensors, arrays: vec![] };
                 let name = drawn.case.inputs[i].name;
                 match catch_unwind(AssertUnwindSafe(|| wrong.try_out())) {
-                    Ok(result) => refused += usize::from(!result.with_context(|| format!("{name} of shape {shape:?}"))?),
+                    Ok(result) => {
+                        refused += usize::from(!result.with_context(|| format!("{name} of shape {shape:?}"))?)
+                    }
                     Err(_) => bail!("panics where {name} has shape {shape:?}"),
                 }
             }

@@ -8,9 +8,11 @@ use std::sync::LazyLock;
 
 use safetensors::tensor::{Dtype, TensorView};
 use support::fill::hash_fill;
+use vf_engine::config::Crop;
+use vf_engine::data::{FeatureCache, ImageFolder};
 use vf_engine::device::Device;
 use vf_engine::tensor::Tensor;
-use vf_engine::vision::{Options, Style, Vit, VitShape, Weights};
+use vf_engine::vision::{Extraction, Options, Style, Vit, VitShape, Weights};
 
 /// One for all: a model and its images must live on the same device. Fresh memory is NaN, so that what a kernel leaves
 /// unwritten is seen.
@@ -214,4 +216,82 @@ fn images_of_a_batch_do_not_mix() {
         let worst = alone.iter().zip(share).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst <= 1e-4, "image {i} differs by {worst} from itself alone");
     }
+}
+
+/// A folder with `count` images of 40×52 pixels.
+fn photos(count: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for i in 0..count {
+        let noise = hash_fill(&format!("photo {i}"), 3, 40 * 52 * 3, 127.5, 127.5);
+        let pixels = noise.into_iter().map(|v| v as u8).collect();
+        let image = image::RgbImage::from_raw(40, 52, pixels).expect("pixels fill the image");
+        image.save(folder.path().join(format!("{i}.png"))).expect("the folder can be written");
+    }
+    folder
+}
+
+/// Extracts to `out` with the tiny DINOv2 ViT, whose file is `weights`.
+fn extract(folder: &Path, settings: Extraction, weights: &Path, out: &Path) -> Result<(usize, Vec<String>), String> {
+    save(weights, &tiny(14), Dtype::F32, |v| v.to_le_bytes().to_vec(), &[]);
+    let folder = ImageFolder::open(folder).map_err(|error| error.to_string())?;
+    let vit = load(tiny(14), Options::default())?;
+    let mut reported = 0;
+    let extracted = vit.extract(&DEVICE, &folder, settings, weights, out, |done| reported = done);
+    extracted.map(|e| (reported, e.unreadable)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_cache_holds_the_features_of_crops_and_mirror_images_averaged_to_the_grid() {
+    let photos = photos(3);
+    let (weights, out) = (file("extract.safetensors"), file("extract.features"));
+    let settings = Extraction { size: 32, feature_size: 64, batch: 2 };
+    assert_eq!(extract(photos.path(), settings, &weights, &out), Ok((3, vec![])));
+
+    let folder = ImageFolder::open(photos.path()).expect("three images");
+    let cache = FeatureCache::open(&out).expect("a whole cache");
+    cache.check(&folder, 32, Crop::Center).expect("features of these images");
+    let source = cache.source();
+    assert_eq!((source.size, source.feature_size, source.grid, source.channels), (32, 64, [2, 2], 64));
+
+    let vit = load(tiny(14), Options::default()).expect("a whole ViT");
+    for (index, mirrored) in [(0, false), (1, true), (2, false), (2, true)] {
+        let mut crop = vec![0.0; 64 * 64 * 3];
+        folder.center_crop(index, 64).expect("a whole image").write_f32(mirrored, &mut crop);
+        let crop = Tensor::from_slice(&DEVICE, &[1, 64, 64, 3], &crop).expect("one crop");
+        let all = vit.features(&crop).and_then(|f| f.to_vec()).expect("features");
+        let cached = cache.features(index, mirrored).expect("features");
+        for (i, value) in cached.iter().enumerate() {
+            let (row, column, c) = (i / 128, i / 64 % 2, i % 64);
+            let cell = |r: usize, k: usize| all[((2 * row + r) * 4 + 2 * column + k) * 64 + c];
+            let mean = (cell(0, 0) + cell(0, 1) + cell(1, 0) + cell(1, 1)) / 4.0;
+            // f16 rounds by 2⁻¹¹ of the value; the rest is f32 sums in another order.
+            let allowed = mean.abs() / 2048.0 + 1e-4;
+            assert!((value.to_f32() - mean).abs() <= allowed, "image {index}, feature {i}: {value}, not {mean}");
+        }
+    }
+}
+
+#[test]
+fn one_unreadable_image_is_named_and_more_are_an_error() {
+    let photos = photos(3);
+    let (weights, out) = (file("unreadable.safetensors"), file("unreadable.features"));
+    let settings = Extraction { size: 32, feature_size: 32, batch: 4 };
+    let truncate = |name: &str| {
+        let path = photos.path().join(name);
+        let bytes = std::fs::read(&path).expect("just written");
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("the folder can be written");
+    };
+    truncate("1.png");
+    let (_, unreadable) = extract(photos.path(), settings, &weights, &out).expect("one may be unreadable");
+    assert!(unreadable.len() == 1 && unreadable[0].contains("1.png"), "{unreadable:?}");
+    let cache = FeatureCache::open(&out).expect("a whole cache");
+    let message = cache.features(1, false).expect_err("no features").to_string();
+    assert!(message.contains("1.png"), "{message}");
+    assert!(cache.features(2, true).is_ok());
+
+    truncate("2.png");
+    std::fs::remove_file(&out).expect("the cache is there");
+    let message = extract(photos.path(), settings, &weights, &out).expect_err("two may not");
+    assert!(message.contains("2 of the 3 images") && message.contains("1.png"), "{message}");
+    assert!(!out.exists(), "a failed extraction leaves no file");
 }

@@ -31,7 +31,7 @@ from torch import nn
 
 # As in configs/; `batch` of `small` is the benchmark's own.
 PRESETS = {
-    "demo": dict(ch=32, ch_mult=[1, 1, 2, 2, 4], blocks=1, z=16, resolution=96, batch=4, vf_dim=384),
+    "demo": dict(ch=32, ch_mult=[1, 1, 2, 2, 4], blocks=1, z=16, resolution=64, batch=4, vf_dim=384),
     "small": dict(ch=64, ch_mult=[1, 1, 2, 2, 4], blocks=2, z=32, resolution=128, batch=2, vf_dim=384),
 }
 

@@ -118,7 +118,7 @@ fn print_kernels(report: &Report<Vec<Timing>>) {
 fn print_step(report: &Report<StepTiming>) {
     let t = &report.results;
     println!(
-        "step: {:.1} ms (median of {}), {:.2} images/s, {} parameters, peak of tensors {:.0} MiB",
+        "step: {:.1} ms (median of {}), {:.2} images/s, {} parameters, at most {:.0} MiB in tensors",
         t.median_s * 1e3,
         t.runs,
         t.images as f64 / t.median_s,

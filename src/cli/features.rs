@@ -20,11 +20,11 @@ use vf_engine::vision::{Extraction, Options, Style, Vit, Weights};
 /// why, when an image was added, removed or changed, or when the size differs. Random crops cannot be cached: for these, give
 /// training the weights themselves (data.foundation.weights).
 ///
-/// Weights are safetensors (f32, f16 or bf16) under timm's names, as `timm.create_model(...)` saves them:
-/// vit_small_patch14_dinov2 up to vit_giant… without registers and with a plain MLP, or vit_base_patch16_224.mae and larger.
-/// The model's sizes are read off the tensors.
+/// Weights are safetensors (f32, f16 or bf16) under timm's names: vit_small_patch14_dinov2 to vit_large_patch14_dinov2, without
+/// registers, or vit_base_patch16_224.mae and larger. The model's sizes are read off the tensors.
 #[derive(clap::Args)]
-#[command(after_help = "How the model sees an image: the centre crop in [-1, 1], with no ImageNet mean and standard deviation, as
+#[command(
+    after_help = "How the model sees an image: the centre crop in [-1, 1], with no ImageNet mean and standard deviation, as
 the reference implementation does. DINOv2 sees it resized to 14 pixels per cell of 16, MAE as it is; so a crop of
 256 pixels gives a grid of 16×16 features, one per latent.
 
@@ -33,7 +33,8 @@ model sees the same crop at that size, and its features are averaged over each l
 
 Examples:
   vf-engine features --images photos --weights dinov2_vits14.safetensors --out photos.features
-  vf-engine features --images photos --size 96 --feature-size 288 --weights dinov2_vits14.safetensors --out demo.features")]
+  vf-engine features --images photos --size 96 --feature-size 288 --weights dinov2_vits14.safetensors --out demo.features"
+)]
 pub struct Args {
     /// The folder of images, flat or one folder per class.
     #[arg(long, value_name = "DIR")]

@@ -28,13 +28,8 @@ pub struct Attention {
     pub heads: usize,
 }
 
-const FWD: Kernel<params::AttentionFwd, 3, 2> = Kernel {
-    name: "attention_fwd",
-    reads: ["q", "k", "v"],
-    writes: ["out", "logsumexp"],
-    cpu: fwd_cpu,
-    cuda: None,
-};
+const FWD: Kernel<params::AttentionFwd, 3, 2> =
+    Kernel { name: "attention_fwd", reads: ["q", "k", "v"], writes: ["out", "logsumexp"], cpu: fwd_cpu, cuda: None };
 
 const BWD: Kernel<params::AttentionBwd, 6, 3> = Kernel {
     name: "attention_bwd",
@@ -160,7 +155,7 @@ impl Shape {
     /// Writes scoresᵀ·rows for scores (keys, len) and the head's rows (keys, d) to (len, d).
     ///
     /// Made transposed, (d, len): so the small factor is the one that the product repacks element by element.
-    fn from_keys(self, scores: &[f32], rows: &[f32], to: &mut [f32]) {
+    fn weighted_rows(self, scores: &[f32], rows: &[f32], to: &mut [f32]) {
         let (d, len) = (self.head_dim, scores.len() / self.keys);
         let mut transposed = vec![0.0; d * len];
         gemm_serial(d, len, self.keys, rows, (1, self.cols()), scores, (len, 1), &mut transposed, len, false);
@@ -203,7 +198,7 @@ fn fwd_cpu(p: &params::AttentionFwd, [q, k, v]: [&[f32]; 3], [out, logsumexp]: [
             let mut scores = s.scores(q, k, batch_head, &(first..first + len));
             let sums = softmax_columns(&mut scores, p.scale, logsumexp);
             let mut out = vec![0.0; len * head_dim];
-            s.from_keys(&scores, &v[s.offset(batch_head, keys, 0)..], &mut out);
+            s.weighted_rows(&scores, &v[s.offset(batch_head, keys, 0)..], &mut out);
             for (row, sum) in out.chunks_exact_mut(head_dim).zip(&sums) {
                 row.iter_mut().for_each(|out| *out /= sum);
             }
@@ -340,7 +335,7 @@ fn bwd_part(
         }
         if needs_dq {
             let dq = &mut part.dq[(first - queries.start) * d..][..len * d];
-            s.from_keys(&scores, &k[s.offset(batch_head, keys, 0)..], dq);
+            s.weighted_rows(&scores, &k[s.offset(batch_head, keys, 0)..], dq);
         }
     }
     part

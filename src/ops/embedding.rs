@@ -62,11 +62,9 @@ impl Op<2> for Embedding {
 fn fwd_cpu(p: &params::EmbeddingFwd, [table, indices]: [&[f32]; 2], [y]: [&mut [f32]; 1]) {
     let cols = p.cols as usize;
     let indices: &[u32] = bytemuck::cast_slice(indices);
-    y.par_chunks_mut(cols).zip(indices).for_each(|(y, &index)| {
-        match table.chunks_exact(cols).nth(index as usize) {
-            Some(row) => y.copy_from_slice(row),
-            None => y.fill(f32::NAN),
-        }
+    y.par_chunks_mut(cols).zip(indices).for_each(|(y, &index)| match table.chunks_exact(cols).nth(index as usize) {
+        Some(row) => y.copy_from_slice(row),
+        None => y.fill(f32::NAN),
     });
 }
 

@@ -80,11 +80,7 @@ impl Op<5> for LayerNorm {
     }
 }
 
-fn fwd_cpu(
-    p: &params::LayerNormFwd,
-    [x, weight, bias, scale, shift]: [&[f32]; 5],
-    [y, mean, rstd]: [&mut [f32]; 3],
-) {
+fn fwd_cpu(p: &params::LayerNormFwd, [x, weight, bias, scale, shift]: [&[f32]; 5], [y, mean, rstd]: [&mut [f32]; 3]) {
     let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
     RowNorm { cols, rows_per_batch, weight, bias, scale, shift }.forward(x, p.eps, y, mean, rstd);
 }

@@ -76,11 +76,7 @@ fn fwd_cpu(p: &params::ModulateFwd, [x, scale, shift]: [&[f32]; 3], [y]: [&mut [
     });
 }
 
-fn bwd_cpu(
-    p: &params::ModulateBwd,
-    [x, scale, dy]: [&[f32]; 3],
-    [dx, dscale, dshift]: [&mut [f32]; 3],
-) {
+fn bwd_cpu(p: &params::ModulateBwd, [x, scale, dy]: [&[f32]; 3], [dx, dscale, dshift]: [&mut [f32]; 3]) {
     let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
     let batches = p.rows as usize / rows_per_batch;
     let per_batch = rows_per_batch * cols;

@@ -99,9 +99,5 @@ fn case(label: &'static str, batch: usize, dim: usize, bench: bool) -> Case {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        case("odd batch", 5, 256, false),
-        case("odd half", 3, 14, false),
-        case("a training batch", 1024, 256, true),
-    ]
+    vec![case("odd batch", 5, 256, false), case("odd half", 3, 14, false), case("a training batch", 1024, 256, true)]
 }

@@ -117,11 +117,7 @@ fn prepend_fwd_cpu(p: &params::PrependTokenFwd, [x, cls, pos]: [&[f32]; 3], [y]:
     });
 }
 
-fn prepend_bwd_cpu(
-    p: &params::PrependTokenBwd,
-    [dy]: [&[f32]; 1],
-    [dx, dcls, dpos]: [&mut [f32]; 3],
-) {
+fn prepend_bwd_cpu(p: &params::PrependTokenBwd, [dy]: [&[f32]; 1], [dx, dcls, dpos]: [&mut [f32]; 3]) {
     let (tokens, cols) = (p.tokens as usize, p.cols as usize);
     let (dx_len, dy_len) = (tokens * cols, (tokens + 1) * cols);
     dx.par_chunks_mut(dx_len).zip(dy.par_chunks(dy_len)).for_each(|(dx, dy)| dx.copy_from_slice(&dy[cols..]));

@@ -39,7 +39,9 @@ impl Extraction {
     fn check(&self) -> Result<()> {
         let Extraction { size, feature_size, batch } = *self;
         let message = if size == 0 || !size.is_multiple_of(CELL) {
-            format!("the size is {size} and must be a multiple of {CELL}, since each latent stands for {CELL}×{CELL} pixels")
+            format!(
+                "the size is {size} and must be a multiple of {CELL}, since each latent stands for {CELL}×{CELL} pixels"
+            )
         } else if feature_size == 0 || !feature_size.is_multiple_of(size) {
             format!("the feature size is {feature_size} and must be the size, {size}, or a multiple of it")
         } else if batch == 0 {
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn sizes_that_do_not_fit_are_refused() {
-        let problem = |size, feature_size, batch| Extraction { size, feature_size, batch }.check().unwrap_err().to_string();
+        let problem =
+            |size, feature_size, batch| Extraction { size, feature_size, batch }.check().unwrap_err().to_string();
         assert!(problem(100, 100, 1).contains("multiple of 16"));
         assert!(problem(64, 96, 1).contains("multiple of it"));
         assert!(problem(64, 0, 1).contains("multiple of it"));

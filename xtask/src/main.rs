@@ -17,7 +17,7 @@ cargo xtask <command>
   check        what CI checks, cheapest first: format, clippy, tests, documentation
   provision    install nvcc and libclang under target/toolchain where the machine has none
   bindings     regenerate src/params.rs from kernels/*.h
-  bench-peers  the PyTorch side of the benchmarks, in a virtual environment under target/peers";
+  bench-peers  run a script of bench/ with PyTorch, in a virtual environment under target/peers: compare.py step";
 
 fn main() -> process::ExitCode {
     let command = env::args().nth(1);
@@ -54,8 +54,14 @@ fn demo(root: &Path, rest: &[String]) -> Result<()> {
         eprintln!("warning: {error:#}\nwarning: going on WITHOUT CUDA kernels: this build runs on the CPU only");
     }
     let mut cargo = cargo(root, &["run", "--release", "--bin", "vf-engine", "--", "train-vae", "--preset", "demo"]);
-    cargo.args(["--device", "auto", "--out", "runs/demo"]).args(rest);
+    cargo.args(["--device", "auto", "--out"]).arg(free_folder(root, "runs/demo")).args(rest);
     succeed(&mut cargo)
+}
+
+/// `name`, or `name-2`, `name-3`, … below the root: the first that is not there yet, so that every demo is kept.
+fn free_folder(root: &Path, name: &str) -> String {
+    let mut names = std::iter::once(name.to_string()).chain((2..).map(|number| format!("{name}-{number}")));
+    names.find(|name| !root.join(name).exists()).expect("there is always another number")
 }
 
 /// What CI checks, cheapest first. With `strict`, a missing nvcc or libclang is an error.
@@ -83,13 +89,13 @@ fn bindings(root: &Path) -> Result<()> {
     succeed(cargo(root, &["test", "--quiet", "--package", "xtask", "--test", "bindings"]).env("VF_BLESS", "1"))
 }
 
-/// Runs a script of bench/peers in its own virtual environment, which it makes at first use.
+/// Runs a script of bench/ in its own virtual environment, which it makes at first use.
 fn bench_peers(root: &Path, rest: &[String]) -> Result<()> {
-    let peers = root.join("bench/peers");
+    let scripts = root.join("bench");
     let [script, arguments @ ..] = rest else {
-        bail!("which script? `cargo xtask bench-peers <script of bench/peers> [arguments]`")
+        bail!("which script? `cargo xtask bench-peers <script of bench/> [arguments]`")
     };
-    let script = peers.join(script);
+    let script = scripts.join(script);
     if !script.is_file() {
         bail!("there is no {}", script.display());
     }
@@ -98,7 +104,7 @@ fn bench_peers(root: &Path, rest: &[String]) -> Result<()> {
     if !environment.join("complete").exists() {
         succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
         succeed(
-            Command::new(&python).args(["-m", "pip", "install", "--requirement"]).arg(peers.join("requirements.txt")),
+            Command::new(&python).args(["-m", "pip", "install", "--requirement"]).arg(scripts.join("peers/requirements.txt")),
         )?;
         std::fs::write(environment.join("complete"), "").context("cannot mark target/peers as complete")?;
     }

@@ -167,8 +167,9 @@ pub fn both_axes<const I: usize, const O: usize>(
     mut store: impl FnMut(usize, usize, V),
 ) {
     let columns: [[V; O]; I] = std::array::from_fn(|j| axis(std::array::from_fn(|i| load(i, j))));
-    for i in 0..O {
-        for (j, v) in axis(std::array::from_fn(|j| columns[j][i])).into_iter().enumerate() {
+    let rows: [[V; I]; O] = std::array::from_fn(|i| columns.map(|column| column[i]));
+    for (i, row) in rows.into_iter().enumerate() {
+        for (j, v) in axis(row).into_iter().enumerate() {
             store(i, j, v);
         }
     }
