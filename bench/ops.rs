@@ -41,7 +41,13 @@ enum Of<'a> {
 use Of::{Absent, Constant, Leaf};
 
 impl Bench {
-    fn run(&self, op: &str, shape: &[usize], inputs: &[Of], apply: impl Fn(&Tape, &[Var]) -> Result<Vec<Var>>) -> Result<()> {
+    fn run(
+        &self,
+        op: &str,
+        shape: &[usize],
+        inputs: &[Of],
+        apply: impl Fn(&Tape, &[Var]) -> Result<Vec<Var>>,
+    ) -> Result<()> {
         if !op.contains(&self.filter) {
             return Ok(());
         }
@@ -62,7 +68,8 @@ impl Bench {
         let seconds = median(|| forward(&Tape::inference(&self.device)).map(drop))?;
         report(op, shape, "fwd", seconds);
         let (_, outputs) = forward(&Tape::inference(&self.device))?;
-        let upstream = outputs.iter().map(|y| random::normal(&self.device, y.shape(), 1, 0)).collect::<Result<Vec<_>>>()?;
+        let upstream =
+            outputs.iter().map(|y| random::normal(&self.device, y.shape(), 1, 0)).collect::<Result<Vec<_>>>()?;
         let seconds = median(|| {
             let tape = Tape::new(&self.device);
             let (vars, outputs) = forward(&tape)?;

@@ -18,7 +18,12 @@ pub mod nn;
 pub mod op;
 pub mod ops;
 pub mod optim;
-#[allow(missing_docs, clippy::all, reason = "generated from kernels/*.h by bindgen")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    rustdoc::broken_intra_doc_links,
+    reason = "generated from kernels/*.h, whose formulas have indices in brackets"
+)]
 pub mod params;
 pub mod random;
 pub mod tape;

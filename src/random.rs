@@ -9,11 +9,21 @@ use crate::error::Result;
 use crate::params;
 use crate::tensor::Tensor;
 
-const NORMAL: Kernel<params::RandomNormal, 0, 1> =
-    Kernel { name: "random_normal", reads: [], writes: ["y"], cpu: normal_cpu, cuda: Some(cuda(|p| geometry(p.count))) };
+const NORMAL: Kernel<params::RandomNormal, 0, 1> = Kernel {
+    name: "random_normal",
+    reads: [],
+    writes: ["y"],
+    cpu: normal_cpu,
+    cuda: Some(cuda(|p| geometry(p.count))),
+};
 
-const UNIFORM: Kernel<params::RandomUniform, 0, 1> =
-    Kernel { name: "random_uniform", reads: [], writes: ["y"], cpu: uniform_cpu, cuda: Some(cuda(|p| geometry(p.count))) };
+const UNIFORM: Kernel<params::RandomUniform, 0, 1> = Kernel {
+    name: "random_uniform",
+    reads: [],
+    writes: ["y"],
+    cpu: uniform_cpu,
+    cuda: Some(cuda(|p| geometry(p.count))),
+};
 
 const fn cuda<P>(geometry: fn(&P) -> Geometry) -> CudaKernel<P> {
     CudaKernel { module: "random", geometry }

@@ -197,8 +197,7 @@ impl Tape {
                 grad.map(|grad| grad.reshape(shape)).transpose()
             });
             let out: Vec<Option<Tensor>> = arrived.collect::<Result<_>>()?;
-            let needs: Vec<bool> =
-                node_ref.inputs.iter().map(|id| id.is_some_and(|id| needed.contains(&id))).collect();
+            let needs: Vec<bool> = node_ref.inputs.iter().map(|id| id.is_some_and(|id| needed.contains(&id))).collect();
             if out.iter().all(Option::is_none) || !needs.contains(&true) {
                 continue;
             }

@@ -62,7 +62,7 @@ impl Tensor {
         Ok(tensor)
     }
 
-    /// A scalar, shape [1].
+    /// A scalar, shape (1).
     pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
         Tensor::from_slice(device, &[1], &[value])
     }
@@ -136,7 +136,9 @@ impl Tensor {
     /// # Errors
     /// Names `op` when the tensor has another number of dimensions.
     pub fn dims<const N: usize>(&self, op: &'static str) -> Result<[usize; N]> {
-        self.shape[..].try_into().map_err(|_| Error::shape(op, format!("needs {N} dimensions, got shape {:?}", self.shape)))
+        self.shape[..]
+            .try_into()
+            .map_err(|_| Error::shape(op, format!("needs {N} dimensions, got shape {:?}", self.shape)))
     }
 
     /// (rows, columns) with the last dimension as columns.

@@ -16,10 +16,7 @@ fn hash_fill_has_the_published_values() {
     let abc = [0.958_617_2_f32, -0.768_325_1, -0.393_241_76, -0.603_211_16];
     assert_eq!(hash_fill("abc", 7, 4, 1.0, 0.0), abc);
     let conv_in = [-0.344_290_14_f32, 0.046_155_69, -0.633_410_2];
-    assert_eq!(
-        hash_fill("encoder.conv_in.weight", 2203, 3, 1.0, 0.0),
-        conv_in
-    );
+    assert_eq!(hash_fill("encoder.conv_in.weight", 2203, 3, 1.0, 0.0), conv_in);
     // Scaled and offset with a rounding to f32 after each.
     assert_eq!(hash_fill("abc", 7, 1, 0.2, 1.0), [abc[0] * 0.2 + 1.0]);
 }
@@ -35,18 +32,12 @@ fn default_fill_depends_on_the_rank() {
 
 #[test]
 fn sampled_entries_follow_the_index_rule() {
-    assert_eq!(
-        sample_indices(1000, 3),
-        [345, (2_654_435_761_u64 + 12_345) as usize % 1000, 867]
-    );
+    assert_eq!(sample_indices(1000, 3), [345, (2_654_435_761_u64 + 12_345) as usize % 1000, 867]);
 }
 
 #[test]
 fn axes_move_there_and_back() {
-    let image = Tensor {
-        shape: vec![1, 2, 1, 3],
-        data: vec![0.0, 1.0, 2.0, 10.0, 11.0, 12.0],
-    };
+    let image = Tensor { shape: vec![1, 2, 1, 3], data: vec![0.0, 1.0, 2.0, 10.0, 11.0, 12.0] };
     let last = image.channels_last();
     assert_eq!(last.shape, [1, 1, 3, 2]);
     assert_eq!(last.data, [0.0, 10.0, 1.0, 11.0, 2.0, 12.0]);
@@ -67,26 +58,11 @@ fn sets_are_known_by_name_or_by_metadata() {
     let by_metadata = |metadata: Value| identify(Path::new("a.safetensors"), &metadata);
     let vae = json!({"ch": 32, "ch_mult": [1, 2]});
     assert_eq!(by_metadata(json!({"config": vae})), Some(Kind::Vae));
-    assert_eq!(
-        by_metadata(json!({"config": vae, "disc_weight": 0.5})),
-        Some(Kind::VaeGan)
-    );
-    assert_eq!(
-        by_metadata(json!({"config": vae, "sample_index": ""})),
-        Some(Kind::FullVaVae)
-    );
-    assert_eq!(
-        by_metadata(json!({"kind": "mae", "config": {}})),
-        Some(Kind::VitMae)
-    );
-    assert_eq!(
-        by_metadata(json!({"cases": [{"cos_margin": 0.5}]})),
-        Some(Kind::VfLoss)
-    );
-    assert_eq!(
-        by_metadata(json!({"config": "LightningDiT-B/1"})),
-        Some(Kind::FullDit)
-    );
+    assert_eq!(by_metadata(json!({"config": vae, "disc_weight": 0.5})), Some(Kind::VaeGan));
+    assert_eq!(by_metadata(json!({"config": vae, "sample_index": ""})), Some(Kind::FullVaVae));
+    assert_eq!(by_metadata(json!({"kind": "mae", "config": {}})), Some(Kind::VitMae));
+    assert_eq!(by_metadata(json!({"cases": [{"cos_margin": 0.5}]})), Some(Kind::VfLoss));
+    assert_eq!(by_metadata(json!({"config": "LightningDiT-B/1"})), Some(Kind::FullDit));
     assert_eq!(by_metadata(json!({"something": 1})), None);
 }
 
@@ -109,10 +85,7 @@ fn files_of_no_known_kind_are_errors() -> Result<()> {
     let open = |name: &str, bytes: &[u8]| -> Result<String> {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes)?;
-        Ok(format!(
-            "{:#}",
-            Golden::open(&path).expect_err("must be refused")
-        ))
+        Ok(format!("{:#}", Golden::open(&path).expect_err("must be refused")))
     };
     let metadata = br#"{"__metadata__":{"json":"{}"}}"#;
     let bytes = [&(metadata.len() as u64).to_le_bytes()[..], metadata].concat();
@@ -161,51 +134,29 @@ fn sampled_gradients_are_compared_in_the_references_layout() -> Result<()> {
     // A gradient that has the samples where they belong and, elsewhere, what the norm leaves over.
     let samples = golden.stored(&format!("gsamp.{name}"))?;
     let norm = f64::from(golden.scalar(&format!("gnorm.{name}"))?);
-    let mut reference = Tensor {
-        shape,
-        data: vec![0.0; numel],
-    };
+    let mut reference = Tensor { shape, data: vec![0.0; numel] };
     let indices = sample_indices(numel, samples.data.len());
     for (&i, &value) in indices.iter().zip(&samples.data) {
         reference.data[i] = value;
     }
     let kept: f64 = reference.data.iter().map(|&v| f64::from(v).powi(2)).sum();
-    let elsewhere = (0..numel)
-        .find(|i| !indices.contains(i))
-        .expect("64 of many");
+    let elsewhere = (0..numel).find(|i| !indices.contains(i)).expect("64 of many");
     reference.data[elsewhere] = (norm * norm - kept).sqrt() as f32;
 
     let ours = reference.channels_last();
     assert!(golden.check_gradient(name, &ours.shape, &ours.data)? <= 1.0);
-    let wrong = Tensor {
-        shape: ours.shape.clone(),
-        data: reference.data,
-    };
-    assert!(
-        golden
-            .check_gradient(name, &wrong.shape, &wrong.data)
-            .is_err()
-    );
+    let wrong = Tensor { shape: ours.shape.clone(), data: reference.data };
+    assert!(golden.check_gradient(name, &wrong.shape, &wrong.data).is_err());
     let halved: Vec<f32> = ours.data.iter().map(|v| 0.5 * v).collect();
     assert!(golden.check_gradient(name, &ours.shape, &halved).is_err());
-    assert!(
-        golden
-            .check_gradient("no.such.weight", &[1], &[0.0])
-            .is_err()
-    );
+    assert!(golden.check_gradient("no.such.weight", &[1], &[0.0]).is_err());
     Ok(())
 }
 
 /// An attention's key bias has no gradient: what rounding leaves is judged against the other gradients.
 #[test]
 fn vanishing_gradients_are_judged_by_the_largest() -> Result<()> {
-    let open = |name: &str| {
-        Golden::open(
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("tests/golden")
-                .join(name),
-        )
-    };
+    let open = |name: &str| Golden::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name));
     let (ops, vae) = (open("ops.safetensors")?, open("vae.safetensors")?);
     let largest = ops.stored("attnblock.grad_p.v.weight")?.largest();
     assert!(ops.tolerance("attnblock.grad_p.k.bias")?.absolute > FLOOR * largest);
@@ -227,13 +178,7 @@ fn parameters_come_with_their_shape_or_not_at_all() -> Result<()> {
 
 #[test]
 fn comparison_refuses_what_is_off() {
-    let tolerance = Tolerance::new(
-        Some(Noise {
-            absolute: 1e-6,
-            relative: 1e-6,
-        }),
-        2.0,
-    );
+    let tolerance = Tolerance::new(Some(Noise { absolute: 1e-6, relative: 1e-6 }), 2.0);
     assert_eq!(tolerance.absolute, NOISE_MULTIPLE * 1e-6 + FLOOR * 2.0);
     let expected = [1.0, 2.0];
     assert_eq!(compare(&expected, &expected, tolerance).unwrap(), 0.0);

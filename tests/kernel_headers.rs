@@ -43,7 +43,7 @@ fn parse(path: &Path, text: &str) -> Vec<Params> {
         } else if line == "};" {
             let done = all.last().expect("a structure ends after it began");
             assert!(
-                done.words % 2 == 0,
+                done.words.is_multiple_of(2),
                 "{at} leaves four bytes of padding: add `uint32_t reserved;` to {}",
                 done.name
             );

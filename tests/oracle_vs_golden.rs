@@ -30,18 +30,10 @@ fn array(golden: &Golden, name: &str) -> Result<Array> {
 
 fn check_forward(golden: &Golden, name: &str, actual: &Array) -> Result<()> {
     let expected = array(golden, name)?;
-    ensure!(
-        expected.shape == actual.shape,
-        "{name}: {:?}, golden {:?}",
-        actual.shape,
-        expected.shape
-    );
+    ensure!(expected.shape == actual.shape, "{name}: {:?}, golden {:?}", actual.shape, expected.shape);
     let error = largest(&expected.zip(actual, |a, b| a - b));
     let allowed = tolerance(golden, name)?;
-    ensure!(
-        error <= allowed,
-        "{name}: off by {error:.3e}, allowed {allowed:.3e}"
-    );
+    ensure!(error <= allowed, "{name}: off by {error:.3e}, allowed {allowed:.3e}");
     Ok(())
 }
 
@@ -63,26 +55,15 @@ fn check_gradient(
         let direction = Array::from_f32(&input.shape, &random).map(|v| v * step);
         let expected = gradient.dot(&direction);
         let f = |inputs: &[Array]| loss(&inputs[0]);
-        let actual = directional(
-            &f,
-            std::slice::from_ref(input),
-            std::slice::from_ref(&direction),
-            h,
-        );
+        let actual = directional(&f, std::slice::from_ref(input), std::slice::from_ref(&direction), h);
         // Entries' errors are taken as independent: they add up as squares do, to four times the largest at most.
         let allowed = 4.0 * tolerance(golden, name)? * direction.norm() + 1e-15 * scale / h;
         let error = (actual - expected).abs();
-        ensure!(
-            error <= allowed,
-            "{name}: {actual:.9e} but golden {expected:.9e}, allowed {allowed:.1e}"
-        );
+        ensure!(error <= allowed, "{name}: {actual:.9e} but golden {expected:.9e}, allowed {allowed:.1e}");
         let vanishes = rms(&gradient) <= tolerance(golden, name)?;
         // A wrong gradient is off by about ‖g‖·rms(d); a tolerance near that would pass anything.
         let sharp = allowed <= 1e-3 * gradient.norm() * rms(&direction);
-        ensure!(
-            sharp || vanishes,
-            "{name}: tolerance {allowed:.1e} tells nothing"
-        );
+        ensure!(sharp || vanishes, "{name}: tolerance {allowed:.1e} tells nothing");
     }
     Ok(())
 }
@@ -93,25 +74,14 @@ type Tensors = BTreeMap<String, Array>;
 fn tensors_of(golden: &Golden, op: &str) -> Result<Tensors> {
     let prefix = format!("{op}.");
     let names = golden.names().filter(|name| name.starts_with(&prefix));
-    names
-        .map(|name| Ok((name[prefix.len()..].to_owned(), array(golden, name)?)))
-        .collect()
+    names.map(|name| Ok((name[prefix.len()..].to_owned(), array(golden, name)?))).collect()
 }
 
 /// The outputs of `op` by name, from its inputs; `settings` is what the set's metadata says of it.
 fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str, Array)>> {
     let get = |name: &str| t.get(name).unwrap_or_else(|| panic!("{op} has no {name}"));
-    let number = |name: &str| {
-        settings[name]
-            .as_f64()
-            .unwrap_or_else(|| panic!("{op} has no {name}"))
-    };
-    let pair = |name: &str| {
-        (
-            get(&format!("p.{name}weight")),
-            get(&format!("p.{name}bias")),
-        )
-    };
+    let number = |name: &str| settings[name].as_f64().unwrap_or_else(|| panic!("{op} has no {name}"));
+    let pair = |name: &str| (get(&format!("p.{name}weight")), get(&format!("p.{name}bias")));
     let linear = |x: &Array, layer: &str| {
         let (weight, bias) = pair(&format!("{layer}."));
         oracle::linear(x, weight, Some(bias))
@@ -129,9 +99,7 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
     let add = |a: &Array, b: &Array| a.zip(b, |a, b| a + b);
 
     let out = match op {
-        "rmsnorm" | "rmsnorm_small" => {
-            oracle::rms_norm(get("x"), Some(get("p.weight")), number("eps"), None)
-        }
+        "rmsnorm" | "rmsnorm_small" => oracle::rms_norm(get("x"), Some(get("p.weight")), number("eps"), None),
         "layernorm_noaffine" => oracle::layer_norm(get("x"), None, number("eps"), None),
         "layernorm_affine" => oracle::layer_norm(get("x"), Some(pair("")), number("eps"), None),
         "groupnorm32_silu" => group_norm(get("x"), "", true),
@@ -139,18 +107,8 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
         "batchnorm_train" => {
             let (weight, bias) = pair("");
             let channels = &weight.shape;
-            let running = (
-                &Array::zeros(channels),
-                &Array::zeros(channels).map(|_| 1.0),
-            );
-            let norm = oracle::batch_norm_train(
-                get("x"),
-                weight,
-                bias,
-                number("eps"),
-                number("momentum"),
-                running,
-            );
+            let running = (&Array::zeros(channels), &Array::zeros(channels).map(|_| 1.0));
+            let norm = oracle::batch_norm_train(get("x"), weight, bias, number("eps"), number("momentum"), running);
             return Ok(vec![
                 ("out", norm.y),
                 ("b.running_mean", norm.running_mean),
@@ -165,9 +123,7 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
         "l2_normalize" => oracle::l2_normalize(get("x"), 1e-12),
         "rope2d" => {
             let (size, d) = (number("S") as usize, number("head_dim") as usize);
-            let angle = Array::build([size * size, d], |[n, c]| {
-                oracle::rope_angle(n / size, n % size, c, d)
-            });
+            let angle = Array::build([size * size, d], |[n, c]| oracle::rope_angle(n / size, n % size, c, d));
             return Ok(vec![
                 ("out", oracle::rope_2d(get("x"), size)),
                 ("cos", angle.map(f64::cos)),
@@ -179,17 +135,11 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
             let ([b, n, c], heads) = (x.dims(), number("heads") as usize);
             let width = n.isqrt();
             let qkv = linear(x, "qkv");
-            let part = |i: usize| {
-                qkv.last_axis(i * c, (i + 1) * c)
-                    .reshape(&[b, n, heads, c / heads])
-            };
+            let part = |i: usize| qkv.last_axis(i * c, (i + 1) * c).reshape(&[b, n, heads, c / heads]);
             let normed = |x: Array, weight: &str| oracle::rms_norm(&x, t.get(weight), 1e-6, None);
             let q = oracle::rope_2d(&normed(part(0), "p.q_norm.weight"), width);
             let k = oracle::rope_2d(&normed(part(1), "p.k_norm.weight"), width);
-            linear(
-                &oracle::attention(&q, &k, &part(2)).reshape(&[b, n, c]),
-                "proj",
-            )
+            linear(&oracle::attention(&q, &k, &part(2)).reshape(&[b, n, c]), "proj")
         }
         "swiglu" => linear(&oracle::swiglu(&linear(get("x"), "w12")), "w3"),
         "modulate_gate" => {
@@ -206,10 +156,7 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
             let width = c.shape[1] / 2;
             let (shift, scale) = (c.last_axis(0, width), c.last_axis(width, 2 * width));
             let weight = get("p.norm_final.weight");
-            linear(
-                &oracle::rms_norm(get("x"), Some(weight), 1e-6, Some((&scale, &shift))),
-                "linear",
-            )
+            linear(&oracle::rms_norm(get("x"), Some(weight), 1e-6, Some((&scale, &shift))), "linear")
         }
         "conv3x3" | "conv3x3_big" => conv(get("x"), "", 1, [1; 4]),
         "conv3x3_s2_asym" | "conv3x3_s2_asym_odd" => conv(get("x"), "conv.", 2, [0, 0, 1, 1]),
@@ -238,11 +185,7 @@ fn forward(op: &str, settings: &Value, t: &Tensors) -> Result<Vec<(&'static str,
         }
         "diag_gaussian" => {
             let sample = oracle::diagonal_gaussian(get("moments"), get("eps"));
-            return Ok(vec![
-                ("z", sample.z),
-                ("kl", sample.kl),
-                ("kl_nosum", sample.kl_terms),
-            ]);
+            return Ok(vec![("z", sample.z), ("kl", sample.kl), ("kl_nosum", sample.kl_terms)]);
         }
         "bilinear_resize" | "bicubic_aa_down" | "bicubic_aa_up" => {
             let [_, h, w, _] = get("gout").dims();
@@ -264,17 +207,12 @@ fn check_op(golden: &Golden, op: &str, settings: &Value) -> Result<()> {
     for (output, actual) in forward(op, settings, &tensors)? {
         check_forward(golden, &format!("{op}.{output}"), &actual)?;
     }
-    let differentiable: Vec<&str> = tensors
-        .keys()
-        .filter_map(|name| name.strip_prefix("grad_"))
-        .collect();
+    let differentiable: Vec<&str> = tensors.keys().filter_map(|name| name.strip_prefix("grad_")).collect();
     ensure!(!differentiable.is_empty(), "no gradients");
     // Σ over outputs of out·gout, or with magnitudes: what the upstream gradients make of the outputs.
     let weigh = |tensors: &Tensors, term: &dyn Fn(f64, f64) -> f64| -> f64 {
         let outputs = forward(op, settings, tensors).expect("ran before");
-        let upstream = outputs
-            .iter()
-            .filter_map(|(name, out)| Some((out, tensors.get(&format!("g{name}"))?)));
+        let upstream = outputs.iter().filter_map(|(name, out)| Some((out, tensors.get(&format!("g{name}"))?)));
         upstream.map(|(out, gout)| out.zip(gout, term).sum()).sum()
     };
     let scale = weigh(&tensors, &|out, gout| (out * gout).abs());
@@ -284,14 +222,7 @@ fn check_op(golden: &Golden, op: &str, settings: &Value) -> Result<()> {
             moved.insert(input.to_owned(), x.clone());
             weigh(&moved, &|out, gout| out * gout)
         };
-        check_gradient(
-            golden,
-            &format!("{op}.grad_{input}"),
-            &tensors[input],
-            &loss,
-            scale,
-            1e-5,
-        )?;
+        check_gradient(golden, &format!("{op}.grad_{input}"), &tensors[input], &loss, scale, 1e-5)?;
     }
     Ok(())
 }
@@ -337,69 +268,40 @@ fn check_vf_case(golden: &Golden, number: usize, case: &Value) -> Result<()> {
             4 => weight.shape.clone(),
             _ => flat.shape,
         };
-        check_gradient(
-            golden,
-            &name(part),
-            &input,
-            &|x| f(&x.reshape(&shape)),
-            1.0,
-            1e-8,
-        )
+        check_gradient(golden, &name(part), &input, &|x| f(&x.reshape(&shape)), 1.0, 1e-8)
     };
     gradient("grad_z", &z, &|z| loss(z, &weight, bias.as_ref()).total)?;
     gradient("grad_z_mdms", &z, &|z| loss(z, &weight, bias.as_ref()).mdms)?;
     gradient("grad_z_mcos", &z, &|z| loss(z, &weight, bias.as_ref()).mcos)?;
     gradient("grad_proj", &weight, &|w| loss(&z, w, bias.as_ref()).total)?;
     if let Some(bias) = &bias {
-        gradient("grad_proj_bias", bias, &|b| {
-            loss(&z, &weight, Some(b)).total
-        })?;
+        gradient("grad_proj_bias", bias, &|b| loss(&z, &weight, Some(b)).total)?;
     }
     Ok(())
 }
 
 /// Every golden set of one kind.
 fn sets(kind: Kind) -> Result<Vec<Golden>> {
-    let all: Vec<Golden> = files()?
-        .iter()
-        .map(|path| Golden::open(path))
-        .collect::<Result<_>>()?;
-    let sets: Vec<Golden> = all
-        .into_iter()
-        .filter(|golden| golden.kind == kind)
-        .collect();
+    let all: Vec<Golden> = files()?.iter().map(|path| Golden::open(path)).collect::<Result<_>>()?;
+    let sets: Vec<Golden> = all.into_iter().filter(|golden| golden.kind == kind).collect();
     ensure!(!sets.is_empty(), "no golden set of kind {kind:?}");
     Ok(sets)
 }
 
 /// Fails with every problem found, not just the first.
 fn report(problems: Vec<anyhow::Error>) {
-    let lines: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("{problem:#}"))
-        .collect();
-    assert!(
-        lines.is_empty(),
-        "{} problems:\n{}",
-        lines.len(),
-        lines.join("\n")
-    );
+    let lines: Vec<String> = problems.iter().map(|problem| format!("{problem:#}")).collect();
+    assert!(lines.is_empty(), "{} problems:\n{}", lines.len(), lines.join("\n"));
 }
 
 #[test]
 fn operations() -> Result<()> {
     let mut problems = Vec::new();
     for golden in sets(Kind::Ops)? {
-        let ops = golden.metadata["ops"]
-            .as_object()
-            .context("`ops` is no table")?;
+        let ops = golden.metadata["ops"].as_object().context("`ops` is no table")?;
         for (op, settings) in ops {
             let checked = check_op(&golden, op, settings);
-            problems.extend(
-                checked
-                    .with_context(|| format!("{} {op}", golden.path.display()))
-                    .err(),
-            );
+            problems.extend(checked.with_context(|| format!("{} {op}", golden.path.display())).err());
         }
     }
     report(problems);
@@ -409,13 +311,9 @@ fn operations() -> Result<()> {
 #[test]
 fn position_tables() -> Result<()> {
     for golden in sets(Kind::Ops)? {
-        let tables = golden
-            .names()
-            .filter_map(|name| Some((name, name.strip_prefix("sincos_pos_embed.D")?)));
+        let tables = golden.names().filter_map(|name| Some((name, name.strip_prefix("sincos_pos_embed.D")?)));
         for (name, sizes) in tables {
-            let (dim, side) = sizes
-                .split_once('S')
-                .with_context(|| format!("{name}: expected D..S.."))?;
+            let (dim, side) = sizes.split_once('S').with_context(|| format!("{name}: expected D..S.."))?;
             let (dim, side) = (dim.parse()?, side.parse()?);
             check_forward(&golden, name, &oracle::sincos_pos_embed(dim, side, side))?;
         }
@@ -427,16 +325,10 @@ fn position_tables() -> Result<()> {
 fn vf_losses() -> Result<()> {
     let mut problems = Vec::new();
     for golden in sets(Kind::VfLoss)? {
-        let cases = golden.metadata["cases"]
-            .as_array()
-            .context("`cases` is no list")?;
+        let cases = golden.metadata["cases"].as_array().context("`cases` is no list")?;
         for (number, case) in cases.iter().enumerate() {
             let checked = check_vf_case(&golden, number, case);
-            problems.extend(
-                checked
-                    .with_context(|| format!("{}", golden.path.display()))
-                    .err(),
-            );
+            problems.extend(checked.with_context(|| format!("{}", golden.path.display())).err());
         }
     }
     report(problems);

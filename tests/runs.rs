@@ -35,7 +35,8 @@ impl Workbench {
             grid: [2, 2],
             channels: FEATURE_CHANNELS,
         };
-        let feature = |i: usize| (0..4 * FEATURE_CHANNELS).map(|k| ((i * 31 + k * 17) % 23) as f32 / 11.0 - 1.0).collect();
+        let feature =
+            |i: usize| (0..4 * FEATURE_CHANNELS).map(|k| ((i * 31 + k * 17) % 23) as f32 / 11.0 - 1.0).collect();
         let features = (0..folder.len()).map(|i| Ok(Some([feature(2 * i), feature(2 * i + 1)])));
         FeatureCache::write(bench.path("features"), &folder, &source, features).unwrap();
         bench
@@ -143,8 +144,13 @@ fn a_run_leaves_what_it_promises() {
     for line in ["sample grid", "loss curves", "checkpoint", "PSNR", "VF alignment"] {
         assert!(printed.contains(line), "{printed}");
     }
-    for file in ["config.yaml", "metrics.jsonl", "losses.png", "grids/step_00000002.png", "checkpoints/checkpoint_00000002.safetensors"]
-    {
+    for file in [
+        "config.yaml",
+        "metrics.jsonl",
+        "losses.png",
+        "grids/step_00000002.png",
+        "checkpoints/checkpoint_00000002.safetensors",
+    ] {
         assert!(bench.path("run").join(file).is_file(), "{file}");
     }
     let refused = fail(&mut bench.new_run("run", &["--steps", "2"]));
@@ -198,7 +204,10 @@ fn a_full_disk_is_one_sentence_and_loses_nothing() {
     let bench = Workbench::new();
     succeed(&mut bench.new_run("run", &["--steps", "1"]));
     // A limit on the size of files stands for the disk: writes beyond it fail as they do when there is no room.
-    let resume = format!("trap '' XFSZ; ulimit -f 100; exec {} train-vae --device cpu --resume run --steps 2", env!("CARGO_BIN_EXE_vf-engine"));
+    let resume = format!(
+        "trap '' XFSZ; ulimit -f 100; exec {} train-vae --device cpu --resume run --steps 2",
+        env!("CARGO_BIN_EXE_vf-engine")
+    );
     let error = fail(Command::new("sh").args(["-c", &resume]).current_dir(bench.folder.path()));
     assert!(error.contains("checkpoint_00000002") && error.contains("too large"), "{error}");
     assert_eq!(last_checkpoint(&bench.path("run")).step(), 1);
@@ -214,7 +223,8 @@ fn mistakes_are_one_sentence() {
     assert!(no_run.contains("nowhere"), "{no_run}");
     let bad_value = fail(&mut bench.new_run("b", &["--set", "model.ch=33"]));
     assert!(bad_value.contains("model.ch"), "{bad_value}");
-    let other_size = fail(&mut bench.new_run("c", &["--set", "model.resolution=16", "--set", "model.attn_resolutions=[]"]));
+    let other_size =
+        fail(&mut bench.new_run("c", &["--set", "model.resolution=16", "--set", "model.attn_resolutions=[]"]));
     assert!(other_size.contains("features"), "{other_size}");
 
     fs::copy(bench.path("images/0.png"), bench.path("images/9.png")).unwrap();

@@ -3,8 +3,8 @@
 use vf_engine::device::Device;
 use vf_engine::error::{Error, Result};
 use vf_engine::op::{Op, only};
-use vf_engine::ops::add::{Add, add_into};
 use vf_engine::ops::adamw::{self, AdamWState, AdamWStep};
+use vf_engine::ops::add::{Add, add_into};
 use vf_engine::tape::Tape;
 use vf_engine::tensor::Tensor;
 
@@ -69,7 +69,8 @@ fn gradients_pass_through_reshapes() -> Result<()> {
 #[test]
 fn severed_and_unasked_gradients_are_errors_that_name_the_op() -> Result<()> {
     let device = Device::cpu();
-    for (returns, complaint) in [([false, true], "careless severed"), ([true, true], "careless returned a gradient that nobody")]
+    for (returns, complaint) in
+        [([false, true], "careless severed"), ([true, true], "careless returned a gradient that nobody")]
     {
         let tape = Tape::new(&device);
         let a = tape.leaf(tensor(&device, &[1.0]));
@@ -111,8 +112,15 @@ fn shared_memory_is_not_written() -> Result<()> {
     let total = add_into(sum, &tensor(&device, &[10.0, 10.0]))?;
     assert_eq!((alias.to_vec()?, total.to_vec()?), (vec![1.0, 2.0], vec![11.0, 12.0]));
 
-    let settings =
-        AdamWStep { lr: 0.1, betas: (0.9, 0.99), eps: 1e-8, weight_decay: 0.0, decoupled: true, step: 1, ema_decay: 0.0 };
+    let settings = AdamWStep {
+        lr: 0.1,
+        betas: (0.9, 0.99),
+        eps: 1e-8,
+        weight_decay: 0.0,
+        decoupled: true,
+        step: 1,
+        ema_decay: 0.0,
+    };
     let mut param = tensor(&device, &[1.0]);
     let _alias = param.clone();
     let (mut m, mut v, mut ema) = (tensor(&device, &[0.0]), tensor(&device, &[0.0]), Tensor::absent(&device)?);

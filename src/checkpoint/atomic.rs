@@ -13,10 +13,7 @@ pub(super) const TEMPORARY: &str = ".tmp";
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`; the temporary file is removed and a file that was at `path` is untouched.
-pub(crate) fn write(
-    path: &Path,
-    body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<()> {
+pub(crate) fn write(path: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(TEMPORARY);
     let temporary = PathBuf::from(name);
@@ -28,16 +25,10 @@ pub(crate) fn write(
     })
 }
 
-fn replace(
-    path: &Path,
-    temporary: &Path,
-    body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
+fn replace(path: &Path, temporary: &Path, body: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(temporary)?);
     body(&mut file)?;
-    file.into_inner()
-        .map_err(|error| error.into_error())?
-        .sync_all()?;
+    file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     fs::rename(temporary, path)?;
     sync_folder(path)
 }
@@ -45,10 +36,7 @@ fn replace(
 /// Makes the rename itself survive a power cut.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 

@@ -32,27 +32,19 @@ pub fn latest(run: &Path) -> Result<Option<PathBuf>> {
 
 /// The checkpoints in a folder, by step. Other files, temporary ones among them, do not count.
 fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut found: Vec<_> = files(run)?
-        .into_iter()
-        .filter_map(|path| Some((step_of(&path, "")?, path)))
-        .collect();
+    let mut found: Vec<_> = files(run)?.into_iter().filter_map(|path| Some((step_of(&path, "")?, path))).collect();
     found.sort();
     Ok(found)
 }
 
 /// What interrupted saves left behind.
 fn leftovers(run: &Path) -> Result<Vec<PathBuf>> {
-    Ok(files(run)?
-        .into_iter()
-        .filter(|path| step_of(path, atomic::TEMPORARY).is_some())
-        .collect())
+    Ok(files(run)?.into_iter().filter(|path| step_of(path, atomic::TEMPORARY).is_some()).collect())
 }
 
 fn files(run: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(run).map_err(|source| Error::io(run, source))?;
-    entries
-        .map(|entry| Ok(entry.map_err(|source| Error::io(run, source))?.path()))
-        .collect()
+    entries.map(|entry| Ok(entry.map_err(|source| Error::io(run, source))?.path())).collect()
 }
 
 fn file_name(step: u64) -> String {
@@ -62,10 +54,6 @@ fn file_name(step: u64) -> String {
 /// The step a file name stands for, if it is a checkpoint's name followed by `suffix`.
 fn step_of(path: &Path, suffix: &str) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_suffix(suffix)?;
-    let step = name
-        .strip_prefix("checkpoint_")?
-        .strip_suffix(".safetensors")?
-        .parse()
-        .ok()?;
+    let step = name.strip_prefix("checkpoint_")?.strip_suffix(".safetensors")?.parse().ok()?;
     (file_name(step) == name).then_some(step)
 }

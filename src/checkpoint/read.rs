@@ -41,39 +41,22 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let wrong = |message: String| Error::Checkpoint(format!("{} {message}", path.display()));
         let file = mmap::map_file(path)?;
-        let (header, tensors) = SafeTensors::read_metadata(&file)
-            .map_err(|error| wrong(explain(&error, file.len())))?;
-        let text = tensors
-            .metadata()
-            .as_ref()
-            .and_then(|metadata| metadata.get(METADATA_KEY));
-        let text = text.ok_or_else(|| {
-            wrong("holds no training state: it is not a checkpoint of vf-engine".into())
-        })?;
-        let document: Document = serde_json::from_str(text)
-            .map_err(|error| wrong(format!("has a damaged training state: {error}")))?;
+        let (header, tensors) =
+            SafeTensors::read_metadata(&file).map_err(|error| wrong(explain(&error, file.len())))?;
+        let text = tensors.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+        let text = text.ok_or_else(|| wrong("holds no training state: it is not a checkpoint of vf-engine".into()))?;
+        let document: Document =
+            serde_json::from_str(text).map_err(|error| wrong(format!("has a damaged training state: {error}")))?;
         if document.format > FORMAT {
             return Err(wrong(format!(
                 "was written by vf-engine {} in format {}, but this version reads formats up to {FORMAT}",
                 document.version, document.format
             )));
         }
-        if let Some((name, info)) = by_name(&tensors)
-            .into_iter()
-            .find(|(_, info)| info.dtype != Dtype::F32)
-        {
-            return Err(wrong(format!(
-                "holds {name} as {:?}, but a checkpoint's tensors are F32",
-                info.dtype
-            )));
+        if let Some((name, info)) = by_name(&tensors).into_iter().find(|(_, info)| info.dtype != Dtype::F32) {
+            return Err(wrong(format!("holds {name} as {:?}, but a checkpoint's tensors are F32", info.dtype)));
         }
-        Ok(Checkpoint {
-            path: path.to_owned(),
-            start: 8 + header,
-            file,
-            tensors,
-            document,
-        })
+        Ok(Checkpoint { path: path.to_owned(), start: 8 + header, file, tensors, document })
     }
 
     /// The number of optimizer steps done.
@@ -96,18 +79,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Checkpoint`] if there is no such tensor.
     pub fn tensor(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>)> {
-        let info = self
-            .tensors
-            .info(name)
-            .ok_or_else(|| self.wrong(format!("lacks the tensor {name}")))?;
+        let info = self.tensors.info(name).ok_or_else(|| self.wrong(format!("lacks the tensor {name}")))?;
         let (from, to) = info.data_offsets;
         let bytes = &self.file[self.start + from..self.start + to];
-        let values = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&value| f32::from_le_bytes(value))
-            .collect();
+        let values = bytes.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
         Ok((info.shape.clone(), values))
     }
 
@@ -115,26 +90,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] naming the file and the first tensor that is missing, unexpected or of another shape.
-    pub fn expect<'a>(
-        &self,
-        expected: impl IntoIterator<Item = (&'a str, &'a [usize])>,
-    ) -> Result<()> {
+    pub fn expect<'a>(&self, expected: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<()> {
         let mut found = by_name(&self.tensors);
         for (name, shape) in expected {
-            let info = found
-                .remove(name)
-                .ok_or_else(|| self.wrong(format!("lacks the tensor {name}")))?;
+            let info = found.remove(name).ok_or_else(|| self.wrong(format!("lacks the tensor {name}")))?;
             if info.shape != shape {
-                return Err(self.wrong(format!(
-                    "holds {name} of shape {:?}, but the model needs {shape:?}",
-                    info.shape
-                )));
+                return Err(
+                    self.wrong(format!("holds {name} of shape {:?}, but the model needs {shape:?}", info.shape))
+                );
             }
         }
         match found.keys().next() {
-            Some(name) => Err(self.wrong(format!(
-                "holds the tensor {name}, which the model does not have"
-            ))),
+            Some(name) => Err(self.wrong(format!("holds the tensor {name}, which the model does not have"))),
             None => Ok(()),
         }
     }

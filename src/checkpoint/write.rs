@@ -21,24 +21,12 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// A tensor that lies in memory, row-major.
     pub fn new(name: impl Into<String>, shape: &[usize], values: &'a [f32]) -> Entry<'a> {
-        Entry {
-            name: name.into(),
-            shape: shape.to_vec(),
-            read: Box::new(move || Ok(Cow::Borrowed(values))),
-        }
+        Entry { name: name.into(), shape: shape.to_vec(), read: Box::new(move || Ok(Cow::Borrowed(values))) }
     }
 
     /// A tensor that `read` fetches when its turn comes, so that one tensor at a time is copied from a device.
-    pub fn lazy(
-        name: impl Into<String>,
-        shape: &[usize],
-        read: impl Fn() -> Result<Vec<f32>> + 'a,
-    ) -> Entry<'a> {
-        Entry {
-            name: name.into(),
-            shape: shape.to_vec(),
-            read: Box::new(move || read().map(Cow::Owned)),
-        }
+    pub fn lazy(name: impl Into<String>, shape: &[usize], read: impl Fn() -> Result<Vec<f32>> + 'a) -> Entry<'a> {
+        Entry { name: name.into(), shape: shape.to_vec(), read: Box::new(move || read().map(Cow::Owned)) }
     }
 }
 
@@ -67,11 +55,7 @@ pub fn save(run: &Path, snapshot: &Snapshot, keep_last: Option<usize>) -> Result
         "step": snapshot.step,
         "state": snapshot.state,
     });
-    write_file(
-        &path,
-        &snapshot.tensors,
-        &json!({ METADATA_KEY: document.to_string() }),
-    )?;
+    write_file(&path, &snapshot.tensors, &json!({ METADATA_KEY: document.to_string() }))?;
     prune(run, &path, keep_last)?;
     Ok(path)
 }
@@ -90,9 +74,7 @@ fn write_file(path: &Path, tensors: &[Entry], metadata: &Value) -> Result<()> {
     atomic::write(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        tensors
-            .iter()
-            .try_for_each(|entry| write_values(file, entry))
+        tensors.iter().try_for_each(|entry| write_values(file, entry))
     })
 }
 
@@ -104,16 +86,10 @@ fn header(path: &Path, tensors: &[Entry], metadata: &Value) -> Result<Vec<u8>> {
     let mut start = 0;
     for Entry { name, shape, .. } in tensors {
         if name == "__metadata__" || !names.insert(name) {
-            return Err(Error::Checkpoint(format!(
-                "{}: two tensors cannot both be called {name}",
-                path.display()
-            )));
+            return Err(Error::Checkpoint(format!("{}: two tensors cannot both be called {name}", path.display())));
         }
         let end = start + size_of::<f32>() * shape.iter().product::<usize>();
-        header.insert(
-            name.clone(),
-            json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }),
-        );
+        header.insert(name.clone(), json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, end] }));
         start = end;
     }
     let mut bytes = Value::Object(header).to_string().into_bytes();
@@ -122,37 +98,24 @@ fn header(path: &Path, tensors: &[Entry], metadata: &Value) -> Result<Vec<u8>> {
 }
 
 fn write_values(file: &mut impl Write, entry: &Entry) -> io::Result<()> {
-    let values =
-        (entry.read)().map_err(|error| io::Error::other(format!("{}: {error}", entry.name)))?;
+    let values = (entry.read)().map_err(|error| io::Error::other(format!("{}: {error}", entry.name)))?;
     if values.len() != entry.shape.iter().product::<usize>() {
-        let message = format!(
-            "{} has {} values, which do not fit the shape {:?}",
-            entry.name,
-            values.len(),
-            entry.shape
-        );
+        let message =
+            format!("{} has {} values, which do not fit the shape {:?}", entry.name, values.len(), entry.shape);
         return Err(io::Error::other(message));
     }
     if cfg!(target_endian = "little") {
         file.write_all(bytemuck::cast_slice(&values))
     } else {
-        values
-            .iter()
-            .try_for_each(|value| file.write_all(&value.to_le_bytes()))
+        values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))
     }
 }
 
 fn prune(run: &Path, saved: &Path, keep_last: Option<usize>) -> Result<()> {
     let mut stale = leftovers(run)?;
     if let Some(keep) = keep_last {
-        let others: Vec<_> = list(run)?
-            .into_iter()
-            .map(|(_, path)| path)
-            .filter(|path| path != saved)
-            .collect();
+        let others: Vec<_> = list(run)?.into_iter().map(|(_, path)| path).filter(|path| path != saved).collect();
         stale.extend_from_slice(&others[..others.len().saturating_sub(keep.saturating_sub(1))]);
     }
-    stale
-        .iter()
-        .try_for_each(|path| fs::remove_file(path).map_err(|source| Error::io(path, source)))
+    stale.iter().try_for_each(|path| fs::remove_file(path).map_err(|source| Error::io(path, source)))
 }

@@ -72,7 +72,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Kernels { filter, runs, common } => {
             let device = Device::open(common.device)?;
             let cases = REGISTRY.iter().flat_map(|op| (op.cases)()).filter(|c| c.bench && c.op.contains(&filter));
-            let timings = cases.map(|case| benchmark::time_case(&case, &device, runs)).collect::<Result<Vec<_>, _>>()?;
+            let timings =
+                cases.map(|case| benchmark::time_case(&case, &device, runs)).collect::<Result<Vec<_>, _>>()?;
             report(&device, common.json, timings, print_kernels)
         }
         What::Step { preset, set, feature_channels, runs, common } => {
@@ -93,14 +94,20 @@ fn report<T: Serialize>(device: &Device, json: bool, results: T, print: fn(&Repo
     }
     if let Some(peaks) = report.peaks {
         let Peaks { gflops, gbytes_per_s } = peaks;
-        println!("{}: {} threads, {gflops:.0} GFLOP/s of FMA, {gbytes_per_s:.1} GB/s of memory", report.device, report.threads);
+        println!(
+            "{}: {} threads, {gflops:.0} GFLOP/s of FMA, {gbytes_per_s:.1} GB/s of memory",
+            report.device, report.threads
+        );
     }
     print(&report);
     Ok(())
 }
 
 fn print_kernels(report: &Report<Vec<Timing>>) {
-    println!("{:<20} {:<34} {:>10} {:>10} {:>9} {:>7} {:>8}", "op", "case", "forward", "backward", "GFLOP/s", "of FMA", "GB/s");
+    println!(
+        "{:<20} {:<34} {:>10} {:>10} {:>9} {:>7} {:>8}",
+        "op", "case", "forward", "backward", "GFLOP/s", "of FMA", "GB/s"
+    );
     for t in &report.results {
         let gflops = t.flops as f64 / t.forward_s / 1e9;
         let of_peak = report.peaks.map_or("".to_string(), |p| format!("{:.0} %", 100.0 * gflops / p.gflops));

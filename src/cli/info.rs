@@ -131,7 +131,10 @@ fn print(info: &Info) {
         Some(version) => println!("       kernels compiled by nvcc {version} for {}", cuda.architectures.join(" ")),
         None => println!("       no CUDA kernels in this build: nvcc was not found (cargo xtask provision)"),
     }
-    println!("\n{:<26} {:<10} {:<8} {:>9} {:>12} {:>8}", "kernel", "entry", "arch", "registers", "shared bytes", "spills");
+    println!(
+        "\n{:<26} {:<10} {:<8} {:>9} {:>12} {:>8}",
+        "kernel", "entry", "arch", "registers", "shared bytes", "spills"
+    );
     let mut cpu_only = vec![];
     for kernel in &info.kernels {
         if kernel.cuda_module.is_none() {

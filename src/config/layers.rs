@@ -36,11 +36,7 @@ impl Layers {
     /// The lowest layer, `text` read from `name`: it defines which keys there are.
     pub(super) fn new(text: &str, name: &str) -> Result<Layers> {
         let entries: BTreeMap<_, _> = flatten(text, name)?.into_iter().collect();
-        let nullable = entries
-            .iter()
-            .filter(|(_, entry)| entry.value.is_null())
-            .map(|(key, _)| key.clone())
-            .collect();
+        let nullable = entries.iter().filter(|(_, entry)| entry.value.is_null()).map(|(key, _)| key.clone()).collect();
         Ok(Layers { entries, nullable })
     }
 
@@ -59,27 +55,13 @@ impl Layers {
     /// Lays one `section.key=value` over what is there; the value is typed by YAML's rules.
     pub(super) fn set(&mut self, assignment: &str) -> Result<()> {
         let origin = format!("--set {assignment}");
-        let Some((key, text)) = assignment
-            .split_once('=')
-            .filter(|(key, _)| !key.trim().is_empty())
-        else {
-            return Err(Error::Config(format!(
-                "{origin}: expected section.key=value"
-            )));
+        let Some((key, text)) = assignment.split_once('=').filter(|(key, _)| !key.trim().is_empty()) else {
+            return Err(Error::Config(format!("{origin}: expected section.key=value")));
         };
-        let yaml: Spanned<Yaml> =
-            parse(text).map_err(|(_, message)| Error::Config(format!("{origin}: {message}")))?;
+        let yaml: Spanned<Yaml> = parse(text).map_err(|(_, message)| Error::Config(format!("{origin}: {message}")))?;
         let mut assignments = Vec::new();
-        collect(
-            key.trim(),
-            yaml.value,
-            origin.clone(),
-            &|_| origin.clone(),
-            &mut assignments,
-        );
-        assignments
-            .into_iter()
-            .try_for_each(|(key, entry)| self.assign(key, entry))
+        collect(key.trim(), yaml.value, origin.clone(), &|_| origin.clone(), &mut assignments);
+        assignments.into_iter().try_for_each(|(key, entry)| self.assign(key, entry))
     }
 
     fn assign(&mut self, key: String, entry: Entry) -> Result<()> {
@@ -103,76 +85,43 @@ impl Layers {
         serde_path_to_error::deserialize(&tree).map_err(|error| {
             let path = error.path().to_string();
             let (key, index) = path.split_once('[').unwrap_or((&path, ""));
-            let value = &self
-                .entries
-                .get(key)
-                .map_or(&Value::Null, |entry| &entry.value);
-            let value = index
-                .trim_end_matches(']')
-                .parse()
-                .ok()
-                .and_then(|index: usize| value.get(index))
-                .unwrap_or(value);
+            let value = &self.entries.get(key).map_or(&Value::Null, |entry| &entry.value);
+            let value =
+                index.trim_end_matches(']').parse().ok().and_then(|index: usize| value.get(index)).unwrap_or(value);
             let mut message = error.inner().to_string();
             if message.ends_with("expected string or map") {
                 // An enum: asked with a text, serde lists its names.
                 *leaf(&mut tree, key) = value.to_string().into();
-                message = serde_json::from_value::<T>(tree.clone())
-                    .err()
-                    .map_or(message, |error| error.to_string());
+                message = serde_json::from_value::<T>(tree.clone()).err().map_or(message, |error| error.to_string());
             }
-            let or_null = if self.nullable.iter().any(|known| known == key) {
-                " or null"
-            } else {
-                ""
-            };
-            self.error_at(
-                &path,
-                &format!(
-                    "must be {}{or_null}, not {}",
-                    expected(&message),
-                    describe(value)
-                ),
-            )
+            let or_null = if self.nullable.iter().any(|known| known == key) { " or null" } else { "" };
+            self.error_at(&path, &format!("must be {}{or_null}, not {}", expected(&message), describe(value)))
         })
     }
 
     /// An error about the value at `path`, a key with or without an index, which says where the value was written.
     pub(super) fn error_at(&self, path: &str, message: &str) -> Error {
         let key = path.split('[').next().unwrap_or(path);
-        let origin = self
-            .entries
-            .get(key)
-            .map_or(String::new(), |entry| format!("{}: ", entry.origin));
+        let origin = self.entries.get(key).map_or(String::new(), |entry| format!("{}: ", entry.origin));
         Error::Config(format!("{origin}{path} {message}"))
     }
 
     /// The keys directly or further beneath `section`, without its name.
     fn children(&self, section: &str) -> Vec<&str> {
-        self.entries
-            .keys()
-            .filter_map(|key| key.strip_prefix(section)?.strip_prefix('.'))
-            .collect()
+        self.entries.keys().filter_map(|key| key.strip_prefix(section)?.strip_prefix('.')).collect()
     }
 
     fn sections(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self
-            .entries
-            .keys()
-            .filter_map(|key| Some(key.split_once('.')?.0))
-            .collect();
+        let mut names: Vec<_> = self.entries.keys().filter_map(|key| Some(key.split_once('.')?.0)).collect();
         names.dedup();
         names
     }
 
     /// What to say about a key that does not exist.
     fn unknown(&self, key: &str) -> String {
-        let not_yet =
-            |known: &str| key == known || (known.ends_with('_') && key.starts_with(known));
+        let not_yet = |known: &str| key == known || (known.ends_with('_') && key.starts_with(known));
         if let Some((_, what)) = NOT_YET.iter().find(|(known, _)| not_yet(known)) {
-            return format!(
-                "{key} cannot be set: {what} not in this version yet, the objective is L1, KL and VF"
-            );
+            return format!("{key} cannot be set: {what} not in this version yet, the objective is L1, KL and VF");
         }
         let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
         let similarity = |known: &str| {
@@ -180,25 +129,17 @@ impl Layers {
             // The right name in the wrong section is as good a guess as a misspelt one.
             whole.max(0.95 * strsim::normalized_damerau_levenshtein(&last(key), &last(known)))
         };
-        let nearest = self
-            .entries
-            .keys()
-            .map(|known| (similarity(known), known))
-            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let nearest = self.entries.keys().map(|known| (similarity(known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
         let guess = match nearest {
             Some((score, known)) if score >= SIMILAR => format!("; did you mean {known}?"),
             _ => ";".into(),
         };
         let section = key.rsplit_once('.').map_or("", |(section, _)| section);
         match self.children(section) {
-            keys if keys.is_empty() => format!(
-                "unknown key {key}{guess} The sections are {}",
-                self.sections().join(", ")
-            ),
-            keys => format!(
-                "unknown key {key}{guess} The keys of {section} are {}",
-                keys.join(", ")
-            ),
+            keys if keys.is_empty() => {
+                format!("unknown key {key}{guess} The sections are {}", self.sections().join(", "))
+            }
+            keys => format!("unknown key {key}{guess} The keys of {section} are {}", keys.join(", ")),
         }
         .replace("; The", "; the")
     }
@@ -217,12 +158,8 @@ enum Yaml {
 
 fn flatten(text: &str, name: &str) -> Result<Vec<(String, Entry)>> {
     let at = |location: Location| format!("{name}:{}:{}", location.line(), location.column());
-    let yaml: Spanned<Yaml> = parse(text).map_err(|(location, message)| {
-        Error::Config(format!(
-            "{}: {message}",
-            location.map_or(name.to_owned(), at)
-        ))
-    })?;
+    let yaml: Spanned<Yaml> = parse(text)
+        .map_err(|(location, message)| Error::Config(format!("{}: {message}", location.map_or(name.to_owned(), at))))?;
     match yaml.value {
         Yaml::Leaf(Value::Null) => Ok(Vec::new()), // an empty file
         Yaml::Leaf(value) => Err(Error::Config(format!(
@@ -239,22 +176,12 @@ fn flatten(text: &str, name: &str) -> Result<Vec<(String, Entry)>> {
 }
 
 /// Flattens `yaml` at the dotted key `key` into assignments; `at` words a position.
-fn collect(
-    key: &str,
-    yaml: Yaml,
-    origin: String,
-    at: &dyn Fn(Location) -> String,
-    out: &mut Vec<(String, Entry)>,
-) {
+fn collect(key: &str, yaml: Yaml, origin: String, at: &dyn Fn(Location) -> String, out: &mut Vec<(String, Entry)>) {
     match yaml {
         Yaml::Leaf(value) => out.push((key.to_owned(), Entry { value, origin })),
         Yaml::Map(pairs) => {
             for (name, value) in pairs {
-                let child = if key.is_empty() {
-                    name.value
-                } else {
-                    format!("{key}.{}", name.value)
-                };
+                let child = if key.is_empty() { name.value } else { format!("{key}.{}", name.value) };
                 collect(&child, value, at(name.referenced), at, out);
             }
         }
@@ -264,9 +191,7 @@ fn collect(
 fn parse(text: &str) -> Result<Spanned<Yaml>, (Option<Location>, String)> {
     serde_saphyr::from_str(text).map_err(|error| {
         // The position goes in front, in the form that editors and terminals can follow.
-        let message = UserMessageFormatter
-            .format_message(error.without_snippet())
-            .into_owned();
+        let message = UserMessageFormatter.format_message(error.without_snippet()).into_owned();
         (error.location(), message)
     })
 }

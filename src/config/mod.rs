@@ -232,16 +232,12 @@ impl Config {
             layers.set(assignment)?;
         }
         let config: Config = layers.deserialize()?;
-        config.problem().map_or(Ok(config), |(key, message)| {
-            Err(layers.error_at(key, &message))
-        })
+        config.problem().map_or(Ok(config), |(key, message)| Err(layers.error_at(key, &message)))
     }
 
     /// Checks every range; [`Config::load`] has done so already.
     pub fn validate(&self) -> Result<()> {
-        self.problem().map_or(Ok(()), |(key, message)| {
-            Err(Error::Config(format!("{key} {message}")))
-        })
+        self.problem().map_or(Ok(()), |(key, message)| Err(Error::Config(format!("{key} {message}"))))
     }
 
     /// The folder of training images, and whether there are features for the VF loss: what a preset cannot know.
@@ -249,10 +245,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] that says which key is missing and how to give it.
     pub fn training_images(&self) -> Result<&Path> {
-        if self.loss.vf_weight > 0.0
-            && self.data.features.is_none()
-            && self.data.foundation.weights.is_none()
-        {
+        if self.loss.vf_weight > 0.0 && self.data.features.is_none() && self.data.foundation.weights.is_none() {
             return Err(Error::Config(
                 "the VF loss needs foundation features: set data.features to a file written by `vf-engine features`, or \
                  data.foundation.weights to a foundation model's weights, or loss.vf_weight to 0 to train without it"
@@ -260,10 +253,7 @@ impl Config {
             ));
         }
         self.data.images.as_deref().ok_or_else(|| {
-            Error::Config(
-                "data.images is not set: give a folder of images, e.g. `--set data.images=photos`"
-                    .into(),
-            )
+            Error::Config("data.images is not set: give a folder of images, e.g. `--set data.images=photos`".into())
         })
     }
 
@@ -279,10 +269,7 @@ impl Config {
     /// Writes the effective configuration to `path`.
     pub fn save(&self, path: &Path) -> Result<()> {
         let version = env!("CARGO_PKG_VERSION");
-        let text = format!(
-            "# The effective configuration of this run, by vf-engine {version}.\n{}",
-            self.to_yaml()?
-        );
+        let text = format!("# The effective configuration of this run, by vf-engine {version}.\n{}", self.to_yaml()?);
         atomic::write(path, |file| file.write_all(text.as_bytes()))
     }
 }

@@ -11,15 +11,9 @@ const NORM_GROUPS: usize = 32;
 impl Config {
     /// The first value that cannot be.
     pub(super) fn problem(&self) -> Option<Problem> {
-        [
-            self.model_problem(),
-            self.loss_problem(),
-            self.data_problem(),
-            self.optim_problem(),
-            self.train_problem(),
-        ]
-        .into_iter()
-        .find_map(Result::err)
+        [self.model_problem(), self.loss_problem(), self.data_problem(), self.optim_problem(), self.train_problem()]
+            .into_iter()
+            .find_map(Result::err)
     }
 
     fn model_problem(&self) -> Result<(), Problem> {
@@ -27,48 +21,28 @@ impl Config {
         check(model.in_channels == 3, "model.in_channels", || {
             format!("must be 3 (images are RGB), not {}", model.in_channels)
         })?;
-        check(model.out_ch == 3, "model.out_ch", || {
-            format!("must be 3 (images are RGB), not {}", model.out_ch)
-        })?;
+        check(model.out_ch == 3, "model.out_ch", || format!("must be 3 (images are RGB), not {}", model.out_ch))?;
         count("model.ch", model.ch, 1 << 14)?;
-        check(
-            (1..=12).contains(&model.ch_mult.len()),
-            "model.ch_mult",
-            || format!("must have 1 to 12 levels, not {}", model.ch_mult.len()),
-        )?;
-        model
-            .ch_mult
-            .iter()
-            .try_for_each(|&mult| count("model.ch_mult", mult, 64))?;
+        check((1..=12).contains(&model.ch_mult.len()), "model.ch_mult", || {
+            format!("must have 1 to 12 levels, not {}", model.ch_mult.len())
+        })?;
+        model.ch_mult.iter().try_for_each(|&mult| count("model.ch_mult", mult, 64))?;
         check(model.ch.is_multiple_of(NORM_GROUPS), "model.ch", || {
-            format!(
-                "must be a multiple of {NORM_GROUPS}, the groups of GroupNorm, not {}",
-                model.ch
-            )
+            format!("must be a multiple of {NORM_GROUPS}, the groups of GroupNorm, not {}", model.ch)
         })?;
         count("model.num_res_blocks", model.num_res_blocks, 64)?;
         count("model.resolution", model.resolution, 1 << 14)?;
         let shrink = 1 << (model.ch_mult.len() - 1);
-        check(
-            model.resolution.is_multiple_of(shrink),
-            "model.resolution",
-            || {
-                format!(
-                    "must be a multiple of {shrink}, since {} levels halve it {} times, not {}",
-                    model.ch_mult.len(),
-                    model.ch_mult.len() - 1,
-                    model.resolution
-                )
-            },
-        )?;
-        let levels: Vec<_> = (0..model.ch_mult.len())
-            .map(|level| model.resolution >> level)
-            .collect();
-        if let Some(stray) = model
-            .attn_resolutions
-            .iter()
-            .find(|resolution| !levels.contains(resolution))
-        {
+        check(model.resolution.is_multiple_of(shrink), "model.resolution", || {
+            format!(
+                "must be a multiple of {shrink}, since {} levels halve it {} times, not {}",
+                model.ch_mult.len(),
+                model.ch_mult.len() - 1,
+                model.resolution
+            )
+        })?;
+        let levels: Vec<_> = (0..model.ch_mult.len()).map(|level| model.resolution >> level).collect();
+        if let Some(stray) = model.attn_resolutions.iter().find(|resolution| !levels.contains(resolution)) {
             return Err((
                 "model.attn_resolutions",
                 format!("holds {stray}, but the levels have the resolutions {levels:?}"),
@@ -76,9 +50,7 @@ impl Config {
         }
         count("model.z_channels", model.z_channels, 1 << 14)?;
         count("model.embed_dim", model.embed_dim, 1 << 14)?;
-        check(model.double_z, "model.double_z", || {
-            "must be true: the KL loss needs a mean and a log variance".into()
-        })
+        check(model.double_z, "model.double_z", || "must be true: the KL loss needs a mean and a log variance".into())
     }
 
     fn loss_problem(&self) -> Result<(), Problem> {
@@ -95,29 +67,19 @@ impl Config {
     fn data_problem(&self) -> Result<(), Problem> {
         let data = &self.data;
         count("data.workers", data.workers, 1024)?;
-        check(
-            data.features.is_none() || data.crop == Crop::Center,
-            "data.crop",
-            || {
-                "must be center with data.features: cached features belong to one crop of each image".into()
-            },
-        )?;
-        check(
-            data.features.is_none() || data.foundation.weights.is_none(),
-            "data.features",
-            || {
-                "and data.foundation.weights cannot both be set: features come from the file or from the model".into()
-            },
-        )
+        check(data.features.is_none() || data.crop == Crop::Center, "data.crop", || {
+            "must be center with data.features: cached features belong to one crop of each image".into()
+        })?;
+        check(data.features.is_none() || data.foundation.weights.is_none(), "data.features", || {
+            "and data.foundation.weights cannot both be set: features come from the file or from the model".into()
+        })
     }
 
     fn optim_problem(&self) -> Result<(), Problem> {
         let optim = &self.optim;
         above_zero("optim.lr", optim.lr)?;
         for beta in optim.betas {
-            check((0.0..1.0).contains(&beta), "optim.betas", || {
-                format!("must be at least 0 and below 1, not {beta}")
-            })?;
+            check((0.0..1.0).contains(&beta), "optim.betas", || format!("must be at least 0 and below 1, not {beta}"))?;
         }
         above_zero("optim.eps", optim.eps)?;
         not_negative("optim.weight_decay", optim.weight_decay)?;
@@ -126,9 +88,7 @@ impl Config {
                 format!("must be above 0 and below 1, or null, not {decay}")
             })?;
         }
-        optim
-            .grad_clip
-            .map_or(Ok(()), |norm| above_zero("optim.grad_clip", norm))
+        optim.grad_clip.map_or(Ok(()), |norm| above_zero("optim.grad_clip", norm))
     }
 
     fn train_problem(&self) -> Result<(), Problem> {
@@ -138,9 +98,7 @@ impl Config {
         count("train.accumulate", train.accumulate, 1 << 16)?;
         at_least_one("train.log_every", train.log_every)?;
         count("train.grid_images", train.grid_images, 256)?;
-        train.keep_last.map_or(Ok(()), |count| {
-            at_least_one("train.keep_last", count as u64)
-        })
+        train.keep_last.map_or(Ok(()), |count| at_least_one("train.keep_last", count as u64))
     }
 }
 
@@ -150,9 +108,7 @@ fn check(holds: bool, key: &'static str, message: impl FnOnce() -> String) -> Re
 
 /// A count from 1 to `most`; the limit keeps products of sizes far from overflow.
 fn count(key: &'static str, value: usize, most: usize) -> Result<(), Problem> {
-    check((1..=most).contains(&value), key, || {
-        format!("must lie between 1 and {most}, not {value}")
-    })
+    check((1..=most).contains(&value), key, || format!("must lie between 1 and {most}, not {value}"))
 }
 
 fn at_least_one(key: &'static str, value: u64) -> Result<(), Problem> {
@@ -160,19 +116,13 @@ fn at_least_one(key: &'static str, value: u64) -> Result<(), Problem> {
 }
 
 fn above_zero(key: &'static str, value: f64) -> Result<(), Problem> {
-    check(value > 0.0 && value.is_finite(), key, || {
-        format!("must be above 0 and finite, not {value}")
-    })
+    check(value > 0.0 && value.is_finite(), key, || format!("must be above 0 and finite, not {value}"))
 }
 
 fn not_negative(key: &'static str, value: f64) -> Result<(), Problem> {
-    check(value >= 0.0 && value.is_finite(), key, || {
-        format!("must be 0 or more and finite, not {value}")
-    })
+    check(value >= 0.0 && value.is_finite(), key, || format!("must be 0 or more and finite, not {value}"))
 }
 
 fn within(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), Problem> {
-    check((low..=high).contains(&value), key, || {
-        format!("must lie between {low} and {high}, not {value}")
-    })
+    check((low..=high).contains(&value), key, || format!("must lie between {low} and {high}, not {value}"))
 }

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
-    sys,
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -117,7 +116,14 @@ impl Cuda {
         };
         let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
         let name = format!("cuda:{ordinal} ({name})");
-        Ok(Cuda { context, stream, name, modules: Mutex::default(), functions: Mutex::default(), synchronous: AtomicBool::new(false) })
+        Ok(Cuda {
+            context,
+            stream,
+            name,
+            modules: Mutex::default(),
+            functions: Mutex::default(),
+            synchronous: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn name(&self) -> String {
@@ -200,7 +206,11 @@ impl Cuda {
         let launched = self.context.bind_to_thread().and_then(|()| unsafe {
             result::launch_kernel(entry.cu_function(), g, b, shared_bytes, self.stream.cu_stream(), &mut arguments)
         });
-        let finished = if self.synchronous.load(Ordering::Relaxed) { launched.and_then(|()| self.stream.synchronize()) } else { launched };
+        let finished = if self.synchronous.load(Ordering::Relaxed) {
+            launched.and_then(|()| self.stream.synchronize())
+        } else {
+            launched
+        };
         finished.map_err(|e| Error::Launch {
             kernel: function.to_string(),
             message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),
@@ -208,7 +218,8 @@ impl Cuda {
     }
 
     fn function(&self, module: &'static str, name: &str, shared_bytes: u32) -> Result<CudaFunction> {
-        let fail = |e: DriverError| Error::Launch { kernel: name.to_string(), message: format!("module {module}: {e}") };
+        let fail =
+            |e: DriverError| Error::Launch { kernel: name.to_string(), message: format!("module {module}: {e}") };
         let mut functions = self.functions.lock().expect("no panic while holding the functions");
         let function = match functions.get(name) {
             Some(function) => function.clone(),

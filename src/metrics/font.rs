@@ -27,11 +27,7 @@ pub(super) fn heading(size: f64, color: RGBColor) -> TextStyle<'static> {
 }
 
 /// A line of text on white, just large enough.
-pub(super) fn label(
-    text: &str,
-    size: f64,
-    color: RGBColor,
-) -> Result<RgbImage, Box<dyn std::error::Error>> {
+pub(super) fn label(text: &str, size: f64, color: RGBColor) -> Result<RgbImage, Box<dyn std::error::Error>> {
     let size = size * f64::from(SUPERSAMPLE);
     let style = self::text(size, color).pos(Pos::new(HPos::Left, VPos::Center));
     let (width, height) = (style.font.box_size(text)?.0, (LINE_HEIGHT * size) as u32);
@@ -41,11 +37,7 @@ pub(super) fn label(
     area.draw(&Text::new(text, (0, height as i32 / 2), style))?;
     drop(area);
     let factor = SUPERSAMPLE as u32;
-    Ok(imageops::thumbnail(
-        &canvas,
-        width.div_ceil(factor).max(1),
-        height.div_ceil(factor),
-    ))
+    Ok(imageops::thumbnail(&canvas, width.div_ceil(factor).max(1), height.div_ceil(factor)))
 }
 
 fn style(size: f64, style: FontStyle, color: RGBColor) -> TextStyle<'static> {
@@ -56,10 +48,7 @@ fn style(size: f64, style: FontStyle, color: RGBColor) -> TextStyle<'static> {
             (FontStyle::Bold, include_bytes!("font/Roboto-Medium.ttf")),
         ];
         for (style, bytes) in fonts {
-            assert!(
-                register_font(NAME, style, bytes).is_ok(),
-                "the bundled font is valid"
-            );
+            assert!(register_font(NAME, style, bytes).is_ok(), "the bundled font is valid");
         }
     });
     FontDesc::new(FontFamily::Name(NAME), size, style).color(&color)

@@ -31,10 +31,7 @@ pub struct Record {
 pub fn read(run: &Path) -> Result<Vec<Record>> {
     let path = run.join(FILE);
     let text = fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-    complete_lines(&text)
-        .enumerate()
-        .map(|(index, line)| parse(&path, index, line))
-        .collect()
+    complete_lines(&text).enumerate().map(|(index, line)| parse(&path, index, line)).collect()
 }
 
 /// `metrics.jsonl` opened for appending.
@@ -74,33 +71,19 @@ impl Lines {
             }
         }
         atomic::write(&path, |file| file.write_all(kept.as_bytes()))?;
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .map_err(|source| Error::io(&path, source))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|source| Error::io(&path, source))?;
         Ok((Lines { path, file }, seconds))
     }
 
     /// Appends one line, in one write.
     pub(super) fn append(&mut self, step: u64, seconds: f64, values: &[(&str, f32)]) -> Result<()> {
-        let head = [
-            ("step", Number::Integer(step)),
-            ("seconds", Number::Double((seconds * 1e3).round() / 1e3)),
-        ];
-        let pairs = head.into_iter().chain(
-            values
-                .iter()
-                .map(|&(name, value)| (name, Number::Float(value))),
-        );
+        let head = [("step", Number::Integer(step)), ("seconds", Number::Double((seconds * 1e3).round() / 1e3))];
+        let pairs = head.into_iter().chain(values.iter().map(|&(name, value)| (name, Number::Float(value))));
         let mut line = Vec::new();
         // In the caller's order, which a map of JSON values would not keep.
-        serde_json::Serializer::new(&mut line)
-            .collect_map(pairs)
-            .expect("numbers by name are always JSON");
+        serde_json::Serializer::new(&mut line).collect_map(pairs).expect("numbers by name are always JSON");
         line.push(b'\n');
-        self.file
-            .write_all(&line)
-            .map_err(|source| Error::io(&self.path, source))
+        self.file.write_all(&line).map_err(|source| Error::io(&self.path, source))
     }
 }
 
@@ -114,18 +97,12 @@ enum Number {
 }
 
 fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
 }
 
 fn parse(path: &Path, index: usize, line: &str) -> Result<Record> {
-    serde_json::from_str(line).map_err(|error| {
-        Error::Data(format!(
-            "{}:{}: not a line of metrics: {error}",
-            path.display(),
-            index + 1
-        ))
-    })
+    serde_json::from_str(line)
+        .map_err(|error| Error::Data(format!("{}:{}: not a line of metrics: {error}", path.display(), index + 1)))
 }
 
 #[cfg(test)]
@@ -134,13 +111,7 @@ mod tests {
 
     fn log(lines: &mut Lines, steps: std::ops::RangeInclusive<u64>) {
         for step in steps {
-            lines
-                .append(
-                    step,
-                    step as f64,
-                    &[("loss", 0.1 * step as f32), ("kl", f32::NAN)],
-                )
-                .unwrap();
+            lines.append(step, step as f64, &[("loss", 0.1 * step as f32), ("kl", f32::NAN)]).unwrap();
         }
     }
 
@@ -150,23 +121,12 @@ mod tests {
         log(&mut Lines::create(whole.path()).unwrap(), 1..=6);
         log(&mut Lines::create(resumed.path()).unwrap(), 1..=4);
         let path = resumed.path().join(FILE);
-        fs::write(
-            &path,
-            [&fs::read(&path).unwrap()[..], b"{\"step\":5,\"sec"].concat(),
-        )
-        .unwrap();
-        assert_eq!(
-            read(resumed.path()).unwrap().len(),
-            4,
-            "the torn line does not count"
-        );
+        fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"step\":5,\"sec"].concat()).unwrap();
+        assert_eq!(read(resumed.path()).unwrap().len(), 4, "the torn line does not count");
         let (mut lines, seconds) = Lines::resume(resumed.path(), 3).unwrap();
         assert_eq!(seconds, 3.0);
         log(&mut lines, 4..=6);
-        assert_eq!(
-            fs::read_to_string(path).unwrap(),
-            fs::read_to_string(whole.path().join(FILE)).unwrap()
-        );
+        assert_eq!(fs::read_to_string(path).unwrap(), fs::read_to_string(whole.path().join(FILE)).unwrap());
     }
 
     #[test]
@@ -174,19 +134,9 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         log(&mut Lines::create(run.path()).unwrap(), 1..=1);
         let text = fs::read_to_string(run.path().join(FILE)).unwrap();
-        assert_eq!(
-            text,
-            "{\"step\":1,\"seconds\":1.0,\"loss\":0.1,\"kl\":null}\n"
-        );
+        assert_eq!(text, "{\"step\":1,\"seconds\":1.0,\"loss\":0.1,\"kl\":null}\n");
         let values = BTreeMap::from([("loss".to_owned(), Some(0.1)), ("kl".to_owned(), None)]);
-        assert_eq!(
-            read(run.path()).unwrap(),
-            [Record {
-                step: 1,
-                seconds: 1.0,
-                values
-            }]
-        );
+        assert_eq!(read(run.path()).unwrap(), [Record { step: 1, seconds: 1.0, values }]);
     }
 
     #[test]
@@ -197,16 +147,10 @@ mod tests {
         let exists = Lines::create(run.path()).err().unwrap().to_string();
         assert_eq!(
             exists,
-            format!(
-                "{} exists already: choose another folder, or resume the run in this one",
-                path.display()
-            )
+            format!("{} exists already: choose another folder, or resume the run in this one", path.display())
         );
         fs::write(&path, [&fs::read(&path).unwrap()[..], b"oops\n"].concat()).unwrap();
         let damage = read(run.path()).unwrap_err().to_string();
-        assert!(
-            damage.starts_with(&format!("{}:2: not a line of metrics: ", path.display())),
-            "{damage}"
-        );
+        assert!(damage.starts_with(&format!("{}:2: not a line of metrics: ", path.display())), "{damage}");
     }
 }

@@ -52,28 +52,18 @@ impl Metrics {
         let (lines, before) = jsonl::Lines::resume(run, step)?;
         let mut events = tensorboard::Events::create(run)?;
         events.restart(step)?;
-        Ok(Metrics {
-            lines,
-            events,
-            start: Instant::now(),
-            before,
-        })
+        Ok(Metrics { lines, events, start: Instant::now(), before })
     }
 
     /// Logs the values of a step, in order, with the seconds of training so far. Values that are not finite are null in `metrics.jsonl`.
     pub fn log(&mut self, step: u64, values: &[(&str, f32)]) -> Result<()> {
-        self.lines.append(
-            step,
-            self.before + self.start.elapsed().as_secs_f64(),
-            values,
-        )?;
+        self.lines.append(step, self.before + self.start.elapsed().as_secs_f64(), values)?;
         self.events.scalars(step, values)
     }
 
     /// Logs an image as a TensorBoard event.
     pub fn log_image(&mut self, step: u64, tag: &str, image: &RgbImage) -> Result<()> {
-        self.events
-            .image(step, tag, image.dimensions(), &png(image))
+        self.events.image(step, tag, image.dimensions(), &png(image))
     }
 }
 
@@ -84,9 +74,7 @@ pub fn save_png(path: &Path, image: &RgbImage) -> Result<()> {
 
 fn png(image: &RgbImage) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    image
-        .write_to(&mut bytes, ImageFormat::Png)
-        .expect("an RGB image in memory can always be encoded");
+    image.write_to(&mut bytes, ImageFormat::Png).expect("an RGB image in memory can always be encoded");
     bytes.into_inner()
 }
 

@@ -63,52 +63,29 @@ pub fn plot_curves(path: &Path, title: &str, records: &[Record], panels: &[Panel
         .filter(|(_, series)| !series.is_empty())
         .collect();
     if panels.is_empty() {
-        return Err(Error::Data(format!(
-            "{}: nothing to plot, none of the values was logged",
-            path.display()
-        )));
+        return Err(Error::Data(format!("{}: nothing to plot, none of the values was logged", path.display())));
     }
     let columns = COLUMNS.min(panels.len());
     let rows = panels.len().div_ceil(columns);
     let (width, height) = (PANEL.0 * columns as i32, HEADER + PANEL.1 * rows as i32);
     let mut canvas = RgbImage::new((width * SUPERSAMPLE) as u32, (height * SUPERSAMPLE) as u32);
-    draw(&mut canvas, title, &panels, (rows, columns)).map_err(|error| {
-        Error::Data(format!(
-            "{}: the curves could not be drawn: {error}",
-            path.display()
-        ))
-    })?;
-    save_png(
-        path,
-        &imageops::thumbnail(&canvas, width as u32, height as u32),
-    )
+    draw(&mut canvas, title, &panels, (rows, columns))
+        .map_err(|error| Error::Data(format!("{}: the curves could not be drawn: {error}", path.display())))?;
+    save_png(path, &imageops::thumbnail(&canvas, width as u32, height as u32))
 }
 
 /// The finite values of each series of a panel, by label.
 fn series_of<'a>(panel: &Panel<'a>, records: &[Record]) -> Vec<(&'a str, Points)> {
     let points = |key: &str| -> Points {
-        records
-            .iter()
-            .filter_map(|record| Some((record.step as f64, (*record.values.get(key)?)?)))
-            .collect()
+        records.iter().filter_map(|record| Some((record.step as f64, (*record.values.get(key)?)?))).collect()
     };
-    panel
-        .series
-        .iter()
-        .map(|(key, label)| (*label, points(key)))
-        .filter(|(_, points)| !points.is_empty())
-        .collect()
+    panel.series.iter().map(|(key, label)| (*label, points(key))).filter(|(_, points)| !points.is_empty()).collect()
 }
 
 /// plotters' errors have the backend in their type.
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-fn draw(
-    canvas: &mut RgbImage,
-    title: &str,
-    panels: &[(&Panel, Vec<(&str, Points)>)],
-    grid: (usize, usize),
-) -> Drawn {
+fn draw(canvas: &mut RgbImage, title: &str, panels: &[(&Panel, Vec<(&str, Points)>)], grid: (usize, usize)) -> Drawn {
     let size = canvas.dimensions();
     let root = BitMapBackend::with_buffer(canvas, size).into_drawing_area();
     root.fill(&WHITE)?;
@@ -116,35 +93,17 @@ fn draw(
     let style = font::heading(em(19), INK).pos(Pos::new(HPos::Left, VPos::Center));
     header.draw(&Text::new(title, (px(20), px(HEADER / 2 + 4)), style))?;
     let style = font::text(em(13), FAINT).pos(Pos::new(HPos::Right, VPos::Center));
-    header.draw(&Text::new(
-        LEGEND,
-        (size.0 as i32 - px(24), px(HEADER / 2 + 4)),
-        style,
-    ))?;
+    header.draw(&Text::new(LEGEND, (size.0 as i32 - px(24), px(HEADER / 2 + 4)), style))?;
     for (area, (panel, series)) in body.split_evenly(grid).iter().zip(panels) {
         let (top, chart) = area.split_vertically(px(38));
         draw_heading(&top, panel.title, series)?;
-        let (low, high) = bounds(
-            series
-                .iter()
-                .flat_map(|(_, points)| points.iter().map(|point| point.1)),
-        );
+        let (low, high) = bounds(series.iter().flat_map(|(_, points)| points.iter().map(|point| point.1)));
         if panel.log && low > 0.0 && high / low > LOG_FROM {
             let (low, high) = (low / 1.2, high * 1.2);
-            draw_chart(
-                &chart,
-                series,
-                (low..high)
-                    .log_scale()
-                    .with_key_points(log_ticks(low, high)),
-            )?;
+            draw_chart(&chart, series, (low..high).log_scale().with_key_points(log_ticks(low, high)))?;
         } else {
             // A flat series gets an axis around it all the same.
-            let pad = if high > low {
-                0.06 * (high - low)
-            } else {
-                0.1 * high.abs().max(1e-3)
-            };
+            let pad = if high > low { 0.06 * (high - low) } else { 0.1 * high.abs().max(1e-3) };
             draw_chart(&chart, series, low - pad..high + pad)?;
         }
     }
@@ -163,10 +122,7 @@ fn draw_heading(area: &Area, title: &str, series: &[(&str, Points)]) -> Drawn {
     }
     x += text_width(area, title, &style)? + px(18);
     for ((label, _), color) in series.iter().zip(COLORS.iter().cycle()) {
-        area.draw(&PathElement::new(
-            [(x, middle), (x + px(16), middle)],
-            color.stroke_width(px(3) as u32),
-        ))?;
+        area.draw(&PathElement::new([(x, middle), (x + px(16), middle)], color.stroke_width(px(3) as u32)))?;
         x += px(22);
         let style = font::text(em(14), FAINT).pos(at);
         area.draw(&Text::new(*label, (x, middle), style.clone()))?;
@@ -184,11 +140,7 @@ where
     Y: AsRangedCoord<Value = f64>,
     Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    let (first, last) = bounds(
-        series
-            .iter()
-            .flat_map(|(_, points)| points.iter().map(|point| point.0)),
-    );
+    let (first, last) = bounds(series.iter().flat_map(|(_, points)| points.iter().map(|point| point.0)));
     let mut chart = ChartBuilder::on(area)
         .margin_left(px(8))
         .margin_right(px(24))
@@ -211,17 +163,10 @@ where
     for ((_, points), color) in series.iter().zip(COLORS.iter().cycle()) {
         let mut points = thin(points);
         if points.len() >= SMOOTH_FROM {
-            chart.draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.mix(0.3).stroke_width(px(1) as u32),
-            ))?;
+            chart.draw_series(LineSeries::new(points.iter().copied(), color.mix(0.3).stroke_width(px(1) as u32)))?;
             points = smooth(&points);
         }
-        chart.draw_series(
-            points
-                .last()
-                .map(|&last| Circle::new(last, px(3), color.filled())),
-        )?;
+        chart.draw_series(points.last().map(|&last| Circle::new(last, px(3), color.filled())))?;
         chart.draw_series(LineSeries::new(points, color.stroke_width(px(2) as u32)))?;
     }
     Ok(())
@@ -231,15 +176,9 @@ where
 fn thin(points: &[(f64, f64)]) -> Points {
     let mean = |chunk: &[(f64, f64)]| {
         let count = chunk.len() as f64;
-        (
-            chunk.iter().map(|point| point.0).sum::<f64>() / count,
-            chunk.iter().map(|point| point.1).sum::<f64>() / count,
-        )
+        (chunk.iter().map(|point| point.0).sum::<f64>() / count, chunk.iter().map(|point| point.1).sum::<f64>() / count)
     };
-    points
-        .chunks(points.len().div_ceil(MOST_POINTS))
-        .map(mean)
-        .collect()
+    points.chunks(points.len().div_ceil(MOST_POINTS)).map(mean).collect()
 }
 
 /// A Gaussian average over the neighbours on both sides, which does not lag behind as a running mean does.
@@ -264,34 +203,21 @@ fn smooth(points: &[(f64, f64)]) -> Points {
 fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let ticks = |factors: &[f64]| -> Vec<f64> {
-        let all = decades.clone().flat_map(|exponent| {
-            factors
-                .iter()
-                .map(move |factor| factor * 10f64.powi(exponent))
-        });
+        let all = decades.clone().flat_map(|exponent| factors.iter().map(move |factor| factor * 10f64.powi(exponent)));
         all.filter(|tick| (low..=high).contains(tick)).collect()
     };
-    Some(ticks(&[1.0, 2.0, 5.0]))
-        .filter(|ticks| ticks.len() <= MOST_TICKS)
-        .unwrap_or_else(|| ticks(&[1.0]))
+    Some(ticks(&[1.0, 2.0, 5.0])).filter(|ticks| ticks.len() <= MOST_TICKS).unwrap_or_else(|| ticks(&[1.0]))
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    })
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
 /// A tick's value: as few digits as it has, thousands as k and M.
 fn tick(value: f64) -> String {
     let magnitude = value.abs();
     // Ticks are sums of steps: 0.30000000000000004 is 0.3, and 1e-17 is 0.
-    let digits = |value: f64| {
-        format!("{value:.6}")
-            .trim_end_matches('0')
-            .trim_end_matches('.')
-            .to_owned()
-    };
+    let digits = |value: f64| format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned();
     match magnitude {
         m if m < 1e-12 => "0".into(),
         m if m < 1e-3 => format!("{value:.1e}").replace(".0e", "e"),
@@ -339,14 +265,8 @@ mod tests {
     #[test]
     fn smoothing_keeps_constants_and_ends_and_thinning_keeps_means() {
         let flat: Points = (0..100).map(|i| (f64::from(i), 2.5)).collect();
-        assert!(
-            smooth(&flat)
-                .iter()
-                .all(|point| (point.1 - 2.5).abs() < 1e-12)
-        );
-        let many: Points = (0..6000)
-            .map(|i| (f64::from(i), f64::from(i % 2)))
-            .collect();
+        assert!(smooth(&flat).iter().all(|point| (point.1 - 2.5).abs() < 1e-12));
+        let many: Points = (0..6000).map(|i| (f64::from(i), f64::from(i % 2))).collect();
         let few = thin(&many);
         assert!(few.len() <= MOST_POINTS && few.iter().all(|point| point.1 == 0.5));
         assert_eq!(thin(&flat), flat);
@@ -356,43 +276,16 @@ mod tests {
     fn any_finite_series_can_be_drawn_and_none_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("curves.png");
-        let record = |step, value| Record {
-            step,
-            seconds: 0.0,
-            values: BTreeMap::from([("loss".to_owned(), value)]),
-        };
-        let panel = |log| Panel {
-            title: "Loss",
-            series: &[("loss", "loss"), ("absent", "absent")],
-            log,
-        };
+        let record = |step, value| Record { step, seconds: 0.0, values: BTreeMap::from([("loss".to_owned(), value)]) };
+        let panel = |log| Panel { title: "Loss", series: &[("loss", "loss"), ("absent", "absent")], log };
         let one_point = vec![record(1, Some(0.0)), record(2, None)];
         let flat: Vec<_> = (0..100).map(|step| record(step, Some(-7.0))).collect();
-        let wide: Vec<_> = (0..100)
-            .map(|step| record(step, Some(10f64.powi(step as i32 - 50))))
-            .collect();
+        let wide: Vec<_> = (0..100).map(|step| record(step, Some(10f64.powi(step as i32 - 50)))).collect();
         for records in [one_point, flat, wide] {
-            plot_curves(
-                &path,
-                "test",
-                &records,
-                &[panel(true), panel(false), panel(true)],
-            )
-            .unwrap();
-            assert_eq!(
-                image::image_dimensions(&path).unwrap(),
-                (2 * PANEL.0 as u32, (HEADER + 2 * PANEL.1) as u32)
-            );
+            plot_curves(&path, "test", &records, &[panel(true), panel(false), panel(true)]).unwrap();
+            assert_eq!(image::image_dimensions(&path).unwrap(), (2 * PANEL.0 as u32, (HEADER + 2 * PANEL.1) as u32));
         }
-        let error = plot_curves(&path, "test", &[record(1, None)], &[panel(true)])
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            format!(
-                "{}: nothing to plot, none of the values was logged",
-                path.display()
-            )
-        );
+        let error = plot_curves(&path, "test", &[record(1, None)], &[panel(true)]).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: nothing to plot, none of the values was logged", path.display()));
     }
 }

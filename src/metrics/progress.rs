@@ -27,42 +27,25 @@ impl Progress {
     /// A run of `steps` optimizer steps of which `done` are done, with `images_per_step` images each.
     pub fn new(done: u64, steps: u64, images_per_step: usize) -> Progress {
         let bar = stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{pos:>6}/{len} {bar:24.cyan/blue} {wide_msg}")
-                    .expect("the template is valid");
-            let bar = ProgressBar::new(steps)
-                .with_style(style.progress_chars("━╸─"))
-                .with_position(done);
+            let style = ProgressStyle::with_template("{pos:>6}/{len} {bar:24.cyan/blue} {wide_msg}")
+                .expect("the template is valid");
+            let bar = ProgressBar::new(steps).with_style(style.progress_chars("━╸─")).with_position(done);
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Progress {
-            bar,
-            steps,
-            images_per_step,
-            last_step: Instant::now(),
-            last_line: None,
-            seconds_per_step: None,
-        }
+        Progress { bar, steps, images_per_step, last_step: Instant::now(), last_line: None, seconds_per_step: None }
     }
 
     /// `done` steps are done; `losses` are what is shown, by name.
     pub fn step(&mut self, done: u64, losses: &[(&str, f32)]) {
         let seconds = self.last_step.elapsed().as_secs_f64();
         self.last_step = Instant::now();
-        self.seconds_per_step = Some(
-            self.seconds_per_step
-                .map_or(seconds, |mean| mean + RECENT * (seconds - mean)),
-        );
+        self.seconds_per_step = Some(self.seconds_per_step.map_or(seconds, |mean| mean + RECENT * (seconds - mean)));
         let message = self.message(done, losses);
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(message);
-        } else if done == self.steps
-            || self
-                .last_line
-                .is_none_or(|last| last.elapsed() >= LINE_EVERY)
-        {
+        } else if done == self.steps || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
             eprintln!("step {done}/{}  {message}", self.steps);
         }
@@ -70,9 +53,7 @@ impl Progress {
 
     /// Images trained on per second, averaged over the latest steps; 0 before the first.
     pub fn images_per_second(&self) -> f32 {
-        self.seconds_per_step.map_or(0.0, |seconds| {
-            (self.images_per_step as f64 / seconds.max(1e-9)) as f32
-        })
+        self.seconds_per_step.map_or(0.0, |seconds| (self.images_per_step as f64 / seconds.max(1e-9)) as f32)
     }
 
     /// Prints a line without disturbing the bar.
@@ -92,8 +73,7 @@ impl Progress {
 
     fn message(&self, done: u64, losses: &[(&str, f32)]) -> String {
         let left = self.steps.saturating_sub(done) as f64 * self.seconds_per_step.unwrap_or(0.0);
-        let left =
-            FormattedDuration(Duration::try_from_secs_f64(left.round()).unwrap_or(Duration::MAX));
+        let left = FormattedDuration(Duration::try_from_secs_f64(left.round()).unwrap_or(Duration::MAX));
         let mut message = format!("{} images/s, {left} left", short(self.images_per_second()));
         for (name, value) in losses {
             message.push_str(&format!("  {name} {}", short(*value)));

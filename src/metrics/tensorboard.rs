@@ -24,9 +24,7 @@ impl Events {
     pub(super) fn create(run: &Path) -> Result<Events> {
         let seconds = now() as u64;
         for count in 0.. {
-            let path = run.join(format!(
-                "events.out.tfevents.{seconds:010}.vf-engine.{count}"
-            ));
+            let path = run.join(format!("events.out.tfevents.{seconds:010}.vf-engine.{count}"));
             match OpenOptions::new().append(true).create_new(true).open(&path) {
                 Ok(file) => {
                     let mut events = Events { path, file };
@@ -47,59 +45,27 @@ impl Events {
     }
 
     pub(super) fn scalars(&mut self, step: u64, values: &[(&str, f32)]) -> Result<()> {
-        let summary: Vec<u8> = values
-            .iter()
-            .flat_map(|(tag, value)| summary_value(tag, &fixed32(2, *value)))
-            .collect();
+        let summary: Vec<u8> = values.iter().flat_map(|(tag, value)| summary_value(tag, &fixed32(2, *value))).collect();
         self.write(&event(step, &bytes(5, &summary)))
     }
 
     /// `png` is the encoded image, `size` its width and height.
-    pub(super) fn image(
-        &mut self,
-        step: u64,
-        tag: &str,
-        size: (u32, u32),
-        png: &[u8],
-    ) -> Result<()> {
+    pub(super) fn image(&mut self, step: u64, tag: &str, size: (u32, u32), png: &[u8]) -> Result<()> {
         const RGB: u64 = 3;
-        let image = [
-            varint(1, size.1.into()),
-            varint(2, size.0.into()),
-            varint(3, RGB),
-            bytes(4, png),
-        ]
-        .concat();
-        self.write(&event(
-            step,
-            &bytes(5, &summary_value(tag, &bytes(4, &image))),
-        ))
+        let image = [varint(1, size.1.into()), varint(2, size.0.into()), varint(3, RGB), bytes(4, png)].concat();
+        self.write(&event(step, &bytes(5, &summary_value(tag, &bytes(4, &image)))))
     }
 
     fn write(&mut self, payload: &[u8]) -> Result<()> {
         let length = (payload.len() as u64).to_le_bytes();
-        let record = [
-            &length[..],
-            &masked_crc(&length),
-            payload,
-            &masked_crc(payload),
-        ]
-        .concat();
-        self.file
-            .write_all(&record)
-            .map_err(|source| Error::io(&self.path, source))
+        let record = [&length[..], &masked_crc(&length), payload, &masked_crc(payload)].concat();
+        self.file.write_all(&record).map_err(|source| Error::io(&self.path, source))
     }
 }
 
 /// `Event { wall_time = 1, step = 2, … }`.
 fn event(step: u64, body: &[u8]) -> Vec<u8> {
-    [
-        &[1 << 3 | 1][..],
-        &now().to_le_bytes(),
-        &varint(2, step),
-        body,
-    ]
-    .concat()
+    [&[1 << 3 | 1][..], &now().to_le_bytes(), &varint(2, step), body].concat()
 }
 
 /// `Summary { repeated Value value = 1 }` with one `Value { tag = 1, … }`.
@@ -135,16 +101,11 @@ fn push_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// TFRecord's CRC of data that may itself hold CRCs.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
-    CRC.checksum(data)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
-        .to_le_bytes()
+    CRC.checksum(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |time| time.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -158,19 +119,13 @@ mod tests {
         assert_eq!(fixed32(2, 1.0), [0x15, 0, 0, 0x80, 0x3f]);
         // CRC-32C of "123456789" is 0xe3069283 (RFC 3720); masked: rotated right by 15, plus the constant.
         let masked = u32::from_le_bytes(masked_crc(b"123456789"));
-        assert_eq!(
-            masked.wrapping_sub(0xa282_ead8).rotate_left(15),
-            0xe306_9283
-        );
+        assert_eq!(masked.wrapping_sub(0xa282_ead8).rotate_left(15), 0xe306_9283);
     }
 
     #[test]
     fn two_files_of_one_second_do_not_collide() {
         let run = tempfile::tempdir().unwrap();
-        let (first, mut second) = (
-            Events::create(run.path()).unwrap(),
-            Events::create(run.path()).unwrap(),
-        );
+        let (first, mut second) = (Events::create(run.path()).unwrap(), Events::create(run.path()).unwrap());
         second.scalars(1, &[("loss", 1.0)]).unwrap();
         assert!(first.path < second.path);
     }

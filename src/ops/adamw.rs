@@ -51,7 +51,7 @@ pub struct AdamWState<'a> {
     pub ema: &'a mut Tensor,
 }
 
-/// Updates a parameter, its moments and its moving average from `grad`, multiplied by `clip` (shape [1], or absent).
+/// Updates a parameter, its moments and its moving average from `grad`, multiplied by `clip` (shape (1), or absent).
 ///
 /// # Errors
 /// When the sizes differ.

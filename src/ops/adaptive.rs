@@ -29,7 +29,7 @@ const GRAIN: usize = 1 << 14;
 /// Keeps the adaptive weight finite where the other gradient vanishes (the reference's constant).
 const NORM_FLOOR: f32 = 1e-4;
 
-/// Σ xᵢ², shape [1].
+/// Σ xᵢ², shape (1).
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
     let mut sum = Tensor::uninit(x.device(), &[1], x.dtype())?;
     let p = params::SumOfSquares { count: x.numel() as u32, ..Default::default() };
@@ -37,7 +37,7 @@ pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
     Ok(sum)
 }
 
-/// clamp(√nll / (√other + 1e-4), 0, largest) · factor, from squared norms; all of shape [1].
+/// clamp(√nll / (√other + 1e-4), 0, largest) · factor, from squared norms; all of shape (1).
 pub fn weight(nll: &Tensor, other: &Tensor, largest: f32, factor: f32) -> Result<Tensor> {
     let mut weight = nll.uninit_like()?;
     let p = params::AdaptiveWeight { largest, factor, ..Default::default() };
@@ -45,7 +45,7 @@ pub fn weight(nll: &Tensor, other: &Tensor, largest: f32, factor: f32) -> Result
     Ok(weight)
 }
 
-/// scale · x, with `scale` of shape [1].
+/// scale · x, with `scale` of shape (1).
 pub fn scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let mut y = x.uninit_like()?;
     let p = params::Scale { count: x.numel() as u32, ..Default::default() };
@@ -53,7 +53,7 @@ pub fn scale(x: &Tensor, scale: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// sum + scale · x, in place where nothing else refers to `sum`; `scale` has shape [1].
+/// sum + scale · x, in place where nothing else refers to `sum`; `scale` has shape (1).
 ///
 /// # Errors
 /// When the two have different numbers of elements.

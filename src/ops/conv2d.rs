@@ -1,5 +1,5 @@
 //! 2-D convolution of channels-last images, with zero padding of each side by its own amount:
-//! y[b, i, j, o] = bias[o] + Σ_{u, v, c} x[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c].
+//! `y[b, i, j, o] = bias[o] + Σ_{u, v, c} x[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c]`.
 //!
 //! With `upsample` x is read as its nearest-neighbour ×2 upsample, which is never written. Backward applies the
 //! transposes: dx gathers dy through the weights, dweight sums x·dy over pixels, dbias sums dy.

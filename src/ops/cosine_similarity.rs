@@ -12,7 +12,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// (.., C) ×2 → (..), or [1] for single rows of shape (C).
+/// (.., C) ×2 → (..), or (1) for single rows of shape (C).
 #[derive(Debug, Clone, Copy)]
 pub struct CosineSimilarity {
     /// The least length that is divided by; PyTorch's default is 1e-8.

@@ -1,4 +1,4 @@
-//! y[i] = table[indices[i]]: class labels as vectors. The gradient adds up over equal labels.
+//! `y[i] = table[indices[i]]`: class labels as vectors. The gradient adds up over equal labels.
 
 use rayon::prelude::*;
 

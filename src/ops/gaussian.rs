@@ -14,7 +14,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// A sample and its KL divergence: moments (B, .., 2z), noise (B, .., z) → latents (B, .., z), KL [1].
+/// A sample and its KL divergence: moments (B, .., 2z), noise (B, .., z) → latents (B, .., z), KL (1).
 ///
 /// The reference's `pp_style` KL (the mean of the terms, without the half) is this one times 2 / (h·w·z).
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// Logits of real and of reconstructed images, each of any shape → [1].
+/// Logits of real and of reconstructed images, each of any shape → (1).
 #[derive(Debug, Clone, Copy)]
 pub struct HingeLoss;
 

@@ -10,7 +10,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// Σ|x̂ − x| / B: reconstruction and target, both (B, ..) → [1].
+/// Σ|x̂ − x| / B: reconstruction and target, both (B, ..) → (1).
 #[derive(Debug, Clone, Copy)]
 pub struct L1Loss;
 

@@ -11,7 +11,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// 2-D rotary embedding of queries or keys: x (B, N, heads·d), cos and sin (N, d) of [`tables`] → (B, N, heads·d).
+/// 2-D rotary embedding of queries or keys: x (B, N, heads·d), cos and sin (N, d) of [`rope_tables`] → (B, N, heads·d).
 ///
 /// The tables are constants: their gradients do not exist, and asking for one is an error.
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,7 @@ use crate::op::Op;
 use crate::params;
 use crate::tensor::Tensor;
 
-/// Latents z (B, N, Cz), projection W (Cf, Cz) or absent, features f (B, N, Cf) → mdms [1], mcos [1].
+/// Latents z (B, N, Cz), projection W (Cf, Cz) or absent, features f (B, N, Cf) → mdms (1), mcos (1).
 ///
 /// Without a projection z is compared with f directly (Cf = Cz): the reference's `reverse_proj: false`, where the
 /// features are projected before. Only there do gradients reach f: elsewhere the features are those of a frozen model.

@@ -38,7 +38,8 @@ impl Encoder {
                 channels = width;
             }
             // The reference pads the right and the bottom by one, then convolves without padding.
-            let halve = Conv2dOp { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
+            let halve =
+                Conv2dOp { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
             let downsample = (level + 1 < shape.levels())
                 .then(|| Conv2d::new(&mut init.within("downsample.conv"), channels, channels, 3, halve))
                 .transpose()?;

@@ -4,11 +4,11 @@
 //! its losses and their gradients, with the adaptive weight read off the loss streams instead of
 //! extra backward passes.
 
+mod blocks;
 mod decoder;
 mod encoder;
-mod blocks;
-mod model;
 mod features;
+mod model;
 mod state;
 mod step;
 pub mod train;

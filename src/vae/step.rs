@@ -293,7 +293,10 @@ pub struct Evaluation {
 impl Evaluation {
     /// The values by the names they are logged under.
     pub fn row(&self) -> Vec<(&'static str, f32)> {
-        [("psnr", Some(self.psnr)), ("vf_alignment", self.vf_alignment)].into_iter().filter_map(|(n, v)| Some((n, v?))).collect()
+        [("psnr", Some(self.psnr)), ("vf_alignment", self.vf_alignment)]
+            .into_iter()
+            .filter_map(|(n, v)| Some((n, v?)))
+            .collect()
     }
 }
 
@@ -329,6 +332,7 @@ fn psnr(images: &[f32], reconstructions: &[f32], count: usize) -> f32 {
         let error: f64 = x.iter().zip(y).map(|(x, y)| f64::from(x - y.clamp(-1.0, 1.0)).powi(2)).sum();
         10.0 * (4.0 * size as f64 / error).log10()
     };
-    let total: f64 = images.chunks_exact(size.max(1)).zip(reconstructions.chunks_exact(size.max(1))).map(of_image).sum();
+    let total: f64 =
+        images.chunks_exact(size.max(1)).zip(reconstructions.chunks_exact(size.max(1))).map(of_image).sum();
     (total / count as f64) as f32
 }

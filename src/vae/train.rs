@@ -184,7 +184,9 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
 const SHOWN_LOSSES: usize = 4;
 
 const PANELS: &[Panel] = &[
-    Panel { title: "reconstruction: sum of |input − reconstruction| per image", series: &[("nll", "nll")], log: true },
+    Panel {
+        title: "reconstruction: sum of |input − reconstruction| per image", series: &[("nll", "nll")], log: true
+    },
     Panel { title: "VF loss", series: &[("vf", "vf"), ("mdms", "distance matrix"), ("mcos", "cosine")], log: false },
     Panel { title: "KL divergence per image", series: &[("kl", "kl")], log: true },
     Panel {
@@ -193,7 +195,11 @@ const PANELS: &[Panel] = &[
         log: true,
     },
     Panel { title: "PSNR of the grid's images, dB", series: &[("psnr", "psnr")], log: false },
-    Panel { title: "VF alignment: mean cosine of latents and features", series: &[("vf_alignment", "alignment")], log: false },
+    Panel {
+        title: "VF alignment: mean cosine of latents and features",
+        series: &[("vf_alignment", "alignment")],
+        log: false,
+    },
 ];
 
 /// Whether something that happens every `every` steps (0: never) happens at `step`.

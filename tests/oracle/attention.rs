@@ -6,33 +6,19 @@ use super::{Array, sum};
 pub fn attention(q: &Array, k: &Array, v: &Array) -> Array {
     let ([b, n, heads, d], [_, keys, _, _]) = (q.dims(), k.dims());
     let scale = 1.0 / (d as f64).sqrt();
-    let score = Array::build([b, heads, n, keys], |[b, h, i, j]| {
-        scale * sum(d, |c| q.at([b, i, h, c]) * k.at([b, j, h, c]))
-    });
+    let score =
+        Array::build([b, heads, n, keys], |[b, h, i, j]| scale * sum(d, |c| q.at([b, i, h, c]) * k.at([b, j, h, c])));
     let weight = softmax(&score);
-    Array::build([b, n, heads, d], |[b, i, h, c]| {
-        sum(keys, |j| weight.at([b, h, i, j]) * v.at([b, j, h, c]))
-    })
+    Array::build([b, n, heads, d], |[b, i, h, c]| sum(keys, |j| weight.at([b, h, i, j]) * v.at([b, j, h, c])))
 }
 
 /// e^xᵢ / Σ e^xⱼ over the last axis, the largest subtracted first.
 pub fn softmax(x: &Array) -> Array {
     let rows = x.matrix();
     let [n, c] = rows.dims();
-    let largest: Vec<f64> = (0..n)
-        .map(|r| {
-            (0..c)
-                .map(|i| rows.at([r, i]))
-                .fold(f64::NEG_INFINITY, f64::max)
-        })
-        .collect();
-    let totals: Vec<f64> = (0..n)
-        .map(|r| sum(c, |i| (rows.at([r, i]) - largest[r]).exp()))
-        .collect();
-    Array::build([n, c], |[r, i]| {
-        (rows.at([r, i]) - largest[r]).exp() / totals[r]
-    })
-    .reshape(&x.shape)
+    let largest: Vec<f64> = (0..n).map(|r| (0..c).map(|i| rows.at([r, i])).fold(f64::NEG_INFINITY, f64::max)).collect();
+    let totals: Vec<f64> = (0..n).map(|r| sum(c, |i| (rows.at([r, i]) - largest[r]).exp())).collect();
+    Array::build([n, c], |[r, i]| (rows.at([r, i]) - largest[r]).exp() / totals[r]).reshape(&x.shape)
 }
 
 /// The angle by which [`rope_2d`] turns channel `c` of `d` at grid place (row, column).
@@ -41,11 +27,7 @@ pub fn softmax(x: &Array) -> Array {
 /// share the frequency 10000^(−2i / (d/2)).
 pub fn rope_angle(row: usize, column: usize, c: usize, d: usize) -> f64 {
     let half = d / 2;
-    let (place, within) = if c < half {
-        (row, c)
-    } else {
-        (column, c - half)
-    };
+    let (place, within) = if c < half { (row, c) } else { (column, c - half) };
     let pair = within / 2;
     place as f64 * 10000f64.powf(-((2 * pair) as f64) / half as f64)
 }
@@ -56,11 +38,7 @@ pub fn rope_2d(x: &Array, width: usize) -> Array {
     let [_, _, _, d] = x.dims();
     Array::build(x.dims(), |[b, n, h, c]| {
         let angle = rope_angle(n / width, n % width, c, d);
-        let turned = if c % 2 == 0 {
-            -x.at([b, n, h, c + 1])
-        } else {
-            x.at([b, n, h, c - 1])
-        };
+        let turned = if c % 2 == 0 { -x.at([b, n, h, c + 1]) } else { x.at([b, n, h, c - 1]) };
         x.at([b, n, h, c]) * angle.cos() + turned * angle.sin()
     })
 }
@@ -82,10 +60,6 @@ pub fn sincos_pos_embed(dim: usize, height: usize, width: usize) -> Array {
     Array::build([height * width, dim], |[n, c]| {
         let place = if c < half { n % width } else { n / width };
         let angle = place as f64 * 10000f64.powf(-((c % quarter) as f64) / quarter as f64);
-        if c % half < quarter {
-            angle.sin()
-        } else {
-            angle.cos()
-        }
+        if c % half < quarter { angle.sin() } else { angle.cos() }
     })
 }

@@ -15,12 +15,7 @@ pub struct ConvGeometry {
 
 impl ConvGeometry {
     /// For an input of h × w and pads (top, left, bottom, right).
-    pub fn new(
-        input: [usize; 2],
-        kernel: [usize; 2],
-        stride: usize,
-        pads: [usize; 4],
-    ) -> ConvGeometry {
+    pub fn new(input: [usize; 2], kernel: [usize; 2], stride: usize, pads: [usize; 4]) -> ConvGeometry {
         let [top, left, bottom, right] = pads;
         ConvGeometry {
             stride,
@@ -56,9 +51,7 @@ pub fn conv2d(x: &Array, weight: &Array, bias: Option<&Array>, g: ConvGeometry) 
 /// Nearest-neighbour ×2: out[b,y,x,c] = in[b, ⌊y/2⌋, ⌊x/2⌋, c].
 pub fn upsample_nearest2(x: &Array) -> Array {
     let [b, h, w, c] = x.dims();
-    Array::build([b, 2 * h, 2 * w, c], |[b, y, x_, c]| {
-        x.at([b, y / 2, x_ / 2, c])
-    })
+    Array::build([b, 2 * h, 2 * w, c], |[b, y, x_, c]| x.at([b, y / 2, x_ / 2, c]))
 }
 
 /// Largest of each 2×2 square; an odd last row or column is dropped.
@@ -66,9 +59,6 @@ pub fn max_pool2(x: &Array) -> Array {
     let [b, h, w, c] = x.dims();
     Array::build([b, h / 2, w / 2, c], |[b, y, x_, c]| {
         let square = [(0, 0), (0, 1), (1, 0), (1, 1)];
-        square
-            .into_iter()
-            .map(|(u, v)| x.at([b, 2 * y + u, 2 * x_ + v, c]))
-            .fold(f64::NEG_INFINITY, f64::max)
+        square.into_iter().map(|(u, v)| x.at([b, 2 * y + u, 2 * x_ + v, c])).fold(f64::NEG_INFINITY, f64::max)
     })
 }

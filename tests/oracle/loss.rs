@@ -16,22 +16,14 @@ pub struct Gaussian {
 pub fn diagonal_gaussian(moments: &Array, noise: &Array) -> Gaussian {
     let double = *moments.shape.last().expect("at least one axis");
     let mean = moments.last_axis(0, double / 2);
-    let logvar = moments
-        .last_axis(double / 2, double)
-        .map(|v| v.clamp(-30.0, 20.0));
-    let deviation = logvar
-        .map(|v| (0.5 * v).exp())
-        .zip(noise, |std, eps| std * eps);
-    let kl_terms = mean.zip(&logvar, |mean, logvar| {
-        mean * mean + logvar.exp() - 1.0 - logvar
-    });
+    let logvar = moments.last_axis(double / 2, double).map(|v| v.clamp(-30.0, 20.0));
+    let deviation = logvar.map(|v| (0.5 * v).exp()).zip(noise, |std, eps| std * eps);
+    let kl_terms = mean.zip(&logvar, |mean, logvar| mean * mean + logvar.exp() - 1.0 - logvar);
     let (batch, per_sample) = (mean.shape[0], mean.data.len() / mean.shape[0]);
     let by_sample = kl_terms.reshape(&[batch, per_sample]);
     Gaussian {
         z: mean.zip(&deviation, |mean, deviation| mean + deviation),
-        kl: Array::build([batch], |[b]| {
-            0.5 * sum(per_sample, |i| by_sample.at([b, i]))
-        }),
+        kl: Array::build([batch], |[b]| 0.5 * sum(per_sample, |i| by_sample.at([b, i]))),
         kl_terms,
     }
 }
@@ -51,9 +43,7 @@ pub fn cosine_similarity(x: &Array, y: &Array, eps: f64) -> Array {
 
 /// The discriminator's hinge loss ½·(mean relu(1 − real) + mean relu(1 + fake)).
 pub fn hinge_d(real: &Array, fake: &Array) -> f64 {
-    let mean = |logits: &Array, sign: f64| {
-        logits.map(|v| (1.0 + sign * v).max(0.0)).sum() / logits.data.len() as f64
-    };
+    let mean = |logits: &Array, sign: f64| logits.map(|v| (1.0 + sign * v).max(0.0)).sum() / logits.data.len() as f64;
     0.5 * (mean(real, -1.0) + mean(fake, 1.0))
 }
 
@@ -93,25 +83,16 @@ pub fn vf_loss(z: &Array, f: &Array, projection: Projection, settings: VfSetting
     let [b, n, _] = z.dims();
     // The reference normalises with eps 1e-12 for the matrices and with 1e-8 for the cosines.
     let (z_grams, f_grams) = (cosine_matrix(&z), cosine_matrix(&f));
-    let apart = z_grams.zip(&f_grams, |z, f| {
-        ((z - f).abs() - settings.distmat_margin).max(0.0)
-    });
-    let askew =
-        cosine_similarity(&f, &z, 1e-8).map(|cos| (1.0 - settings.cos_margin - cos).max(0.0));
+    let apart = z_grams.zip(&f_grams, |z, f| ((z - f).abs() - settings.distmat_margin).max(0.0));
+    let askew = cosine_similarity(&f, &z, 1e-8).map(|cos| (1.0 - settings.cos_margin - cos).max(0.0));
     let mdms = apart.sum() / (b * n * n) as f64;
     let mcos = askew.sum() / (b * n) as f64;
-    VfLoss {
-        mdms,
-        mcos,
-        total: settings.distmat_weight * mdms + settings.cos_weight * mcos,
-    }
+    VfLoss { mdms, mcos, total: settings.distmat_weight * mdms + settings.cos_weight * mcos }
 }
 
 /// cos(xᵢ, xⱼ) for every pair of tokens of x (B, N, C): (B, N, N).
 fn cosine_matrix(x: &Array) -> Array {
     let [b, n, _] = x.dims();
     let unit = l2_normalize(x, 1e-12).matrix();
-    Array::build([b, n, n], |[b, i, j]| {
-        dot(unit.row(b * n + i), unit.row(b * n + j))
-    })
+    Array::build([b, n, n], |[b, i, j]| dot(unit.row(b * n + i), unit.row(b * n + j)))
 }

@@ -5,11 +5,7 @@
 //!
 //! Layouts are the engine's: images (B, H, W, C), tokens (B, N, C) with N = H·W, heads (B, N, heads, d), convolution
 //! weights (O, kh, kw, I). Shapes that do not fit panic: this is a test.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "every test binary compiles the whole oracle and uses its own part"
-)]
+#![allow(dead_code, unused_imports, reason = "every test binary compiles the whole oracle and uses its own part")]
 
 mod attention;
 mod conv;
@@ -37,15 +33,8 @@ pub struct Array {
 impl Array {
     /// Panics where `data` does not fill `shape`.
     pub fn new(shape: &[usize], data: Vec<f64>) -> Array {
-        assert_eq!(
-            shape.iter().product::<usize>(),
-            data.len(),
-            "shape {shape:?}"
-        );
-        Array {
-            shape: shape.to_vec(),
-            data,
-        }
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?}");
+        Array { shape: shape.to_vec(), data }
     }
 
     pub fn from_f32(shape: &[usize], data: &[f32]) -> Array {
@@ -77,11 +66,7 @@ impl Array {
     pub fn at<const N: usize>(&self, index: [usize; N]) -> f64 {
         let mut flat = 0;
         for (axis, (&i, &size)) in index.iter().zip(self.dims::<N>().iter()).enumerate() {
-            assert!(
-                i < size,
-                "index {index:?}, axis {axis}, shape {:?}",
-                self.shape
-            );
+            assert!(i < size, "index {index:?}, axis {axis}, shape {:?}", self.shape);
             flat = flat * size + i;
         }
         self.data[flat]
@@ -163,29 +148,18 @@ pub fn linear(x: &Array, weight: &Array, bias: Option<&Array>) -> Array {
     let ([n, _], [outputs, _]) = (rows.dims(), weight.dims());
     let mut shape = x.shape.clone();
     *shape.last_mut().expect("at least one axis") = outputs;
-    Array::build([n, outputs], |[r, o]| {
-        dot(rows.row(r), weight.row(o)) + bias.map_or(0.0, |b| b.at([o]))
-    })
-    .reshape(&shape)
+    Array::build([n, outputs], |[r, o]| dot(rows.row(r), weight.row(o)) + bias.map_or(0.0, |b| b.at([o])))
+        .reshape(&shape)
 }
 
 /// The derivative of `f` at `inputs` along `direction`, by the central difference (f(x + h·d) − f(x − h·d)) / 2h.
 ///
 /// Its error is O(h²) from the third derivative plus about ε·|f|/h from rounding. h = 1e-6 with a direction as large
 /// as the inputs balances them for smooth functions; near a kink (margins, clamps) take h = 1e-8.
-pub fn directional(
-    f: &dyn Fn(&[Array]) -> f64,
-    inputs: &[Array],
-    direction: &[Array],
-    h: f64,
-) -> f64 {
+pub fn directional(f: &dyn Fn(&[Array]) -> f64, inputs: &[Array], direction: &[Array], h: f64) -> f64 {
     assert_eq!(inputs.len(), direction.len());
     let moved = |step: f64| -> f64 {
-        let at: Vec<Array> = inputs
-            .iter()
-            .zip(direction)
-            .map(|(x, d)| x.zip(d, |x, d| x + step * d))
-            .collect();
+        let at: Vec<Array> = inputs.iter().zip(direction).map(|(x, d)| x.zip(d, |x, d| x + step * d)).collect();
         f(&at)
     };
     (moved(h) - moved(-h)) / (2.0 * h)

@@ -23,18 +23,12 @@ pub struct AdamState {
 /// Step number `step` (the first is 1): p ← p·(1 − lr·decay) − lr·m̂ / (√v̂ + eps) with m̂ = m/(1 − β₁ᵗ), v̂ = v/(1
 /// − β₂ᵗ).
 pub fn adam_step(state: &AdamState, gradient: &Array, step: i32, s: Adam) -> AdamState {
-    let m = state
-        .m
-        .zip(gradient, |m, g| s.beta1 * m + (1.0 - s.beta1) * g);
-    let v = state
-        .v
-        .zip(gradient, |v, g| s.beta2 * v + (1.0 - s.beta2) * g * g);
+    let m = state.m.zip(gradient, |m, g| s.beta1 * m + (1.0 - s.beta1) * g);
+    let v = state.v.zip(gradient, |v, g| s.beta2 * v + (1.0 - s.beta2) * g * g);
     let m_hat = m.map(|m| m / (1.0 - s.beta1.powi(step)));
     let v_hat = v.map(|v| v / (1.0 - s.beta2.powi(step)));
     let update = m_hat.zip(&v_hat, |m, v| s.lr * m / (v.sqrt() + s.eps));
-    let parameter = state
-        .parameter
-        .zip(&update, |p, u| p * (1.0 - s.lr * s.weight_decay) - u);
+    let parameter = state.parameter.zip(&update, |p, u| p * (1.0 - s.lr * s.weight_decay) - u);
     AdamState { parameter, m, v }
 }
 

@@ -44,7 +44,5 @@ pub fn modulate(x: &Array, scale: &Array, shift: Option<&Array>) -> Array {
 
 /// x + gate·y for x and y (B, N, C), gate (B, C).
 pub fn gate_residual(x: &Array, gate: &Array, y: &Array) -> Array {
-    Array::build(x.dims(), |[b, n, c]| {
-        x.at([b, n, c]) + gate.at([b, c]) * y.at([b, n, c])
-    })
+    Array::build(x.dims(), |[b, n, c]| x.at([b, n, c]) + gate.at([b, c]) * y.at([b, n, c]))
 }

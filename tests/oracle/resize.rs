@@ -48,19 +48,10 @@ fn cubic(x: f64) -> f64 {
 }
 
 /// Rows then columns by the weights that `weights(input size, output size, output index)` gives every input sample.
-fn separable(
-    x: &Array,
-    out_h: usize,
-    out_w: usize,
-    weights: impl Fn(usize, usize, usize) -> Vec<f64>,
-) -> Array {
+fn separable(x: &Array, out_h: usize, out_w: usize, weights: impl Fn(usize, usize, usize) -> Vec<f64>) -> Array {
     let [b, h, w, c] = x.dims();
     let rows: Vec<Vec<f64>> = (0..out_h).map(|i| weights(h, out_h, i)).collect();
     let columns: Vec<Vec<f64>> = (0..out_w).map(|i| weights(w, out_w, i)).collect();
-    let tall = Array::build([b, out_h, w, c], |[b, i, x_, c]| {
-        sum(h, |y| rows[i][y] * x.at([b, y, x_, c]))
-    });
-    Array::build([b, out_h, out_w, c], |[b, i, j, c]| {
-        sum(w, |x_| columns[j][x_] * tall.at([b, i, x_, c]))
-    })
+    let tall = Array::build([b, out_h, w, c], |[b, i, x_, c]| sum(h, |y| rows[i][y] * x.at([b, y, x_, c])));
+    Array::build([b, out_h, out_w, c], |[b, i, j, c]| sum(w, |x_| columns[j][x_] * tall.at([b, i, x_, c])))
 }

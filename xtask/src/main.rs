@@ -104,7 +104,9 @@ fn bench_peers(root: &Path, rest: &[String]) -> Result<()> {
     if !environment.join("complete").exists() {
         succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
         succeed(
-            Command::new(&python).args(["-m", "pip", "install", "--requirement"]).arg(scripts.join("peers/requirements.txt")),
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--requirement"])
+                .arg(scripts.join("peers/requirements.txt")),
         )?;
         std::fs::write(environment.join("complete"), "").context("cannot mark target/peers as complete")?;
     }
