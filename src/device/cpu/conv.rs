@@ -3,9 +3,9 @@
 //! | shape | algorithm | multiplications per output, input channel |
 //! |---|---|---|
 //! | 1×1, stride 1 | one matrix product | 1 |
-//! | 3×3, stride 1, 12 channels or more | [`winograd`] | 2.25 |
-//! | the same through the upsample | [`winograd`] | 1.56 |
-//! | everything else | gathered patches × weights, [`im2col`] | kh·kw |
+//! | 3×3, stride 1, 12 channels or more | `winograd` | 2.25 |
+//! | the same through the upsample | `winograd` | 1.56 |
+//! | everything else | gathered patches × weights, `im2col` | kh·kw |
 //! | everything else through the upsample, forward and weight gradient | the same, four phases | ⌈(kh+1)/2⌉·⌈(kw+1)/2⌉ at most |
 //!
 //! Every sum is over fixed ranges in a fixed order, so results are the same bits for any number of threads. A pass keeps at

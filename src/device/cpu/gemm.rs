@@ -1,9 +1,9 @@
 //! Matrix product on the CPU: `C (+)= A·B` in f32.
 //!
-//! A register block of [`MR`]×[`NR`] outputs (24 of the 32 AVX-512 registers) is fed by one broadcast of A per row and
-//! [`NR`]/16 vectors of B, so the FMA unit and not the load ports is the limit. B is repacked into panels of [`NR`]
+//! A register block of `MR`×`NR` outputs (24 of the 32 AVX-512 registers) is fed by one broadcast of A per row and
+//! `NR`/16 vectors of B, so the FMA unit and not the load ports is the limit. B is repacked into panels of `NR`
 //! columns, a few MB at a time; A is read in place where its rows are contiguous along k and repacked otherwise. The sum
-//! over k runs in blocks of [`KC`] in ascending order for every element, whatever the number of threads, so results are
+//! over k runs in blocks of `KC` in ascending order for every element, whatever the number of threads, so results are
 //! bitwise reproducible.
 
 mod kernel;

@@ -181,8 +181,7 @@ impl Pass<'_> {
         let channels = self.src.c;
         let panels = self.dst.c.div_ceil(NR);
         let weights_len = |channels: usize| P * P * (channels * NR + LANES);
-        let panel_len = channels / DEPTH * weights_len(DEPTH)
-            + if channels % DEPTH > 0 { weights_len(channels % DEPTH) } else { 0 };
+        let panel_len = P * P * (channels * NR + channels.div_ceil(DEPTH) * LANES);
         let per_tile = P * P * Layout::rows(1, channels).tile;
         if panels * panel_len <= WEIGHTS {
             let mut kept = scratch(panels * panel_len);
