@@ -1,6 +1,5 @@
 //! The optimizer and the weighing of loss streams against their f64 definitions.
 
-#[allow(dead_code, reason = "shared by several tests, each of which uses a part")]
 mod oracle;
 
 use oracle::{Adam as OracleAdam, AdamState, Array, adam_step, ema, global_norm};
