@@ -12,14 +12,15 @@ const OLDEST: (u32, u32) = (12, 4);
 const PROVISIONED: &str = "target/toolchain/cuda/nvidia/cu13/bin/nvcc";
 
 /// Changes of these can change which nvcc is found.
-#[allow(dead_code, reason = "xtask has no use for it")]
-pub const VARIABLES: [&str; 3] = ["VF_NVCC", "CUDA_HOME", "CUDA_PATH"];
+pub const VARIABLES: [&str; 3] = [NAMED, "CUDA_HOME", "CUDA_PATH"];
+
+/// Names the nvcc to use, or `none`.
+const NAMED: &str = "VF_NVCC";
 
 /// An nvcc that runs and is new enough.
 pub struct Nvcc {
     pub path: PathBuf,
     /// As it says itself, for example `13.0.88`.
-    #[allow(dead_code, reason = "xtask has no use for it")]
     pub version: String,
 }
 
@@ -29,15 +30,15 @@ pub struct Nvcc {
 /// # Errors
 /// If `VF_NVCC` names something that is not a usable nvcc. The other places are passed over when theirs is too old or broken.
 pub fn find(root: &Path) -> Result<Option<Nvcc>> {
-    if let Some(named) = env::var_os("VF_NVCC").filter(|v| !v.is_empty()) {
+    if let Some(named) = env::var_os(NAMED).filter(|v| !v.is_empty()) {
         if named == "none" {
             return Ok(None);
         }
         let nvcc = probe(Path::new(&named)).context("VF_NVCC must name a usable nvcc, or be `none`")?;
         return Ok(Some(nvcc));
     }
-    let homes =
-        ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os).map(|home| Path::new(&home).join("bin/nvcc"));
+    let [_, homes @ ..] = VARIABLES;
+    let homes = homes.into_iter().filter_map(env::var_os).map(|home| Path::new(&home).join("bin/nvcc"));
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::split_paths(&path).map(|dir| dir.join("nvcc"));
     let fixed = [PathBuf::from("/usr/local/cuda/bin/nvcc"), root.join(PROVISIONED)];

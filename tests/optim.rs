@@ -2,6 +2,7 @@
 
 mod oracle;
 
+use approx::abs_diff_eq;
 use oracle::{Adam as OracleAdam, AdamState, Array, adam_step, ema, global_norm};
 use vf_engine::device::Device;
 use vf_engine::error::Result;
@@ -23,7 +24,7 @@ fn array(tensor: &Tensor) -> Array {
 fn assert_close(actual: &Tensor, expected: &Array, what: &str) {
     let largest = expected.data.iter().fold(0f64, |most, v| most.max(v.abs()));
     for (a, e) in array(actual).data.iter().zip(&expected.data) {
-        assert!((a - e).abs() <= ROUNDING * largest, "{what}: {a} and not {e}");
+        assert!(abs_diff_eq!(a, e, epsilon = ROUNDING * largest), "{what}: {a} and not {e}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The blocks that encoder and decoder share.
 
+use super::model::VaeShape;
 use crate::error::Result;
 use crate::nn::{Conv2d, Forward, GroupNorm, Init};
 use crate::ops::add::Add;
@@ -68,6 +69,39 @@ impl AttnBlock {
         let h = self.proj_out.forward(pass, &h.reshape(&shape)?)?;
         let [y] = pass.tape().apply(Add, [x, &h])?;
         Ok(y)
+    }
+}
+
+/// The residual blocks of one resolution level, each followed by attention where the level has it:
+/// (B, H, W, I) → (B, H, W, O).
+pub(super) struct Level {
+    blocks: Vec<(ResnetBlock, Option<AttnBlock>)>,
+}
+
+impl Level {
+    /// `count` blocks of `level`, named `block.N` and `attn.N`; the first takes `inputs` channels.
+    pub(super) fn new(init: &mut Init, shape: &VaeShape, level: usize, inputs: usize, count: usize) -> Result<Level> {
+        let width = shape.channels(level);
+        let block = |n: usize| {
+            let inputs = if n == 0 { inputs } else { width };
+            let block = ResnetBlock::new(&mut init.within(format!("block.{n}")), inputs, width)?;
+            let attn = (shape.has_attention(level))
+                .then(|| AttnBlock::new(&mut init.within(format!("attn.{n}")), width))
+                .transpose()?;
+            Ok((block, attn))
+        };
+        Ok(Level { blocks: (0..count).map(block).collect::<Result<_>>()? })
+    }
+
+    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        let mut h = x.clone();
+        for (block, attn) in &self.blocks {
+            h = block.forward(pass, &h)?;
+            if let Some(attn) = attn {
+                h = attn.forward(pass, &h)?;
+            }
+        }
+        Ok(h)
     }
 }
 

@@ -1,20 +1,15 @@
 //! The encoder: image → features of the lowest level, and the convolution to moments.
 
-use super::blocks::{AttnBlock, Middle, ResnetBlock};
+use super::blocks::{Level, Middle};
 use super::model::VaeShape;
 use crate::error::Result;
 use crate::nn::{Conv2d, Forward, GroupNorm, Init};
 use crate::ops::conv2d::{Conv2d as Conv2dOp, Padding};
 use crate::tape::Var;
 
-struct Level {
-    blocks: Vec<(ResnetBlock, Option<AttnBlock>)>,
-    downsample: Option<Conv2d>,
-}
-
 pub(super) struct Encoder {
     conv_in: Conv2d,
-    down: Vec<Level>,
+    down: Vec<(Level, Option<Conv2d>)>,
     mid: Middle,
     norm_out: GroupNorm,
     pub(super) conv_out: Conv2d,
@@ -27,23 +22,15 @@ impl Encoder {
         let mut down = Vec::new();
         for level in 0..shape.levels() {
             let mut init = init.within(format!("down.{level}"));
-            let mut blocks = Vec::new();
-            for b in 0..shape.num_res_blocks {
-                let width = shape.channels(level);
-                let block = ResnetBlock::new(&mut init.within(format!("block.{b}")), channels, width)?;
-                let attn = (shape.has_attention(level))
-                    .then(|| AttnBlock::new(&mut init.within(format!("attn.{b}")), width))
-                    .transpose()?;
-                blocks.push((block, attn));
-                channels = width;
-            }
+            let blocks = Level::new(&mut init, shape, level, channels, shape.num_res_blocks)?;
+            channels = shape.channels(level);
             // The reference pads the right and the bottom by one, then convolves without padding.
             let halve =
                 Conv2dOp { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
             let downsample = (level + 1 < shape.levels())
                 .then(|| Conv2d::new(&mut init.within("downsample.conv"), channels, channels, 3, halve))
                 .transpose()?;
-            down.push(Level { blocks, downsample });
+            down.push((blocks, downsample));
         }
         Ok(Encoder {
             conv_in,
@@ -57,14 +44,9 @@ impl Encoder {
     /// (B, H, W, 3) → (B, H/f, W/f, C): everything before `conv_out`.
     pub(super) fn trunk(&self, pass: &Forward, x: &Var) -> Result<Var> {
         let mut h = self.conv_in.forward(pass, x)?;
-        for level in &self.down {
-            for (block, attn) in &level.blocks {
-                h = block.forward(pass, &h)?;
-                if let Some(attn) = attn {
-                    h = attn.forward(pass, &h)?;
-                }
-            }
-            if let Some(downsample) = &level.downsample {
+        for (level, downsample) in &self.down {
+            h = level.forward(pass, &h)?;
+            if let Some(downsample) = downsample {
                 h = downsample.forward(pass, &h)?;
             }
         }

@@ -17,9 +17,12 @@ const TOOLCHAIN: &str = "target/toolchain";
 /// Installs nvcc and libclang unless the machine has its own or the pinned ones are there.
 pub fn all(root: &Path) -> Result<()> {
     let not_wanted = env::var_os("VF_NVCC").is_some_and(|v| v == "none");
-    let own = nvcc::find(root)?.is_some_and(|nvcc| !nvcc.path.starts_with(root.join(TOOLCHAIN)));
-    if !not_wanted && !own {
-        install(root, "cuda", "nvidia-")?;
+    match nvcc::find(root)? {
+        Some(own) if !own.path.starts_with(root.join(TOOLCHAIN)) => {
+            println!("using nvcc {} of this machine, {}", own.version, own.path.display());
+        }
+        _ if not_wanted => {}
+        _ => install(root, "cuda", "nvidia-")?,
     }
     libclang(root)
 }

@@ -35,6 +35,7 @@ const PACK: usize = 1 << 20;
 pub(super) struct Shared(pub *mut f32);
 // SAFETY: every use hands disjoint elements to the tasks.
 unsafe impl Send for Shared {}
+// SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
@@ -120,7 +121,7 @@ fn span(rows: usize, cols: usize, (rs, cs): (usize, usize)) -> usize {
 ///
 /// # Panics
 /// If a slice is too short for its matrix, or `ldc < n`.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "two operands, a result and their sizes, as every BLAS has them")]
 pub fn gemm(
     m: usize,
     n: usize,
@@ -140,7 +141,7 @@ pub fn gemm(
 ///
 /// # Panics
 /// As [`gemm`].
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "two operands, a result and their sizes, as every BLAS has them")]
 pub fn gemm_serial(
     m: usize,
     n: usize,
@@ -157,7 +158,7 @@ pub fn gemm_serial(
 }
 
 /// [`gemm`] and, when not accumulating, `+ bias` in every row (n elements, or empty for none).
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "two operands, a result and their sizes, as every BLAS has them")]
 pub(super) fn run<const PARALLEL: bool>(
     m: usize,
     n: usize,

@@ -1,19 +1,13 @@
 //! The CPU device: pooled host memory, and the numerical routines that the ops' CPU bodies share.
 
-// The inner loops of the three modules marked below work on raw pointers and vector registers under one contract,
-// checked by their safe entry points: a pointer is made from a slice and stays inside it, tasks that share one write
-// disjoint elements, and instructions beyond the baseline are compiled in only where the target has them.
 pub mod conv;
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the contract above")]
 pub mod gemm;
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the contract above")]
 mod im2col;
 pub mod math;
 pub mod peak;
 pub mod reduce;
 pub mod row_norm;
 pub mod rows;
-#[allow(clippy::undocumented_unsafe_blocks, reason = "the contract above")]
 mod winograd;
 
 use std::collections::BTreeMap;

@@ -106,7 +106,7 @@ fn products_len(tiles: usize) -> usize {
 /// # Safety
 /// `to` is valid for the layout's extent of one tile, channels rounded up to 16.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "inlined into loops that hold all of these")]
 unsafe fn transform<const N: usize, const P: usize>(
     image: Image,
     pixels: &[f32],
@@ -138,6 +138,10 @@ unsafe fn transform<const N: usize, const P: usize>(
     unsafe { transform_channels(zeros.len(), |i, j| from[i][j], axis, layout, to) }
 }
 
+/// Transforms the patch whose pixels start at `at(i, j)`.
+///
+/// # Safety
+/// Every `at(i, j)` is valid for reading `channels` floats, and `to` as for [`transform`].
 #[inline(always)]
 unsafe fn transform_channels<const N: usize, const P: usize>(
     channels: usize,
@@ -146,14 +150,19 @@ unsafe fn transform_channels<const N: usize, const P: usize>(
     layout: Layout,
     to: *mut f32,
 ) {
+    // SAFETY: c is below the channels rounded up to 16, which the layout has room for.
     let to = |c: usize| unsafe { to.add(c / NR * layout.panel + c % NR) };
     let whole = channels / LANES * LANES;
     for c in (0..whole).step_by(LANES) {
+        // SAFETY: 16 channels from c on are there.
         let load = |i: usize, j: usize| unsafe { V::load(at(i, j).add(c)) };
+        // SAFETY: every point of the layout has room for them.
         both_axes(load, &axis, |i, j, v| unsafe { v.store(to(c).add((i * P + j) * layout.point)) });
     }
     if whole < channels {
+        // SAFETY: `channels - whole` channels are left.
         let load = |i: usize, j: usize| unsafe { V::load_n(at(i, j).add(whole), channels - whole) };
+        // SAFETY: every point of the layout has room for 16.
         both_axes(load, &axis, |i, j, v| unsafe { v.store(to(whole).add((i * P + j) * layout.point)) });
     }
 }
@@ -312,7 +321,7 @@ impl Pass<'_> {
     }
 
     /// The products of a block: m, [points][tiles][NR], gets (or with k0 > 0 gains) v × weights.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "a step of loops that hold all of these")]
     fn products(
         &self,
         points: usize,

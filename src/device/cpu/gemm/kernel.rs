@@ -65,6 +65,11 @@ impl Block<'_> {
         }
     }
 
+    /// A row block of `len` rows times panel `j`.
+    ///
+    /// # Safety
+    /// `a`, `b` and `c` are where the block's rows of A (`lda` apart), the panel and the rows of C start, all valid for
+    /// the extents that the fields describe.
     unsafe fn tile<const ROW_INNER: bool>(
         &self,
         len: usize,
@@ -78,7 +83,9 @@ impl Block<'_> {
             ($($r:literal)*) => {
                 match (len, self.n - j * NR > LANES) {
                     $(
+                        // SAFETY: the caller's promise; the block has `len` = R rows.
                         ($r, true) => unsafe { self.micro::<$r, { NR / LANES }, ROW_INNER>(j, a, lda, b, c) },
+                        // SAFETY: the same, and the panel has at most one vector of columns left.
                         ($r, false) => unsafe { self.micro::<$r, 1, ROW_INNER>(j, a, lda, b, c) },
                     )*
                     _ => unreachable!("row blocks have 1 to MR rows"),
@@ -91,6 +98,10 @@ impl Block<'_> {
         dispatch!(1 2 3 4 5 6);
     }
 
+    /// The product of R rows and V vectors of columns, in registers.
+    ///
+    /// # Safety
+    /// As [`Block::tile`], with R rows.
     #[inline(never)]
     unsafe fn micro<const R: usize, const V: usize, const ROW_INNER: bool>(
         &self,
@@ -100,6 +111,8 @@ impl Block<'_> {
         b: *const f32,
         c: *mut f32,
     ) {
+        // SAFETY: A is read at R rows and k columns, B at k rows of V vectors (panels are padded to whole ones), C and the
+        // bias at what is left of the n columns; all inside what the caller promised.
         unsafe {
             let mut acc = [[F32x16::zero(); V]; R];
             let (mut a, mut b) = (a, b);

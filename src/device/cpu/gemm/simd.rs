@@ -8,6 +8,7 @@ use std::ops::{Add, Mul, Sub};
 pub const LANES: usize = 16;
 
 #[cfg(target_feature = "avx512f")]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one comment holds for every block of this thin layer")]
 mod imp {
     use std::arch::x86_64::*;
 
@@ -90,7 +91,9 @@ mod imp {
 }
 
 #[cfg(not(target_feature = "avx512f"))]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "one comment holds for every block of this thin layer")]
 mod imp {
+    // SAFETY (all of this module): pointers are the caller's promise, and every access is unaligned or of one float.
     use std::array::from_fn;
 
     #[derive(Clone, Copy)]
@@ -170,6 +173,7 @@ impl F32x16 {
     /// `p` is valid for reading 16 floats.
     #[inline(always)]
     pub unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the caller's promise.
         Self(unsafe { imp::load(p) })
     }
 
@@ -179,6 +183,7 @@ impl F32x16 {
     /// `p` is valid for reading `n` floats.
     #[inline(always)]
     pub unsafe fn load_n(p: *const f32, n: usize) -> Self {
+        // SAFETY: the caller's promise.
         Self(unsafe { imp::load_n(p, n) })
     }
 
@@ -188,6 +193,7 @@ impl F32x16 {
     /// `p` is valid for writing 16 floats.
     #[inline(always)]
     pub unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's promise.
         unsafe { imp::store(p, self.0) }
     }
 
@@ -197,6 +203,7 @@ impl F32x16 {
     /// `p` is valid for writing `n` floats.
     #[inline(always)]
     pub unsafe fn store_n(self, p: *mut f32, n: usize) {
+        // SAFETY: the caller's promise.
         unsafe { imp::store_n(p, self.0, n) }
     }
 
