@@ -8,9 +8,10 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::device::Device;
 use crate::device::cpu::peak::fma_gflops;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::ParamGradients;
-use crate::ops::Case;
+use crate::ops::{Case, Values};
 use crate::optim::Adam;
 use crate::random;
 use crate::tape::{Tape, Var};
@@ -35,6 +36,8 @@ pub struct Timing {
     pub label: &'static str,
     /// The shapes of its inputs.
     pub shapes: Vec<Vec<usize>>,
+    /// Their dtype.
+    pub dtype: DType,
     /// Seconds of the forward, the least of all runs.
     pub forward_s: f64,
     /// Seconds of the backward to every input that has a gradient, the least of all runs.
@@ -68,17 +71,27 @@ fn copy_gbytes() -> f64 {
     (12 * COUNT) as f64 / best.fold(f64::INFINITY, f64::min) / 1e9
 }
 
-/// Times a case's forward and backward: the least of `runs` runs each, after one to warm up.
-pub fn time_case(case: &Case, device: &Device, runs: usize) -> Result<Timing> {
-    let inputs = case.draw(device, 0)?;
+/// Written between timed runs on a GPU, so that inputs come from memory and not from its L2 cache, which is smaller than this.
+const FLUSH_FLOATS: usize = 64 << 20;
+
+/// Times a case's forward and backward with inputs of this dtype: the least of `runs` runs each, after one to warm up. On a GPU the
+/// caches are cold.
+pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Result<Timing> {
+    let inputs = case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| match input.values {
+        Values::Below(_) => Ok(tensor),
+        _ => tensor.to_dtype(dtype),
+    });
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let flush = || if device.is_cpu() { Ok(()) } else { Tensor::zeros(device, &[FLUSH_FLOATS]).map(drop) };
     let mut timing = Timing {
         op: case.op,
         label: case.label,
         shapes: case.inputs.iter().map(|input| input.shape.clone()).collect(),
         forward_s: f64::INFINITY,
         backward_s: f64::INFINITY,
+        dtype,
         flops: case.flops,
-        bytes: case.bytes,
+        bytes: case.bytes * dtype.size() as u64 / DType::F32.size() as u64,
     };
     for run in 0..=runs {
         let tape = Tape::new(device);
@@ -88,14 +101,16 @@ pub fn time_case(case: &Case, device: &Device, runs: usize) -> Result<Timing> {
         };
         let vars: Vec<Var> = inputs.iter().zip(&case.inputs).map(place).collect();
         let mut outputs = vec![];
+        flush()?;
         let forward = device.time(|| {
             outputs = (case.run)(&tape, &vars)?;
             Ok(())
         })?;
         let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
-        let seeds = outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?)));
+        let seeds = outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?.to_dtype(var.value().dtype())?)));
         let seeds = seeds.collect::<Result<Vec<_>>>()?;
         let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
+        flush()?;
         let backward = device.time(|| tape.gradients(&seeds, &wanted).map(drop))?;
         if run > 0 {
             timing.forward_s = timing.forward_s.min(forward);

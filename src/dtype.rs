@@ -1,9 +1,13 @@
 //! Element types of tensors.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
 
 /// The element type of a [`Tensor`](crate::tensor::Tensor).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DType {
     /// 32-bit float: master weights, statistics, reductions, and everything on the CPU.
     F32,
@@ -29,6 +33,15 @@ impl DType {
             DType::Bf16 => "bf16",
             DType::U32 => "u32",
         }
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [DType::F32, DType::Bf16, DType::U32];
+        all.into_iter().find(|dtype| dtype.suffix() == text).ok_or_else(|| format!("unknown dtype '{text}': use f32 or bf16"))
     }
 }
 

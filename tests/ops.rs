@@ -4,166 +4,18 @@
 #[path = "oracle/dispatch.rs"]
 mod dispatch;
 mod oracle;
+#[allow(dead_code, reason = "tests/cuda.rs and tests/sim.rs use the rest")]
+mod suite;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context, Result, bail, ensure};
-use dispatch::Call;
-use oracle::{Array, directional};
 use rayon::ThreadPoolBuilder;
+use suite::Drawn;
 use vf_engine::device::Device;
-use vf_engine::ops::{Case, REGISTRY, Values};
-use vf_engine::random;
-use vf_engine::tape::{Tape, Var};
+use vf_engine::dtype::DType;
+use vf_engine::ops::REGISTRY;
 use vf_engine::tensor::Tensor;
-
-const SEED: u64 = 7;
-
-/// Directions per input along which gradients are compared.
-const DIRECTIONS: u64 = 3;
-
-/// The step of the finite differences. The oracle's rounding, 1e-16 of a sum's terms, over the step is 1e-10; the error
-/// from curvature, of the order of its square, is less; and a direction is unlikely to cross a kink so nearby.
-const STEP: f64 = 1e-6;
-
-/// A case with its inputs, for the engine and for the oracle.
-struct Drawn<'a> {
-    case: &'a Case,
-    device: Device,
-    tensors: Vec<Tensor>,
-    arrays: Vec<Array>,
-}
-
-impl<'a> Drawn<'a> {
-    fn new(case: &'a Case) -> Result<Drawn<'a>> {
-        // Fresh memory full of NaN shows outputs that were not written.
-        let device = Device::cpu_poisoned();
-        let mut tensors = case.draw(&device, SEED)?;
-        let mut arrays = Vec::new();
-        for (tensor, input) in tensors.iter_mut().zip(&case.inputs) {
-            arrays.push(match input.values {
-                // Integers do not come back from a tensor, so they are made here.
-                Values::Below(bound) => {
-                    let values: Vec<u32> = (0..tensor.numel() as u32).map(|i| (i * i + 3 * i) % bound).collect();
-                    *tensor = Tensor::from_u32(&device, tensor.shape(), &values)?;
-                    Array::new(tensor.shape(), values.iter().map(|&v| f64::from(v)).collect())
-                }
-                _ => Array::from_f32(tensor.shape(), &tensor.to_vec()?),
-            });
-        }
-        Ok(Drawn { case, device, tensors, arrays })
-    }
-
-    fn differentiable(&self) -> Vec<usize> {
-        (0..self.tensors.len()).filter(|&i| self.case.inputs[i].differentiable).collect()
-    }
-
-    /// Applies the op with the inputs `leaves` as leaves: (tape, inputs, outputs).
-    fn apply(&self, leaves: &[usize]) -> Result<(Tape, Vec<Var>, Vec<Var>)> {
-        let tape = Tape::new(&self.device);
-        let value = |(i, tensor): (usize, &Tensor)| match leaves.contains(&i) {
-            true => tape.leaf(tensor.clone()),
-            false => tape.constant(tensor.clone()),
-        };
-        let inputs: Vec<Var> = self.tensors.iter().enumerate().map(value).collect();
-        let outputs = (self.case.run)(&tape, &inputs)?;
-        Ok((tape, inputs, outputs))
-    }
-
-    /// The upstream gradient of output `i`.
-    fn upstream(&self, i: usize, shape: &[usize]) -> Result<Tensor> {
-        Ok(random::normal(&self.device, shape, SEED, random::stream(&format!("upstream {i}")))?)
-    }
-
-    /// The gradients of the inputs `wanted`, from upstream gradients of the outputs `seeded`.
-    fn gradients(&self, wanted: &[usize], seeded: &[usize]) -> Result<Vec<Vec<f32>>> {
-        let (tape, inputs, outputs) = self.apply(wanted)?;
-        let seeds = seeded.iter().map(|&i| Ok((&outputs[i], self.upstream(i, outputs[i].shape())?)));
-        let seeds: Vec<(&Var, Tensor)> = seeds.collect::<Result<_>>()?;
-        let vars: Vec<&Var> = wanted.iter().map(|&i| &inputs[i]).collect();
-        let mut gradients = tape.backward(&seeds, &vars)?;
-        vars.iter().map(|var| Ok(gradients.take(var)?.to_vec()?)).collect()
-    }
-
-    fn oracle(&self, inputs: &[Array]) -> Result<Vec<Array>> {
-        let call = Call { settings: &self.case.settings, inputs };
-        dispatch::outputs(self.case.op, &call).with_context(|| format!("the oracle has no `{}`", self.case.op))
-    }
-
-    fn check_outputs(&self) -> Result<()> {
-        let (_, _, outputs) = self.apply(&[])?;
-        let expected = self.oracle(&self.arrays)?;
-        ensure!(outputs.len() == expected.len(), "{} outputs, the oracle has {}", outputs.len(), expected.len());
-        for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
-            ensure!(output.shape() == expected.shape, "output {i}: {:?}, not {:?}", output.shape(), expected.shape);
-            let largest = expected.data.iter().fold(0f64, |most, v| most.max(v.abs()));
-            let allowed = self.case.tolerance.forward * largest;
-            for (at, (&got, &want)) in output.value().to_vec()?.iter().zip(&expected.data).enumerate() {
-                let error = (f64::from(got) - want).abs();
-                // Not `error > allowed`, which a NaN would pass.
-                ensure!(
-                    error <= allowed,
-                    "output {i}, entry {at}: {got}, not {want}: off by {error:.2e} of {largest:.2e}"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Gradients from the outputs `seeded` against finite differences.
-    fn check_gradients(&self, seeded: &[usize]) -> Result<()> {
-        let wanted = self.differentiable();
-        let shapes: Vec<Vec<usize>> = self.oracle(&self.arrays)?.into_iter().map(|output| output.shape).collect();
-        let upstream =
-            seeded.iter().map(|&i| Ok((i, Array::from_f32(&shapes[i], &self.upstream(i, &shapes[i])?.to_vec()?))));
-        let upstream: Vec<(usize, Array)> = upstream.collect::<Result<_>>()?;
-        let loss = |inputs: &[Array]| -> f64 {
-            let outputs = self.oracle(inputs).expect("it answered before");
-            upstream.iter().map(|(i, upstream)| outputs[*i].dot(upstream)).sum()
-        };
-        for (&i, gradient) in wanted.iter().zip(self.gradients(&wanted, seeded)?) {
-            let name = self.case.inputs[i].name;
-            let gradient = Array::from_f32(&self.arrays[i].shape, &gradient);
-            for seed in 0..DIRECTIONS {
-                let stream = random::stream(&format!("direction {name}"));
-                let along = random::normal(&self.device, &gradient.shape, seed, stream)?.to_vec()?;
-                let mut direction: Vec<Array> = self.arrays.iter().map(|x| Array::zeros(&x.shape)).collect();
-                direction[i] = Array::from_f32(&gradient.shape, &along);
-                let want = directional(&loss, &self.arrays, &direction, STEP);
-                let got = gradient.dot(&direction[i]);
-                // What a derivative along a random direction is like: it may vanish by chance.
-                let typical = gradient.norm() * direction[i].norm() / (along.len() as f64).sqrt();
-                let error = (got - want).abs() / want.abs().max(typical).max(f64::MIN_POSITIVE);
-                ensure!(
-                    error <= self.case.tolerance.backward,
-                    "gradient of {name} from outputs {seeded:?}: {got} along direction {seed}, not {want}: off by {error:.2e}"
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drawn<'_> {
-    /// Whether the op takes these inputs.
-    ///
-    /// # Errors
-    /// Where it does and then leaves part of its results unwritten.
-    fn try_out(&self) -> Result<bool> {
-        let Ok((_, _, outputs)) = self.apply(&[]) else {
-            return Ok(false);
-        };
-        let all: Vec<usize> = (0..outputs.len()).collect();
-        let mut wanted = self.differentiable();
-        wanted.retain(|&i| !self.tensors[i].is_absent());
-        let mut results = if wanted.is_empty() { vec![] } else { self.gradients(&wanted, &all)? };
-        for output in &outputs {
-            results.push(output.value().to_vec()?);
-        }
-        ensure!(results.iter().flatten().all(|v| !v.is_nan()), "is accepted, and not all results are written");
-        Ok(true)
-    }
-}
 
 /// Runs `check` on every case that is not for benchmarks alone and collects what fails.
 fn for_each_case(check: impl Fn(&Drawn) -> Result<()>) -> Result<()> {
@@ -172,7 +24,9 @@ fn for_each_case(check: impl Fn(&Drawn) -> Result<()>) -> Result<()> {
     for entry in REGISTRY {
         for case in (entry.cases)().iter().filter(|case| !case.bench) {
             count += 1;
-            if let Err(error) = Drawn::new(case).and_then(|drawn| check(&drawn)) {
+            // Fresh memory full of NaN shows outputs that were not written.
+            let drawn = Drawn::new(case, &Device::cpu_poisoned(), DType::F32);
+            if let Err(error) = drawn.and_then(|drawn| check(&drawn)) {
                 failures
                     .push(format!("{} ({}): {error:#}\n  (tolerances: {})", case.op, case.label, case.tolerance.why));
             }
@@ -266,7 +120,8 @@ fn wrong_shapes_are_errors_and_never_panic() -> Result<()> {
             for shape in wrong_shapes(drawn.tensors[i].shape()) {
                 let mut tensors = drawn.tensors.clone();
                 tensors[i] = Tensor::zeros(&drawn.device, &shape)?;
-                let wrong = Drawn { case: drawn.case, device: drawn.device.clone(), tensors, arrays: vec![] };
+                let (device, dtype) = (drawn.device.clone(), drawn.dtype);
+                let wrong = Drawn { case: drawn.case, device, dtype, tensors, arrays: vec![] };
                 let name = drawn.case.inputs[i].name;
                 match catch_unwind(AssertUnwindSafe(|| wrong.try_out())) {
                     Ok(result) => {

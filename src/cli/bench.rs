@@ -5,7 +5,8 @@ use serde::Serialize;
 use vf_engine::benchmark::{self, Peaks, StepTiming, Timing};
 use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
-use vf_engine::ops::REGISTRY;
+use vf_engine::dtype::DType;
+use vf_engine::ops::{OpEntry, REGISTRY};
 
 /// Measure kernels or whole training steps.
 ///
@@ -27,6 +28,9 @@ enum What {
         /// Timed runs per case.
         #[arg(long, default_value_t = 5)]
         runs: usize,
+        /// Of the inputs; bf16 on a GPU only.
+        #[arg(long, default_value = "f32")]
+        dtype: DType,
         #[command(flatten)]
         common: Common,
     },
@@ -51,7 +55,7 @@ enum What {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Where to compute: auto, cpu, cuda, cuda:N or sim.
     #[arg(long, default_value = "auto")]
     device: DeviceSpec,
     /// Print JSON instead of text.
@@ -69,11 +73,13 @@ struct Report<T: Serialize> {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
-        What::Kernels { filter, runs, common } => {
+        What::Kernels { filter, runs, dtype, common } => {
             let device = Device::open(common.device)?;
-            let cases = REGISTRY.iter().flat_map(|op| (op.cases)()).filter(|c| c.bench && c.op.contains(&filter));
+            let there = |op: &&OpEntry| device.is_cpu() || (op.kernels)().iter().all(|k| k.cuda_module.is_some());
+            let cases = REGISTRY.iter().filter(there).flat_map(|op| (op.cases)());
+            let cases = cases.filter(|c| c.bench && c.op.contains(&filter));
             let timings =
-                cases.map(|case| benchmark::time_case(&case, &device, runs)).collect::<Result<Vec<_>, _>>()?;
+                cases.map(|case| benchmark::time_case(&case, &device, dtype, runs)).collect::<Result<Vec<_>, _>>()?;
             report(&device, common.json, timings, print_kernels)
         }
         What::Step { preset, set, feature_channels, runs, common } => {

@@ -15,7 +15,7 @@ use cudarc::driver::{
 };
 use cudarc::nvrtc::Ptx;
 
-use super::Geometry;
+use super::{Geometry, sim};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::tensor::Tensor;
@@ -31,6 +31,8 @@ pub(super) struct Cuda {
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
+    /// The bytes that each launch must move at least, in order, where somebody asked for them.
+    minimum_bytes: Mutex<Option<Vec<u64>>>,
 }
 
 /// What the driver says about a device.
@@ -115,7 +117,10 @@ impl Cuda {
             Ok((context, stream, name))
         };
         let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
-        let name = format!("cuda:{ordinal} ({name})");
+        let name = match name.strip_suffix(sim::NAME_SUFFIX) {
+            Some(imitated) => format!("sim ({imitated})"),
+            None => format!("cuda:{ordinal} ({name})"),
+        };
         Ok(Cuda {
             context,
             stream,
@@ -123,7 +128,19 @@ impl Cuda {
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
+            minimum_bytes: Mutex::default(),
         })
+    }
+
+    /// Device 0 of the software GPU, which [`sim::load`] has brought in.
+    pub(super) fn open_sim() -> Result<Cuda> {
+        let device = Cuda::open(0)?;
+        if !device.name.starts_with("sim") {
+            let message = format!("{} is in use in this process, so the software GPU cannot be: on a machine with an NVIDIA driver, \
+                                   start with LD_LIBRARY_PATH=<a folder where libcuda.so is a link to libsoftgpu.so>", device.name);
+            return Err(Error::Device(message));
+        }
+        Ok(device)
     }
 
     pub(super) fn name(&self) -> String {
@@ -136,6 +153,15 @@ impl Cuda {
 
     pub(super) fn synchronize_every_launch(&self, on: bool) {
         self.synchronous.store(on, Ordering::Relaxed);
+    }
+
+    /// Runs `work` and gives, for each launch in order, the bytes of all tensors that it reads or writes: what it must move at least.
+    pub(super) fn minimum_bytes(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<u64>> {
+        let replace = |by| std::mem::replace(&mut *self.minimum_bytes.lock().expect("no panic while holding it"), by);
+        replace(Some(vec![]));
+        let done = work();
+        let all = replace(None).unwrap_or_default();
+        done.map(|()| all)
     }
 
     /// Memory of unspecified contents; at least one byte, since the driver refuses none.
@@ -197,6 +223,10 @@ impl Cuda {
                 _ => 0,
             };
             field.copy_from_slice(&address.to_ne_bytes());
+        }
+        if let Some(all) = self.minimum_bytes.lock().expect("no panic while holding it").as_mut() {
+            let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
+            all.push(tensors.map(|t| t.bytes() as u64).sum());
         }
         let mut arguments = [(&raw mut params).cast::<c_void>()];
         let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod cuda;
 pub mod mmap;
 pub mod philox;
+pub mod sim;
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,18 +114,21 @@ pub enum DeviceSpec {
     Cpu,
     /// The CUDA device of this ordinal.
     Cuda(usize),
+    /// The CUDA kernels on the software GPU.
+    Sim,
 }
 
 impl FromStr for DeviceSpec {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let unknown = || format!("unknown device '{text}': use auto, cpu, cuda or cuda:N");
+        let unknown = || format!("unknown device '{text}': use auto, cpu, cuda, cuda:N or sim");
         match text.split_once(':') {
             None => match text {
                 "auto" => Ok(DeviceSpec::Auto),
                 "cpu" => Ok(DeviceSpec::Cpu),
                 "cuda" => Ok(DeviceSpec::Cuda(0)),
+                "sim" => Ok(DeviceSpec::Sim),
                 _ => Err(unknown()),
             },
             Some(("cuda", ordinal)) => ordinal.parse().map(DeviceSpec::Cuda).map_err(|_| unknown()),
@@ -162,6 +166,15 @@ impl Device {
         Ok(Device::new(Backend::Cuda(cuda::Cuda::open(ordinal)?)))
     }
 
+    /// The software GPU: the CUDA device of this process, executed on the CPU, checked and counted. Open it before any CUDA device.
+    ///
+    /// # Errors
+    /// When its library is not found, or this process already uses the driver of a real GPU.
+    pub fn sim() -> Result<Device> {
+        sim::load()?;
+        Ok(Device::new(Backend::Cuda(cuda::Cuda::open_sim()?)))
+    }
+
     /// Opens the device that `spec` asks for.
     ///
     /// # Errors
@@ -170,6 +183,7 @@ impl Device {
         match spec {
             DeviceSpec::Cpu => Ok(Device::cpu()),
             DeviceSpec::Cuda(ordinal) => Device::cuda(ordinal),
+            DeviceSpec::Sim => Device::sim(),
             DeviceSpec::Auto => match Device::complete_cuda() {
                 Ok(device) => Ok(device),
                 Err(reason) => {
@@ -194,7 +208,7 @@ impl Device {
         Device(Arc::new(Inner { backend, live: AtomicUsize::new(0), peak: AtomicUsize::new(0) }))
     }
 
-    /// `cpu`, or `cuda:N (the GPU's name)`.
+    /// `cpu`, `cuda:N (the GPU's name)` or `sim (the GPU it imitates)`.
     pub fn name(&self) -> String {
         match &self.0.backend {
             Backend::Cpu(_) => "cpu".to_string(),
@@ -236,6 +250,15 @@ impl Device {
                 Ok(start.elapsed().as_secs_f64())
             }
             Backend::Cuda(cuda) => Ok(f64::from(cuda.time(work)?) / 1e3),
+        }
+    }
+
+    /// Runs `work` and gives, for each CUDA launch in order, the bytes of all tensors that it reads or writes: what it must move at
+    /// least. Empty on the CPU.
+    pub fn minimum_bytes(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<u64>> {
+        match &self.0.backend {
+            Backend::Cpu(_) => work().map(|()| vec![]),
+            Backend::Cuda(cuda) => cuda.minimum_bytes(work),
         }
     }
 

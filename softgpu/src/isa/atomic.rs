@@ -1,0 +1,5 @@
+//! Stub.
+use crate::exec::Lower;
+use crate::ptx::PtxError;
+/// Stub.
+pub fn lower(l: &mut Lower) -> Result<(), PtxError> { l.unsupported() }

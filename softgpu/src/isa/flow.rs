@@ -1,0 +1,60 @@
+//! Control flow: bra, ret, exit, trap, brkpt; and the copies that lowering itself needs.
+
+use crate::exec::{Class, Exec, Flow, Lower, Width, pick};
+use crate::op;
+use crate::ptx::{Operand, PtxError};
+
+op! {
+    Branch = |w, i| w.branch(i.imm as u32);
+    Exit = |w, _i| w.exit();
+    Trap = |w, _i| w.trap("the kernel executes trap");
+    Nothing = |_w, _i| Flow::Next;
+    Copy32 = |w, i| w.map1(i, |a: u32| a);
+    Copy64 = |w, i| w.map1(i, |a: u64| a);
+    CopyPredicate = |w, i| { let bits = w.pred(i.rows[1]); w.set_pred(i.rows[0], bits); Flow::Next };
+    NotPredicate = |w, i| { let bits = !w.pred(i.rows[1]); w.set_pred(i.rows[0], bits); Flow::Next };
+}
+
+/// Lowers the opcodes above.
+pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
+    match l.instruction.opcode.as_str() {
+        "bra" => match l.operand(0)? {
+            Operand::Label(label) => {
+                l.emit(Class::Branch, pick::<Branch>(), &[]);
+                l.jumps_to(*label, true);
+            }
+            _ => return l.err("bra needs a label of this function"),
+        },
+        "ret" | "exit" => match l.return_label().filter(|_| l.instruction.opcode == "ret") {
+            Some(label) => {
+                l.emit(Class::Branch, pick::<Branch>(), &[]);
+                l.jumps_to(label, true);
+            }
+            None => {
+                l.emit(Class::Branch, pick::<Exit>(), &[]);
+                l.ends();
+            }
+        },
+        "trap" | "brkpt" => {
+            l.emit(Class::Other, pick::<Trap>(), &[]);
+        }
+        _ => {
+            l.emit(Class::Other, pick::<Nothing>(), &[]);
+        }
+    }
+    Ok(())
+}
+
+/// d = a, whole rows of lanes that execute.
+pub fn copy(width: Width) -> Exec {
+    match width {
+        Width::Pred => pick::<CopyPredicate>(),
+        Width::W32 => pick::<Copy32>(),
+        Width::W64 => pick::<Copy64>(),
+    }
+}
+
+/// d = !a.
+pub fn not_predicate() -> Exec {
+    pick::<NotPredicate>()
+}

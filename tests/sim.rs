@@ -1,0 +1,49 @@
+//! Every op that has CUDA kernels, on the software GPU: the kernels that nvcc compiled, through the driver's interface, against the same
+//! f64 oracle as the CPU, with every check on.
+
+#[path = "oracle/dispatch.rs"]
+mod dispatch;
+mod oracle;
+#[allow(dead_code, reason = "tests/ops.rs uses the rest")]
+mod suite;
+
+use anyhow::{Context, Result, ensure};
+use vf_engine::device::{Device, sim};
+use vf_engine::kernels;
+
+/// Schedules that every case runs under.
+const SEEDS: [u64; 3] = [0, 1, 2];
+
+/// Everything in one test, because the seed and the findings belong to the process.
+#[test]
+fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
+    if kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return Ok(());
+    }
+    let device = Device::sim().context("`cargo xtask test` builds the software GPU first")?;
+    let gpu = sim::load()?;
+    let cases = suite::cuda_cases();
+    ensure!(!cases.is_empty(), "no op has CUDA kernels");
+    let mut failures = Vec::new();
+    for (case, dtype) in cases.iter().flat_map(|case| suite::DTYPES.map(|dtype| (case, dtype))) {
+        for seed in SEEDS {
+            gpu.configure(&serde_json::json!({ "seed": seed, "checks": "all" }))?;
+            let result = suite::check_case(case, &device, dtype).and_then(|()| no_findings(gpu));
+            if let Err(error) = result {
+                failures.push(format!("{} ({}) {dtype}, seed {seed}: {error:#}", case.op, case.label));
+            }
+        }
+    }
+    ensure!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    suite::check_random(&device)?;
+    no_findings(gpu)
+}
+
+fn no_findings(gpu: &sim::SoftGpu) -> Result<()> {
+    let findings = gpu.take_findings()?;
+    match findings.first() {
+        Some(first) => anyhow::bail!("{} findings, the first: {first}", findings.len()),
+        None => Ok(()),
+    }
+}

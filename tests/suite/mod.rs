@@ -1,0 +1,205 @@
+//! One case of the registry on a device: its inputs, its results, and what the f64 oracle says of them.
+
+use anyhow::{Context, Result, ensure};
+use vf_engine::device::Device;
+use vf_engine::dtype::DType;
+use vf_engine::ops::{Case, REGISTRY, Values};
+use vf_engine::random;
+use vf_engine::tape::{Tape, Var};
+use vf_engine::tensor::Tensor;
+
+use super::dispatch::{self, Call};
+use super::oracle::{Array, directional};
+
+const SEED: u64 = 7;
+
+/// What CUDA kernels compute in.
+pub const DTYPES: [DType; 2] = [DType::F32, DType::Bf16];
+
+/// Directions per input along which gradients are compared.
+const DIRECTIONS: u64 = 3;
+
+/// The step of the finite differences. The oracle's rounding, 1e-16 of a sum's terms, over the step is 1e-10; the error
+/// from curvature, of the order of its square, is less; and a direction is unlikely to cross a kink so nearby.
+const STEP: f64 = 1e-6;
+
+/// A case with its inputs, for the engine and for the oracle.
+pub struct Drawn<'a> {
+    pub case: &'a Case,
+    pub device: Device,
+    pub dtype: DType,
+    pub tensors: Vec<Tensor>,
+    pub arrays: Vec<Array>,
+}
+
+impl<'a> Drawn<'a> {
+    /// Draws the inputs; the oracle gets them as they are rounded to `dtype`.
+    pub fn new(case: &'a Case, device: &Device, dtype: DType) -> Result<Drawn<'a>> {
+        let device = device.clone();
+        let mut tensors = case.draw(&device, SEED)?;
+        let mut arrays = Vec::new();
+        for (tensor, input) in tensors.iter_mut().zip(&case.inputs) {
+            arrays.push(match input.values {
+                // Integers do not come back from a tensor, so they are made here.
+                Values::Below(bound) => {
+                    let values: Vec<u32> = (0..tensor.numel() as u32).map(|i| (i * i + 3 * i) % bound).collect();
+                    *tensor = Tensor::from_u32(&device, tensor.shape(), &values)?;
+                    Array::new(tensor.shape(), values.iter().map(|&v| f64::from(v)).collect())
+                }
+                _ => {
+                    *tensor = tensor.to_dtype(dtype)?;
+                    Array::from_f32(tensor.shape(), &tensor.to_vec()?)
+                }
+            });
+        }
+        Ok(Drawn { case, device, dtype, tensors, arrays })
+    }
+
+    pub fn differentiable(&self) -> Vec<usize> {
+        (0..self.tensors.len()).filter(|&i| self.case.inputs[i].differentiable).collect()
+    }
+
+    /// Applies the op with the inputs `leaves` as leaves: (tape, inputs, outputs).
+    pub fn apply(&self, leaves: &[usize]) -> Result<(Tape, Vec<Var>, Vec<Var>)> {
+        let tape = Tape::new(&self.device);
+        let value = |(i, tensor): (usize, &Tensor)| match leaves.contains(&i) {
+            true => tape.leaf(tensor.clone()),
+            false => tape.constant(tensor.clone()),
+        };
+        let inputs: Vec<Var> = self.tensors.iter().enumerate().map(value).collect();
+        let outputs = (self.case.run)(&tape, &inputs)?;
+        Ok((tape, inputs, outputs))
+    }
+
+    /// The upstream gradient of output `i`, which has this shape and dtype.
+    pub fn upstream(&self, i: usize, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        Ok(random::normal(&self.device, shape, SEED, random::stream(&format!("upstream {i}")))?.to_dtype(dtype)?)
+    }
+
+    /// The gradients of the inputs `wanted`, from upstream gradients of the outputs `seeded`.
+    pub fn gradients(&self, wanted: &[usize], seeded: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let (tape, inputs, outputs) = self.apply(wanted)?;
+        let seeds = seeded.iter().map(|&i| {
+            let output = outputs[i].value();
+            Ok((&outputs[i], self.upstream(i, output.shape(), output.dtype())?))
+        });
+        let seeds: Vec<(&Var, Tensor)> = seeds.collect::<Result<_>>()?;
+        let vars: Vec<&Var> = wanted.iter().map(|&i| &inputs[i]).collect();
+        let mut gradients = tape.backward(&seeds, &vars)?;
+        vars.iter().map(|var| Ok(gradients.take(var)?.to_vec()?)).collect()
+    }
+
+    /// What rounding a result to the dtype adds to a tolerance, relative to the largest result: half a unit in the last of bf16's 8
+    /// bits. (A backward rounds twice, because it reads what the forward rounded.)
+    fn rounding(&self) -> f64 {
+        if self.dtype == DType::Bf16 { 2f64.powi(-9) } else { 0.0 }
+    }
+
+    fn oracle(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        let call = Call { settings: &self.case.settings, inputs };
+        dispatch::outputs(self.case.op, &call).with_context(|| format!("the oracle has no `{}`", self.case.op))
+    }
+
+    pub fn check_outputs(&self) -> Result<()> {
+        let (_, _, outputs) = self.apply(&[])?;
+        let expected = self.oracle(&self.arrays)?;
+        ensure!(outputs.len() == expected.len(), "{} outputs, the oracle has {}", outputs.len(), expected.len());
+        for (i, (output, expected)) in outputs.iter().zip(&expected).enumerate() {
+            ensure!(output.shape() == expected.shape, "output {i}: {:?}, not {:?}", output.shape(), expected.shape);
+            let largest = expected.data.iter().fold(0f64, |most, v| most.max(v.abs()));
+            let allowed = (self.case.tolerance.forward + self.rounding()) * largest;
+            for (at, (&got, &want)) in output.value().to_vec()?.iter().zip(&expected.data).enumerate() {
+                let error = (f64::from(got) - want).abs();
+                // Not `error > allowed`, which a NaN would pass.
+                ensure!(
+                    error <= allowed,
+                    "output {i}, entry {at}: {got}, not {want}: off by {error:.2e} of {largest:.2e}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Gradients from the outputs `seeded` against finite differences.
+    pub fn check_gradients(&self, seeded: &[usize]) -> Result<()> {
+        let wanted = self.differentiable();
+        let shapes: Vec<Vec<usize>> = self.oracle(&self.arrays)?.into_iter().map(|output| output.shape).collect();
+        let dtypes: Vec<DType> = self.apply(&[])?.2.iter().map(|output| output.value().dtype()).collect();
+        let upstream = seeded
+            .iter()
+            .map(|&i| Ok((i, Array::from_f32(&shapes[i], &self.upstream(i, &shapes[i], dtypes[i])?.to_vec()?))));
+        let upstream: Vec<(usize, Array)> = upstream.collect::<Result<_>>()?;
+        let loss = |inputs: &[Array]| -> f64 {
+            let outputs = self.oracle(inputs).expect("it answered before");
+            upstream.iter().map(|(i, upstream)| outputs[*i].dot(upstream)).sum()
+        };
+        for (&i, gradient) in wanted.iter().zip(self.gradients(&wanted, seeded)?) {
+            let name = self.case.inputs[i].name;
+            let gradient = Array::from_f32(&self.arrays[i].shape, &gradient);
+            for seed in 0..DIRECTIONS {
+                let stream = random::stream(&format!("direction {name}"));
+                let along = random::normal(&self.device, &gradient.shape, seed, stream)?.to_vec()?;
+                let mut direction: Vec<Array> = self.arrays.iter().map(|x| Array::zeros(&x.shape)).collect();
+                direction[i] = Array::from_f32(&gradient.shape, &along);
+                let want = directional(&loss, &self.arrays, &direction, STEP);
+                let got = gradient.dot(&direction[i]);
+                // What a derivative along a random direction is like: it may vanish by chance.
+                let typical = gradient.norm() * direction[i].norm() / (along.len() as f64).sqrt();
+                let error = (got - want).abs() / want.abs().max(typical).max(f64::MIN_POSITIVE);
+                ensure!(
+                    error <= self.case.tolerance.backward + 2.0 * self.rounding(),
+                    "gradient of {name} from outputs {seeded:?}: {got} along direction {seed}, not {want}: off by {error:.2e}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drawn<'_> {
+    /// Whether the op takes these inputs.
+    ///
+    /// # Errors
+    /// Where it does and then leaves part of its results unwritten.
+    pub fn try_out(&self) -> Result<bool> {
+        let Ok((_, _, outputs)) = self.apply(&[]) else {
+            return Ok(false);
+        };
+        let all: Vec<usize> = (0..outputs.len()).collect();
+        let mut wanted = self.differentiable();
+        wanted.retain(|&i| !self.tensors[i].is_absent());
+        let mut results = if wanted.is_empty() { vec![] } else { self.gradients(&wanted, &all)? };
+        for output in &outputs {
+            results.push(output.value().to_vec()?);
+        }
+        ensure!(results.iter().flatten().all(|v| !v.is_nan()), "is accepted, and not all results are written");
+        Ok(true)
+    }
+}
+
+
+/// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there.
+pub fn cuda_cases() -> Vec<Case> {
+    let entries = REGISTRY.iter().filter(|entry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some()));
+    entries.flat_map(|entry| (entry.cases)()).filter(|case| !case.bench).collect()
+}
+
+/// Outputs and gradients of one case against the oracle.
+pub fn check_case(case: &Case, device: &Device, dtype: DType) -> Result<()> {
+    let drawn = Drawn::new(case, device, dtype)?;
+    drawn.check_outputs()?;
+    let outputs = drawn.apply(&[])?.2.len();
+    drawn.check_gradients(&(0..outputs).collect::<Vec<_>>())
+}
+
+/// Random numbers are the host's to the last bit, with ragged ends.
+pub fn check_random(device: &Device) -> Result<()> {
+    let host = Device::cpu();
+    for count in [1, 5, 1023, 4098] {
+        let normal = |device: &Device| random::normal(device, &[count], 3, 9)?.to_vec();
+        let uniform = |device: &Device| random::uniform(device, &[count], 3, 9, -2.0, 5.0)?.to_vec();
+        ensure!(normal(device)? == normal(&host)?, "{count} normal numbers differ from the host's");
+        ensure!(uniform(device)? == uniform(&host)?, "{count} uniform numbers differ from the host's");
+    }
+    Ok(())
+}
