@@ -316,11 +316,18 @@ impl Warp {
         self.groups.iter().any(|g| g.waiting == Waiting::No)
     }
 
+    /// A clock that counts instructions of the warp; a second read is always later.
+    pub fn clock(&mut self) -> u64 {
+        self.elapsed += 1;
+        self.elapsed
+    }
+
     /// Executes for about `budget` instructions, or until nobody can move.
     fn run(&mut self, budget: u64, profile: &mut Profile) -> Flow {
         let code = &self.launch().program.insts[..];
         let (warps, lanes) = (&mut profile.warps[..code.len()], &mut profile.lanes[..code.len()]);
         let mut left = budget;
+        self.elapsed += budget;
         while let Some(mut limit) = self.pick() {
             loop {
                 let pc = self.pc as usize;

@@ -92,6 +92,7 @@ impl Warp {
             return Flow::Jump;
         }
         let (taken, rest) = (self.mask, self.active & !self.mask);
+        self.block().memory.counters.divergent_branches += 1;
         self.groups.push(Group { pc: target, mask: taken, waiting: Waiting::No, alone: false });
         self.active = rest;
         self.pc += 1;

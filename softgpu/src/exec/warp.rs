@@ -54,6 +54,10 @@ pub struct Warp {
     pub active: u32,
     /// [`Group::alone`] of the executing group.
     pub alone: bool,
+    /// Instructions of finished turns: the clock.
+    pub(super) elapsed: u64,
+    /// Copies of `cp.async` under way.
+    pub(crate) copies: crate::isa::async_copy::Copies,
     /// Lanes that wrote each watched register.
     pub written: Vec<u32>,
     /// What [`Warp::all_arrived`] last asked for.
@@ -110,7 +114,9 @@ impl Warp {
         // SAFETY: the launch outlives its warps.
         let written = vec![0; unsafe { &*launch }.program.watches.registers];
         let (groups, preferred) = (vec![], None);
-        Warp { regs, preds, mask, pc, live, index, groups, active, alone, written, awaited, preferred, block, launch }
+        let copies = Default::default();
+        let elapsed = 0;
+        Warp { regs, preds, mask, pc, live, index, groups, active, alone, elapsed, copies, written, awaited, preferred, block, launch }
     }
 
     /// Puts `live` lanes at the first instruction.
@@ -119,6 +125,8 @@ impl Warp {
         self.groups.clear();
         self.groups.push(Group { pc: 0, mask: live, waiting: Waiting::No, alone: false });
         self.written.fill(0);
+        self.copies.clear();
+        self.elapsed = 0;
         (self.active, self.preferred) = (0, None);
     }
 

@@ -1,62 +1,384 @@
-//! Stub of the memory of a GPU: signatures only.
-#![allow(missing_docs, unused_variables, clippy::missing_errors_doc)]
-use crate::counters::Counters;
-use crate::exec::Warp;
-use crate::exec::launch::{Config, Launch, Machine};
-use crate::exec::program::Program;
-use std::marker::PhantomData;
+//! The memories of a GPU and what is checked when kernels access them.
+//!
+//! [`arena`] is device memory, [`block`] that of a block and its threads, [`launch`] what blocks share. A warp's access to any of them
+//! goes through [`Warp::access`], which checks and counts it and says where the lanes' bytes lie on the host.
+
+mod arena;
+mod block;
+mod global;
+mod launch;
+
+pub use arena::{Allocation, Arena, ArenaError};
+pub use block::BlockMemory;
+pub use launch::LaunchMemory;
+
+use block::Trouble;
+
+use crate::check::Kind;
+use crate::exec::{LANES, Warp};
+use crate::ptx::Space;
+
+/// Where generic addresses of shared memory start.
 pub const SHARED_BASE: u64 = 1 << 60;
-pub const CONST_LIMIT: u64 = 1 << 20;
-/// Device memory: addresses are those of the host.
-pub struct Arena;
-/// Why an address cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ArenaError {
-    #[error("{0:#x} is not the start of an allocation")]
-    NotAllocated(u64),
-    #[error("{bytes} bytes at {address:#x} are not within an allocation")]
-    OutOfBounds { address: u64, bytes: u64 },
-    #[error("{0:#x} was freed")]
-    Freed(u64),
+/// Where generic addresses of local memory start.
+pub const LOCAL_BASE: u64 = 1 << 61;
+/// Where generic addresses of parameters start.
+pub const PARAM_BASE: u64 = 1 << 62;
+/// Bytes of each of these windows at most.
+pub const WINDOW: u64 = 1 << 32;
+/// Bytes of local memory that a thread can have at most.
+pub const CONST_LIMIT: u64 = 512 << 10;
+
+/// What an instruction does to memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads.
+    Load,
+    /// Writes.
+    Store,
+    /// Reads what others may write meanwhile: volatile, relaxed, acquire.
+    StrongLoad,
+    /// Writes what others may read meanwhile.
+    StrongStore,
+    /// Both, atomically.
+    Atomic,
 }
-/// An allocation.
-#[derive(Debug, Clone)]
-pub struct Allocation { pub address: u64, pub bytes: u64, pub name: String }
-impl Arena {
-    pub fn new(bytes: u64) -> std::io::Result<Arena> { todo!() }
-    pub fn allocate(&self, bytes: u64, name: &str) -> Option<u64> { todo!() }
-    pub fn free(&self, address: u64) -> Result<(), ArenaError> { todo!() }
-    pub fn copy_in(&self, to: u64, from: &[u8]) -> Result<(), ArenaError> { todo!() }
-    /// Bytes that nothing wrote are counted.
-    pub fn copy_out(&self, from: u64, to: &mut [u8]) -> Result<u64, ArenaError> { todo!() }
-    /// Device to device; ranges may overlap.
-    pub fn copy(&self, to: u64, from: u64, bytes: u64) -> Result<(), ArenaError> { todo!() }
-    /// `count` times the low `width` bytes (1, 2, 4) of `pattern`.
-    pub fn fill(&self, to: u64, pattern: u32, width: u32, count: u64) -> Result<(), ArenaError> { todo!() }
-    /// The allocation that holds an address.
-    pub fn find(&self, address: u64) -> Option<Allocation> { todo!() }
-    /// All that is allocated now.
-    pub fn allocations(&self) -> Vec<Allocation> { todo!() }
-    pub fn total_bytes(&self) -> u64 { todo!() }
-    pub fn used_bytes(&self) -> u64 { todo!() }
+
+impl Access {
+    /// Whether memory changes.
+    #[inline(always)]
+    pub fn writes(self) -> bool {
+        matches!(self, Access::Store | Access::StrongStore | Access::Atomic)
+    }
+
+    /// Whether what was there does not matter.
+    #[inline(always)]
+    pub fn is_store(self) -> bool {
+        matches!(self, Access::Store | Access::StrongStore)
+    }
+
+    /// Whether it orders accesses of other threads.
+    #[inline(always)]
+    pub fn is_strong(self) -> bool {
+        matches!(self, Access::StrongLoad | Access::StrongStore | Access::Atomic)
+    }
 }
-pub struct LaunchMemory<'a>(PhantomData<&'a ()>);
-impl<'a> LaunchMemory<'a> {
-    pub fn new(machine: &'a Machine, program: &'a Program, config: &Config, params: &[u8]) -> LaunchMemory<'a> { todo!() }
-    pub fn finish(&self, counters: &mut Counters) { todo!() }
+
+/// Where the bytes of each executing lane lie on the host.
+pub struct Found {
+    /// Host addresses; meaningless for lanes that do not execute.
+    pub at: [u64; LANES],
 }
-pub struct BlockMemory { pub counters: Counters }
-impl BlockMemory {
-    pub fn new(launch: &Launch) -> BlockMemory { todo!() }
-    pub fn start(&mut self, linear: u32, index: [u32; 3]) { todo!() }
-    pub fn end(&mut self) { todo!() }
-    pub fn barrier(&mut self, warps: u32) { todo!() }
-    pub fn warp_sync(&mut self, warp: u32, lanes: u32) { todo!() }
-    pub fn peek_local(&mut self, thread: u32, at: u64, bytes: u32) -> Option<u64> { todo!() }
-    pub fn poke_local(&mut self, thread: u32, at: u64, value: u64, bytes: u32) { todo!() }
-}
-pub fn peek(w: &mut Warp, thread: u32, address: u64, bytes: u32) -> Option<u64> { todo!() }
+
 impl Warp {
-    pub fn fence(&mut self) {}
-    pub fn clock(&mut self) -> u64 { todo!() }
+    /// Accesses `bytes` (1, 2, 4, 8 or 16) at each executing lane's address in `space`: checks, counts, and says where they lie.
+    /// `None`: a fault has been recorded.
+    #[inline(always)]
+    pub fn access(&mut self, space: Space, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        match space {
+            Space::Global | Space::Const => {
+                if space == Space::Global {
+                    self.access_global(addresses, bytes, access).then(|| Found::global(addresses))
+                } else {
+                    self.access_const(addresses, bytes, access)
+                }
+            }
+            Space::Shared => self.access_shared(addresses, bytes, access),
+            Space::Local => self.access_local(addresses, bytes, access),
+            Space::Param => self.access_param(addresses, bytes, access),
+            Space::Generic => self.access_generic(addresses, bytes, access),
+        }
+    }
+
+    /// Lanes may point into different windows: each window's lanes go together.
+    fn access_generic(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        let window = |address: u64| match address {
+            SHARED_BASE..LOCAL_BASE => (Space::Shared, SHARED_BASE),
+            LOCAL_BASE..PARAM_BASE => (Space::Local, LOCAL_BASE),
+            PARAM_BASE.. => (Space::Param, PARAM_BASE),
+            _ => (Space::Global, 0),
+        };
+        let mask = self.mask;
+        let mut found = Found { at: [0; LANES] };
+        let mut left = mask;
+        while left != 0 {
+            let (space, base) = window(addresses[left.trailing_zeros() as usize]);
+            let here = (0..LANES).filter(|&l| left >> l & 1 == 1 && window(addresses[l]).0 == space).fold(0u32, |m, l| m | 1 << l);
+            left &= !here;
+            self.mask = here;
+            let part = self.access(space, &addresses.map(|a| a.wrapping_sub(base)), bytes, access);
+            self.mask = mask;
+            let part = part?;
+            for lane in (0..LANES).filter(|lane| here >> lane & 1 == 1) {
+                found.at[lane] = part.at[lane];
+            }
+        }
+        Some(found)
+    }
+
+    fn access_const(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        let lane = self.mask.trailing_zeros();
+        if access.writes() {
+            self.fault(Kind::ReadOnly, lane, "writes to constant memory");
+            return None;
+        }
+        let arena = self.launch().memory.arena;
+        for lane in (0..LANES).filter(|lane| self.mask >> lane & 1 == 1) {
+            let address = addresses[lane];
+            if address % bytes != 0 {
+                self.fault(Kind::Misaligned, lane as u32, &format!("{bytes} bytes of constant memory at {address:#x}"));
+                return None;
+            }
+            let inside = arena.find(address).is_some_and(|a| address + bytes <= a.address + a.bytes);
+            if !inside {
+                let place = self.name_of(address);
+                self.fault(Kind::OutOfBounds, lane as u32, &format!("{bytes} bytes of constant memory at {place}"));
+                return None;
+            }
+        }
+        Some(Found::global(addresses))
+    }
+
+    #[inline(always)]
+    fn access_shared(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        let mask = self.mask;
+        let thread = self.index * LANES as u32;
+        let mut worst = 0u64;
+        let mut low = 0u64;
+        for lane in 0..LANES {
+            let address = if mask >> lane & 1 == 1 { addresses[lane] } else { 0 };
+            worst = worst.max(address);
+            low |= address;
+        }
+        let memory = &mut self.block().memory;
+        if worst.saturating_add(bytes) > memory.shared_bytes || low % bytes != 0 {
+            return self.bad_shared(addresses, bytes);
+        }
+        let base = memory.shared_base() as u64;
+        if memory.tracks() {
+            for lane in 0..LANES {
+                if mask >> lane & 1 == 0 {
+                    continue;
+                }
+                let (thread, at) = (thread + lane as u32, addresses[lane]);
+                let memory = &mut self.block().memory;
+                let result = match access {
+                    Access::Load | Access::StrongLoad => memory.read_shared(thread, at, bytes),
+                    _ => memory.write_shared(thread, at, bytes, access != Access::Store),
+                };
+                if let Err(trouble) = result {
+                    self.shared_trouble(trouble, lane as u32, at, bytes, access);
+                }
+            }
+        }
+        self.count_banks(addresses, bytes);
+        Some(Found { at: std::array::from_fn(|lane| base.wrapping_add(addresses[lane])) })
+    }
+
+    #[cold]
+    fn bad_shared(&mut self, addresses: &[u64; LANES], bytes: u64) -> Option<Found> {
+        let size = self.block().memory.shared_bytes;
+        for lane in (0..LANES).filter(|lane| self.mask >> lane & 1 == 1) {
+            let at = addresses[lane];
+            if at.saturating_add(bytes) > size {
+                let message = format!("{bytes} bytes at {at:#x} of shared memory, which has {size}");
+                self.fault(Kind::OutOfBounds, lane as u32, &message);
+                return None;
+            }
+            if at % bytes != 0 {
+                let message = format!("{bytes} bytes at {at:#x} of shared memory, which is not a multiple of {bytes}");
+                self.fault(Kind::Misaligned, lane as u32, &message);
+                return None;
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn shared_trouble(&mut self, trouble: Trouble, lane: u32, at: u64, bytes: u64, access: Access) {
+        let does = if access.is_store() { "writes" } else { "reads" };
+        let what = format!("{does} {bytes} bytes at {at:#x} of shared memory");
+        let name = |w: &Self, thread: u32| {
+            let [x, y, z] = w.launch().config.block;
+            let _ = z;
+            format!("thread ({},{},{})", thread % x, thread / x % y, thread / x / y)
+        };
+        let (kind, message) = match trouble {
+            Trouble::Unwritten => (Kind::Uninitialized, format!("{what}, which nothing wrote")),
+            Trouble::Pending => (Kind::AsyncNotAwaited, format!("{what}, which cp.async still fills")),
+            Trouble::WriteRace(thread) => (Kind::SharedRace, format!("{what}, which {} wrote with no barrier between", name(self, thread))),
+            Trouble::ReadRace(warp) => (Kind::SharedRace, format!("{what}, which a thread of warp {warp} read with no barrier between")),
+        };
+        self.report(kind, lane, &message);
+    }
+
+    /// Counts cycles of shared memory: 32 banks of 4 bytes; 8-byte accesses go in two phases of 16 lanes, 16-byte ones in four of 8.
+    #[inline(always)]
+    fn count_banks(&mut self, addresses: &[u64; LANES], bytes: u64) {
+        let mask = self.mask;
+        let words = bytes.div_ceil(4);
+        // Neighbouring lanes, neighbouring words: no two in the same bank.
+        let first = addresses[0];
+        let mut off = u64::from(mask != u32::MAX);
+        for (lane, address) in addresses.iter().enumerate() {
+            off |= address ^ (first + lane as u64 * bytes);
+        }
+        if off == 0 && bytes >= 4 && first % (4 * words) == 0 {
+            return self.block().memory.count_shared(words, words);
+        }
+        let lanes = LANES / words as usize;
+        let (mut phases, mut cycles) = (0, 0);
+        for phase in 0..words as usize {
+            let mut used = [u64::MAX; LANES];
+            let mut count = 0;
+            for lane in phase * lanes..(phase + 1) * lanes {
+                if mask >> lane & 1 == 1 {
+                    for word in 0..words {
+                        used[count] = addresses[lane] / 4 + word;
+                        count += 1;
+                    }
+                }
+            }
+            if count > 0 {
+                phases += 1;
+                cycles += bank_cycles(&mut used[..count]);
+            }
+        }
+        self.block().memory.count_shared(phases, cycles);
+    }
+
+    /// Counts the cycles of one matrix of `ldmatrix` or `stmatrix`: 8 rows of 16 bytes.
+    pub fn count_matrix(&mut self, rows: &[u64; 8]) {
+        let mut words: [u64; 32] = std::array::from_fn(|n| rows[n / 4] / 4 + n as u64 % 4);
+        let cycles = bank_cycles(&mut words);
+        self.block().memory.count_shared(1, cycles);
+    }
+
+    /// `cp.async` will fill `bytes` of shared memory at each executing lane's address. `false`: a fault has been recorded.
+    pub(crate) fn expect_copy(&mut self, addresses: &[u64; LANES], bytes: u64) -> bool {
+        let size = self.block().memory.shared_bytes;
+        let lanes = || (0..LANES).filter(|&lane| addresses[lane].saturating_add(bytes) > size || addresses[lane] % bytes != 0);
+        if lanes().any(|lane| self.mask >> lane & 1 == 1) {
+            self.bad_shared(addresses, bytes);
+            return false;
+        }
+        let mask = self.mask;
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
+            let thread = self.index * LANES as u32 + lane as u32;
+            let memory = &mut self.block().memory;
+            if memory.tracks() {
+                if let Err(trouble) = memory.expect_shared(thread, addresses[lane], bytes) {
+                    self.shared_trouble(trouble, lane as u32, addresses[lane], bytes, Access::Store);
+                }
+            }
+        }
+        self.count_banks(addresses, bytes);
+        true
+    }
+
+    /// A row of 16 bytes of `ldmatrix` or `stmatrix` at the (generic or shared) address that `lane` gives: checked, as accesses of the
+    /// four lanes that its words belong to. `None`: a fault has been recorded.
+    pub fn shared_row(&mut self, address: u64, lane: u32, access: Access) -> Option<*mut u8> {
+        let at = if address >= SHARED_BASE { address - SHARED_BASE } else { address };
+        let memory = &mut self.block().memory;
+        if at.saturating_add(16) > memory.shared_bytes || at % 16 != 0 {
+            let (kind, size) = (if at % 16 == 0 { Kind::OutOfBounds } else { Kind::Misaligned }, memory.shared_bytes);
+            self.fault(kind, lane, &format!("a matrix row of 16 bytes at {at:#x} of shared memory, which has {size}"));
+            return None;
+        }
+        if memory.tracks() {
+            let first = self.index * LANES as u32 + lane % 8 * 4;
+            for word in 0..4 {
+                let memory = &mut self.block().memory;
+                let (thread, at) = (first + word, at + 4 * u64::from(word));
+                let result = match access {
+                    Access::Load => memory.read_shared(thread, at, 4),
+                    _ => memory.write_shared(thread, at, 4, false),
+                };
+                if let Err(trouble) = result {
+                    self.shared_trouble(trouble, lane, at, 4, access);
+                }
+            }
+        }
+        // SAFETY: in bounds, as checked.
+        Some(unsafe { self.block().memory.shared_base().add(at as usize) })
+    }
+
+    fn access_local(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        let mut found = Found { at: [0; LANES] };
+        let (check, mask) = (self.launch().memory.checks.init, self.mask);
+        for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
+            let at = addresses[lane];
+            let thread = u64::from(self.index) * LANES as u64 + lane as u64;
+            let memory = &mut self.block().memory;
+            let size = memory.local_bytes;
+            if at.saturating_add(bytes) > size || at % bytes != 0 {
+                let kind = if at.saturating_add(bytes) > size { Kind::OutOfBounds } else { Kind::Misaligned };
+                self.fault(kind, lane as u32, &format!("{bytes} bytes at {at:#x} of local memory, which has {size}"));
+                return None;
+            }
+            let from = (thread * size + at) as usize;
+            found.at[lane] = memory.local.as_mut_ptr() as u64 + from as u64;
+            memory.counters.local_bytes += bytes;
+            let written = &mut memory.local_written[from..from + bytes as usize];
+            let fresh = written.contains(&0);
+            written.fill(1);
+            if fresh && check && !access.is_store() {
+                self.report(Kind::Uninitialized, lane as u32, &format!("reads {bytes} bytes at {at:#x} of local memory, which nothing wrote"));
+            }
+        }
+        Some(found)
+    }
+
+    /// Parameters of the kernel lie at 0; those of calls in local memory.
+    fn access_param(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> Option<Found> {
+        use crate::exec::lower::CALL_PARAMS;
+        let lane = self.mask.trailing_zeros();
+        if addresses[lane as usize] >= CALL_PARAMS {
+            return self.access_local(&addresses.map(|a| a.wrapping_sub(CALL_PARAMS)), bytes, access);
+        }
+        if access.writes() {
+            self.fault(Kind::ReadOnly, lane, "writes to the kernel's parameters");
+            return None;
+        }
+        let memory = &self.launch().memory;
+        let base = memory.params.as_ptr() as u64;
+        for lane in (0..LANES).filter(|lane| self.mask >> lane & 1 == 1) {
+            let at = addresses[lane];
+            if at.saturating_add(bytes) > memory.param_bytes || at % bytes != 0 {
+                let size = memory.param_bytes;
+                let kind = if at % bytes == 0 { Kind::OutOfBounds } else { Kind::Misaligned };
+                self.fault(kind, lane as u32, &format!("{bytes} bytes at {at:#x} of the parameters, which have {size}"));
+                return None;
+            }
+        }
+        Some(Found { at: addresses.map(|a| base.wrapping_add(a)) })
+    }
+}
+
+/// The most different words in one bank.
+fn bank_cycles(words: &mut [u64]) -> u64 {
+    words.sort_unstable();
+    let mut banks = [0u8; 32];
+    let mut last = u64::MAX;
+    for &word in words.iter() {
+        if word != last {
+            banks[(word % 32) as usize] += 1;
+        }
+        last = word;
+    }
+    banks.iter().copied().max().unwrap_or(0).into()
+}
+
+/// Eight bytes at most at a generic address, for `printf` and messages, if they are there.
+pub fn peek(w: &mut Warp, thread: u32, address: u64, bytes: u32) -> Option<u64> {
+    match address {
+        LOCAL_BASE..PARAM_BASE => w.block().memory.peek_local(thread, address - LOCAL_BASE, bytes),
+        SHARED_BASE.. => None,
+        _ => {
+            let mut word = [0; 8];
+            w.launch().memory.arena.copy_out(address, &mut word[..bytes as usize]).ok()?;
+            Some(u64::from_le_bytes(word))
+        }
+    }
 }
