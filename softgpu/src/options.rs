@@ -1,12 +1,33 @@
 //! Settings: schedules, checks, and where reports go.
 
-/// Which checks are on. Out-of-bounds, misaligned and freed memory is always checked.
+use std::env;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+/// Which checks are on. Out-of-bounds, misaligned and freed memory, barriers and deadlocks are always checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checks {
-    /// Reads of memory that nothing wrote.
+    /// Reads of memory that nothing wrote, and leaks.
     pub init: bool,
     /// Races between warps, within a warp, and between blocks.
     pub race: bool,
+}
+
+impl Checks {
+    /// `all`, `memory` (neither of the two), or a list of `init` and `race`.
+    pub fn parse(text: &str) -> Option<Checks> {
+        let mut checks = Checks { init: false, race: false };
+        for word in text.split(',') {
+            match word.trim() {
+                "all" => checks = Checks { init: true, race: true },
+                "memory" => {}
+                "init" => checks.init = true,
+                "race" => checks.race = true,
+                _ => return None,
+            }
+        }
+        Some(checks)
+    }
 }
 
 /// Everything that can be set.
@@ -18,4 +39,73 @@ pub struct Options {
     pub seed: u64,
     /// Host threads that run blocks.
     pub threads: usize,
+    /// The model that is imitated: `a100` or `h100`.
+    pub gpu: String,
+    /// Device memory in bytes; `None`: as much as the model has. It takes room on the host only where it is used.
+    pub memory_bytes: Option<u64>,
+    /// Findings are appended to this file, a JSON object per line.
+    pub report: Option<PathBuf>,
+    /// Launches with their counters are appended to this file, a JSON object per line.
+    pub counters: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            checks: Checks { init: true, race: true },
+            seed: 0,
+            threads: available_parallelism().map_or(1, usize::from),
+            gpu: "a100".to_string(),
+            memory_bytes: None,
+            report: None,
+            counters: None,
+        }
+    }
+}
+
+impl Options {
+    /// From the environment: `SOFTGPU_CHECKS`, `_SEED`, `_THREADS`, `_GPU`, `_MEMORY`, `_REPORT`, `_COUNTERS`. A value that makes no
+    /// sense is named on stderr, and the default used.
+    pub fn from_env() -> Options {
+        let mut options = Options::default();
+        for key in ["checks", "seed", "threads", "gpu", "memory", "report", "counters"] {
+            let variable = format!("SOFTGPU_{}", key.to_uppercase());
+            if let Ok(value) = env::var(&variable) {
+                if let Err(message) = options.set(key, &value) {
+                    eprintln!("softgpu: {variable}={value}: {message}");
+                }
+            }
+        }
+        options
+    }
+
+    /// Sets one of the settings above, by its name in lower case.
+    ///
+    /// # Errors
+    /// An unknown name, or a value that it does not take: in words.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse().map_err(|_| "is not a whole number".to_string());
+        match key {
+            "checks" => self.checks = Checks::parse(value).ok_or("use all, memory, or a list of init and race")?,
+            "seed" => self.seed = number()?,
+            "threads" => self.threads = (number()? as usize).max(1),
+            "gpu" if crate::gpu::Gpu::named(value).is_some() => self.gpu = value.to_string(),
+            "gpu" => return Err("use a100 or h100".to_string()),
+            "memory" => self.memory_bytes = Some(bytes(value).ok_or("use bytes, or a number with K, M or G")?),
+            "report" => self.report = Some(value.into()),
+            "counters" => self.counters = Some(value.into()),
+            _ => return Err("there is no such setting".to_string()),
+        }
+        Ok(())
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_shl(shift)
 }

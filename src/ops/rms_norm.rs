@@ -237,6 +237,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("plain, more groups than rows", &[1, 3, 96], [false, false, false], 1.0, false),
         case("weight, several groups and parts", &[301, 20], [true, false, false], 1.0, false),
         case("QK norm, tiny values", &[2, 6, 2, 64], [true, false, false], 1e-3, false),
+        case("more than a warp's chunks", &[2, 37, 264], [true, true, true], 1.0, false),
         case("DiT-B/1, modulated", &[8, 256, 768], [true, true, true], 1.0, true),
         case("DiT-XL/1, modulated", &[4, 256, 1152], [true, true, true], 1.0, true),
     ]

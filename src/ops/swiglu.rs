@@ -127,6 +127,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 5, 14], false),
         case("one hidden channel", &[7, 2], false),
         case("many rows", &[3, 131, 258], false),
+        case("one chunk a row, for CUDA", &[5, 16], false),
+        case("part of a block, for CUDA", &[3, 43, 2 * 72], false),
         case("DiT-B/1", &[8, 256, 4096], true),
         case("DiT-XL/1", &[4, 256, 6144], true),
     ]

@@ -1,8 +1,11 @@
 //! One case of the registry on a device: its inputs, its results, and what the f64 oracle says of them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dtype::DType;
+use vf_engine::error::Error;
 use vf_engine::ops::{Case, REGISTRY, Values};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
@@ -14,7 +17,7 @@ use super::oracle::{Array, directional};
 const SEED: u64 = 7;
 
 /// What CUDA kernels compute in.
-pub const DTYPES: [DType; 2] = [DType::F32, DType::Bf16];
+const DTYPES: [DType; 2] = [DType::F32, DType::Bf16];
 
 /// Directions per input along which gradients are compared.
 const DIRECTIONS: u64 = 3;
@@ -179,17 +182,41 @@ impl Drawn<'_> {
 
 
 /// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there.
-pub fn cuda_cases() -> Vec<Case> {
+fn cuda_cases() -> Vec<Case> {
     let entries = REGISTRY.iter().filter(|entry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some()));
     entries.flat_map(|entry| (entry.cases)()).filter(|case| !case.bench).collect()
 }
 
-/// Outputs and gradients of one case against the oracle.
-pub fn check_case(case: &Case, device: &Device, dtype: DType) -> Result<()> {
+/// Outputs and gradients of one case against the oracle. `false`: the op says that it does not take this shape on this device.
+pub fn check_case(case: &Case, device: &Device, dtype: DType) -> Result<bool> {
     let drawn = Drawn::new(case, device, dtype)?;
+    let outputs = match drawn.apply(&[]) {
+        Ok((_, _, outputs)) => outputs.len(),
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Shape { message, .. }) if message.contains("CUDA")) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
     drawn.check_outputs()?;
-    let outputs = drawn.apply(&[])?.2.len();
-    drawn.check_gradients(&(0..outputs).collect::<Vec<_>>())
+    drawn.check_gradients(&(0..outputs).collect::<Vec<_>>())?;
+    Ok(true)
+}
+
+/// Checks every case in both dtypes by `check`, which is [`check_case`] and what else its device has to say. Of each op and dtype, two
+/// cases at least must have run.
+pub fn check_all(check: impl Fn(&Case, DType) -> Result<bool>) -> Result<usize> {
+    let cases = cuda_cases();
+    let (mut failures, mut ran) = (Vec::new(), BTreeMap::new());
+    for (case, dtype) in cases.iter().flat_map(|case| DTYPES.map(|dtype| (case, dtype))) {
+        let count: &mut usize = ran.entry((case.op, dtype.suffix())).or_default();
+        match check(case, dtype) {
+            Ok(taken) => *count += usize::from(taken),
+            Err(error) => failures.push(format!("{} ({}) {dtype}: {error:#}", case.op, case.label)),
+        }
+    }
+    ensure!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    ensure!(!ran.is_empty() && ran.values().all(|&count| count > 1), "too few cases ran: {ran:?}");
+    Ok(ran.values().sum())
 }
 
 /// Random numbers are the host's to the last bit, with ragged ends.

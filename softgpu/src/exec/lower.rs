@@ -566,12 +566,14 @@ impl<'a> Lower<'a> {
         row
     }
 
-    /// Says that the instruction reads (and, if `write`, writes) a row that it got otherwise than by an operand.
-    pub fn touches(&mut self, row: Row, write: bool) {
+    /// Says that the instruction reads a row that it got otherwise than by an operand.
+    pub fn reads_from(&mut self, row: Row) {
         self.reads.push(row);
-        if write {
-            self.writes.push(row);
-        }
+    }
+
+    /// Says that the instruction writes a row that it got otherwise than by an operand.
+    pub fn writes_to(&mut self, row: Row) {
+        self.writes.push(row);
     }
 
     /// An instruction that prepares an operand of the one at hand: row 0 is written, the others are read.

@@ -189,7 +189,7 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     let b = l.read(first + 1, b_type)?;
     let c = if operation == Some("cas") { l.read(first + 2, c_type)? } else { b };
     if first == 0 {
-        l.touches(result, true);
+        l.writes_to(result);
     }
     if space != Space::Shared {
         l.order_sensitive();

@@ -1,5 +1,10 @@
 //! Stub.
 use crate::exec::Lower;
 use crate::ptx::PtxError;
+
+pub mod exact;
+pub mod rounding;
 /// Stub.
-pub fn lower(l: &mut Lower) -> Result<(), PtxError> { l.unsupported() }
+pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
+    l.unsupported()
+}

@@ -6,15 +6,9 @@
 use super::flow;
 use crate::exec::inst::Inst;
 use crate::exec::{Class, Exec, Flow, LANES, Lane, Lower, Warp, Width, pick};
-use crate::memory::SHARED_BASE;
+use crate::memory::{LOCAL_BASE, PARAM_BASE, SHARED_BASE};
 use crate::op;
 use crate::ptx::{Operand, PtxError, Type};
-
-/// Generic addresses of local memory start here.
-const LOCAL_BASE: u64 = 1 << 61;
-
-/// Generic addresses of parameters start here.
-const PARAM_BASE: u64 = 1 << 62;
 
 op! {
     Copy8 = |w, i| w.map1(i, |a: u8| a);

@@ -215,6 +215,11 @@ impl Arena {
         (address - allocation.address < allocation.bytes).then(|| allocation.clone())
     }
 
+    /// Whether an address lies within the reserved range, allocated or not.
+    pub fn covers(&self, address: u64) -> bool {
+        self.offset(address, 1).is_some()
+    }
+
     /// The nearest allocation at or below `address`, to say what an access has missed.
     pub(super) fn nearest(&self, address: u64) -> Option<Allocation> {
         self.heap().live.range(..=address).next_back().map(|(_, allocation)| allocation.clone())

@@ -17,6 +17,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("more tokens than a tile", [2, 67, 4, 9], [0.1, 0.3], true, false),
         case("features projected before", [2, 7, 5, 5], [0.5, 0.25], false, false),
         case("two tokens", [1, 2, 3, 4], [0.0, 0.0], true, false),
+        case("part of a tile, for CUDA", [2, 67, 16, 24], [0.1, 0.3], true, false),
+        case("several tiles, for CUDA", [1, 150, 64, 40], [0.0, 0.0], true, false),
         case("f16d32 with DINOv2 ViT-L", [8, 256, 32, 1024], [0.5, 0.25], true, true),
         case("small with DINOv2 ViT-S", [2, 64, 32, 384], [0.5, 0.25], true, true),
     ]
