@@ -118,6 +118,7 @@ macro_rules! op {
             #[inline(always)]
             unsafe fn run($w: &mut $crate::exec::Warp, $i: &$crate::exec::Inst) -> $crate::exec::Flow {
                 // SAFETY: `run`'s caller keeps the rows within the register file.
+                #[allow(unused_unsafe, reason = "some bodies need none")]
                 unsafe { $body }
             }
         }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use half::{bf16, f16};
 
 use super::float::exact;
-use super::float::rounding::{self as round, RM, RN, RNA, RP, RZ};
+use super::float::rounding::{self as round, RM, RN, RNA, RP, RZ, by_mode};
 use crate::exec::inst::Inst;
 use crate::exec::{Class, Exec, Flow, Lane, Lower, Op, Warp, Width, pick};
 use crate::op;
@@ -78,29 +78,6 @@ macro_rules! by_float {
     };
 }
 
-/// `$body` with the constant `$m` for a mode.
-macro_rules! by_mode {
-    ($mode:expr, $m:ident, $body:expr) => {
-        match $mode {
-            RN => {
-                const $m: u8 = RN;
-                $body
-            }
-            RZ => {
-                const $m: u8 = RZ;
-                $body
-            }
-            RM => {
-                const $m: u8 = RM;
-                $body
-            }
-            _ => {
-                const $m: u8 = RP;
-                $body
-            }
-        }
-    };
-}
 /// Lowers the opcode.
 pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     let known = ["rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "relu", "satfinite", "pack"];

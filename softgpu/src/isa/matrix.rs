@@ -7,7 +7,7 @@
 //! Products are exact in f32, and are added in f32 in the order of k. In which order and with how many bits hardware adds is not
 //! documented. Source: PTX ISA 9.0, section 9.7.14.5, "Matrix multiply-accumulate operation using mma instruction".
 
-use half::{bf16, f16};
+use half::f16;
 
 use crate::exec::{Class, Exec, Flow, Inst, LANES, Lower, Op, Row, Warp, pick};
 use crate::ptx::{Operand, PtxError, Type};

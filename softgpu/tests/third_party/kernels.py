@@ -65,7 +65,10 @@ def layer_norm_backward(dx, dy, dweight, dbias, x, weight, mean, rstd, locks, st
     first = locks + GROUPS + group
     while tl.atomic_cas(lock, 0, 1) == 1:
         pass
-    if tl.load(first) == 0:
+    summed = tl.load(first)
+    # All threads of the program have read it before one of them sets it.
+    tl.debug_barrier()
+    if summed == 0:
         tl.atomic_xchg(first, 1)
     else:
         dw += tl.load(dweight + group * columns + at, mask=mask, other=0.0)

@@ -19,6 +19,31 @@ pub const RP: u8 = 3;
 /// To nearest, ties away from zero.
 pub const RNA: u8 = 4;
 
+/// `$body` with the constant `$m` for one of the first four modes.
+macro_rules! by_mode {
+    ($mode:expr, $m:ident, $body:expr) => {
+        match $mode {
+            $crate::isa::float::rounding::RN => {
+                const $m: u8 = $crate::isa::float::rounding::RN;
+                $body
+            }
+            $crate::isa::float::rounding::RZ => {
+                const $m: u8 = $crate::isa::float::rounding::RZ;
+                $body
+            }
+            $crate::isa::float::rounding::RM => {
+                const $m: u8 = $crate::isa::float::rounding::RM;
+                $body
+            }
+            _ => {
+                const $m: u8 = $crate::isa::float::rounding::RP;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_mode;
+
 /// The NaN that f32 instructions give.
 pub const NAN_F32: f32 = f32::from_bits(0x7fff_ffff);
 
