@@ -93,9 +93,9 @@ impl<'a> Drawn<'a> {
     }
 
     /// What rounding a result to the dtype adds to a tolerance, relative to the largest result: half a unit in the last of bf16's 8
-    /// bits. (A backward rounds twice, because it reads what the forward rounded.)
+    /// bits, which is 2⁻⁸ of a value just above a power of two. (A backward rounds twice, because it reads what the forward rounded.)
     fn rounding(&self) -> f64 {
-        if self.dtype == DType::Bf16 { 2f64.powi(-9) } else { 0.0 }
+        if self.dtype == DType::Bf16 { 2f64.powi(-8) } else { 0.0 }
     }
 
     fn oracle(&self, inputs: &[Array]) -> Result<Vec<Array>> {

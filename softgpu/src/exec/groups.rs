@@ -103,6 +103,10 @@ impl Warp {
     pub(crate) fn exit(&mut self) -> Flow {
         self.live &= !self.mask;
         self.active &= !self.mask;
+        // Who waits for these lanes waits no longer.
+        for group in self.groups.iter_mut().filter(|g| matches!(g.waiting, Waiting::Named(_) | Waiting::Together)) {
+            group.waiting = Waiting::No;
+        }
         for id in 0..super::block::BARRIERS {
             self.block().complete_barrier(id);
         }

@@ -26,7 +26,7 @@ pub struct Rows {
 pub fn assign(code: &mut Code) -> Rows {
     let intervals = intervals(code);
     let mut places = vec![0; code.slots.len()];
-    let mut files = [File::default(), File::default()];
+    let mut files = [File::default(), File::default(), File::default()];
     let mut order: Vec<u32> = (0..code.slots.len() as u32).filter(|&s| intervals.of[s as usize].is_some()).collect();
     order.sort_by_key(|&s| intervals.of[s as usize]);
     for slot in order {
@@ -34,11 +34,18 @@ pub fn assign(code: &mut Code) -> Rows {
         let (file, units) = match code.slots[slot as usize].width {
             Width::Pred => (&mut files[1], 1),
             Width::W32 => (&mut files[0], 1),
-            Width::W64 => (&mut files[0], 2),
+            Width::W64 => (&mut files[2], 1),
         };
         places[slot as usize] = file.take(start, end, units);
     }
-    let [mut words, mut predicates] = files.each_ref().map(|file| file.free_at.len() as u32);
+    let [narrow, mut predicates, wide] = files.each_ref().map(|file| file.free_at.len() as u32);
+    // A lane's 64 bits lie where two other lanes' 32 bits would: rows are shared among those of one width only.
+    for (place, slot) in places.iter_mut().zip(&code.slots) {
+        if slot.width == Width::W64 {
+            *place = narrow + 2 * *place;
+        }
+    }
+    let mut words = narrow + 2 * wide;
     let live_registers = words;
     let mut fixed = vec![];
     for (place, slot) in places.iter_mut().zip(&code.slots) {

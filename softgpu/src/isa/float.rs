@@ -324,9 +324,9 @@ extremes! {
 }
 
 /// What becomes of the sources' signs: they stay, are dropped, or their exclusive or becomes the result's.
-const SIGNED: u8 = 0;
+pub(super) const SIGNED: u8 = 0;
 const ABS: u8 = 1;
-const XORSIGN: u8 = 2;
+pub(super) const XORSIGN: u8 = 2;
 
 /// The lesser or greater of two, by `SIGN`.
 #[inline(always)]

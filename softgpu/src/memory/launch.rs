@@ -130,7 +130,7 @@ impl<'a> LaunchMemory<'a> {
     /// Whether what `actor` did is ordered before now.
     pub(super) fn ordered(&self, clock: &BlockClock, actor: u32) -> bool {
         let clocks = self.clocks();
-        let (block, stretch) = match clocks.actors.get((ACTORS - 1 - actor) as usize) {
+        let (block, stretch) = match clocks.actors.get(ACTORS.wrapping_sub(1 + actor) as usize) {
             Some(&later) => later,
             None => (actor - 1, 1),
         };

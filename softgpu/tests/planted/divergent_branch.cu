@@ -5,7 +5,7 @@ extern "C" __global__ void divergent_branch_bug(float* out, const float* in, int
     float v = in[t];
     if (t % 2 == 0) {
 #pragma unroll 1
-        for (int i = 0; i < n; i++) v = sqrtf(v + i);
+        for (int i = 0; i < n; i++) v = sqrtf(fabsf(v) + i);
     } else {
 #pragma unroll 1
         for (int i = 0; i < n; i++) v = __expf(v - i);
@@ -18,7 +18,7 @@ extern "C" __global__ void divergent_branch_ok(float* out, const float* in, int 
     float v = in[t];
     if (t / 32 == 0) {
 #pragma unroll 1
-        for (int i = 0; i < n; i++) v = sqrtf(v + i);
+        for (int i = 0; i < n; i++) v = sqrtf(fabsf(v) + i);
     } else {
 #pragma unroll 1
         for (int i = 0; i < n; i++) v = __expf(v - i);
