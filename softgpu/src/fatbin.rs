@@ -26,7 +26,9 @@ pub enum FatbinError {
     #[error("the image is neither PTX text nor a fatbin")]
     Unknown,
     /// Machine code alone.
-    #[error("the image holds machine code but no PTX: compile with `-gencode arch=compute_80,code=compute_80` or `-arch=sm_80`, which embed PTX")]
+    #[error(
+        "the image holds machine code but no PTX: compile with `-gencode arch=compute_80,code=compute_80` or `-arch=sm_80`, which embed PTX"
+    )]
     NoPtx,
     /// PTX for later GPUs alone.
     #[error("the image holds PTX for sm_{0} and later, which this GPU is not")]
@@ -68,7 +70,9 @@ pub unsafe fn image_bytes<'a>(image: *const u8) -> Result<&'a [u8], FatbinError>
                 let header = u64::from(image.add(6).cast::<u16>().read_unaligned());
                 let body = image.add(8).cast::<u64>().read_unaligned();
                 let size = header.checked_add(body).and_then(|size| usize::try_from(size).ok());
-                let size = size.filter(|&size| size as u64 <= 4 * MAX_TEXT).ok_or(FatbinError::Damaged("its size makes no sense"))?;
+                let size = size
+                    .filter(|&size| size as u64 <= 4 * MAX_TEXT)
+                    .ok_or(FatbinError::Damaged("its size makes no sense"))?;
                 Ok(std::slice::from_raw_parts(image, size))
             }
             ELF => Err(FatbinError::NoPtx),
@@ -118,7 +122,8 @@ pub fn ptx_of(image: &[u8], sm: u32) -> Result<String, FatbinError> {
 
 /// The text of one entry, unpacked.
 fn text_of(entry: &[u8]) -> Result<String, FatbinError> {
-    let fields = || Some((u32_at(entry, 4)? as usize, u32_at(entry, 16)? as usize, u64_at(entry, 40)?, u64_at(entry, 56)?));
+    let fields =
+        || Some((u32_at(entry, 4)? as usize, u32_at(entry, 16)? as usize, u64_at(entry, 40)?, u64_at(entry, 56)?));
     let (header, packed, flags, unpacked) = fields().ok_or(FatbinError::Damaged("an entry has no header"))?;
     let data = &entry[header..];
     if flags & (COMPRESSED_LZ4 | COMPRESSED_ZSTD) == 0 {

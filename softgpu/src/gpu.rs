@@ -142,8 +142,10 @@ impl Gpu {
         let fp32_s = counters.fp32_flops as f64 / (self.fp32 * busy);
         let issue_s = counters.warp_instructions as f64 / (ISSUE * cycles);
         let shared_s = counters.shared_cycles as f64 / cycles;
-        let terms = [(dram_s, "dram"), (tensor_s, "tensor"), (fp32_s, "fp32"), (issue_s, "issue"), (shared_s, "shared")];
-        let (time_s, binding) = terms.into_iter().fold((0.0, "dram"), |most, term| if term.0 > most.0 { term } else { most });
+        let terms =
+            [(dram_s, "dram"), (tensor_s, "tensor"), (fp32_s, "fp32"), (issue_s, "issue"), (shared_s, "shared")];
+        let (time_s, binding) =
+            terms.into_iter().fold((0.0, "dram"), |most, term| if term.0 > most.0 { term } else { most });
         Roofline { dram_s, tensor_s, fp32_s, issue_s, shared_s, time_s, binding }
     }
 }

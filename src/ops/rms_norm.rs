@@ -130,6 +130,10 @@ impl Op<4> for RmsNorm {
         device.launch(&BWD, p, [x, weight, scale, rstd, only(dy)], writes)?;
         let [_, needs_small @ ..] = needs;
         let mut small = grads::allocate([weight, scale, shift], needs_small)?;
+        if needs[1] {
+            // Of a parameter, which is f32 where it is trained: kept as the sum that it is.
+            small[0] = Tensor::uninit(device, weight.shape(), DType::F32)?;
+        }
         if sums_wanted {
             let p = params::RmsNormSums {
                 dim: dim as u32,

@@ -35,7 +35,8 @@ pub unsafe extern "C" fn softgpu_configure(json: *const c_char) -> Status {
                 eprintln!("softgpu: gpu and memory cannot change while memory is allocated");
                 return Err(INVALID_VALUE);
             }
-            driver.machine.arena = Arena::new(options.memory_bytes.unwrap_or(gpu.memory_bytes)).map_err(|_| super::OUT_OF_MEMORY)?;
+            driver.machine.arena =
+                Arena::new(options.memory_bytes.unwrap_or(gpu.memory_bytes)).map_err(|_| super::OUT_OF_MEMORY)?;
             driver.machine.gpu = gpu;
         }
         driver.machine.options = options;

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 
-use super::{Handle, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, Result, SUCCESS, STATUSES, Status, export, give, offer, text};
+use super::{
+    Handle, INVALID_CONTEXT, INVALID_DEVICE, INVALID_VALUE, NOT_FOUND, Result, STATUSES, SUCCESS, Status, export, give,
+    offer, text,
+};
 
 /// A context.
 pub(super) struct Context {
@@ -210,7 +213,12 @@ pub unsafe extern "C" fn cuGetProcAddress_v2(
 
 /// `cuGetProcAddress`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuGetProcAddress(name: *const c_char, to: *mut *mut c_void, version: c_int, flags: u64) -> Status {
+pub unsafe extern "C" fn cuGetProcAddress(
+    name: *const c_char,
+    to: *mut *mut c_void,
+    version: c_int,
+    flags: u64,
+) -> Status {
     // SAFETY: the caller's promise.
     unsafe { cuGetProcAddress_v2(name, to, version, flags, null_mut()) }
 }

@@ -129,4 +129,3 @@ refuse! {
     cuIpcGetEventHandle cuMemCreate cuMemMap cuMemAddressReserve cuTensorMapEncodeTiled cuTensorMapEncodeIm2col cuLinkCreate_v2
     cuStreamBeginCaptureToGraph cuMulticastCreate cuGreenCtxCreate
 }
-

@@ -56,9 +56,9 @@ impl Driver {
             match (to_device, from_device) {
                 (true, true) => arena.copy(to, from, bytes),
                 (true, false) => arena.copy_in(to, std::slice::from_raw_parts(from as *const u8, bytes as usize)),
-                (false, true) => {
-                    arena.copy_out(from, std::slice::from_raw_parts_mut(to as *mut u8, bytes as usize)).map(|_unwritten| ())
-                }
+                (false, true) => arena
+                    .copy_out(from, std::slice::from_raw_parts_mut(to as *mut u8, bytes as usize))
+                    .map(|_unwritten| ()),
                 (false, false) => {
                     std::ptr::copy(from as *const u8, to as *mut u8, bytes as usize);
                     Ok(())
@@ -276,4 +276,3 @@ export! {
 }
 
 refuse! { cuMemPoolCreate cuMemcpy3D_v2 cuMemcpy3DAsync_v2 cuMemHostGetDevicePointer_v2 }
-

@@ -78,10 +78,22 @@ const STATUSES: &[(Status, &std::ffi::CStr, &std::ffi::CStr)] = &[
     (ASSERT, c"CUDA_ERROR_ASSERT", c"device-side assert triggered"),
     (MISALIGNED_ADDRESS, c"CUDA_ERROR_MISALIGNED_ADDRESS", c"misaligned address"),
     (LAUNCH_FAILED, c"CUDA_ERROR_LAUNCH_FAILED", c"unspecified launch failure"),
-    (COOPERATIVE_LAUNCH_TOO_LARGE, c"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE", c"too many blocks in cooperative launch"),
+    (
+        COOPERATIVE_LAUNCH_TOO_LARGE,
+        c"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
+        c"too many blocks in cooperative launch",
+    ),
     (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED", c"operation not supported"),
-    (STREAM_CAPTURE_UNSUPPORTED, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", c"operation not permitted when stream is capturing"),
-    (STREAM_CAPTURE_INVALIDATED, c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", c"operation failed due to a previous error during capture"),
+    (
+        STREAM_CAPTURE_UNSUPPORTED,
+        c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+        c"operation not permitted when stream is capturing",
+    ),
+    (
+        STREAM_CAPTURE_INVALIDATED,
+        c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+        c"operation failed due to a previous error during capture",
+    ),
     (UNKNOWN, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
 
@@ -130,7 +142,8 @@ impl Driver {
         let gpu = Gpu::named(&options.gpu).unwrap_or_else(|| Gpu::named("a100").expect("the first of the table"));
         let wanted = options.memory_bytes.unwrap_or(gpu.memory_bytes);
         // A host that does not even reserve so much address space gets by with less.
-        let arena = (0..10).find_map(|halvings| Arena::new(wanted >> halvings).ok()).expect("address space for device memory");
+        let arena =
+            (0..10).find_map(|halvings| Arena::new(wanted >> halvings).ok()).expect("address space for device memory");
         Driver {
             initialized: false,
             machine: Machine { gpu, arena, options },
@@ -171,9 +184,11 @@ impl Driver {
         if !self.machine.options.checks.init {
             return;
         }
-        let own: Vec<u64> = self.modules.values().flat_map(|m| m.loaded.globals.values().map(|&(address, _)| address)).collect();
+        let own: Vec<u64> =
+            self.modules.values().flat_map(|m| m.loaded.globals.values().map(|&(address, _)| address)).collect();
         for leak in self.machine.arena.allocations().into_iter().filter(|a| !own.contains(&a.address)) {
-            let message = format!("{} bytes at {:#x} were not freed when their context ended", leak.bytes, leak.address);
+            let message =
+                format!("{} bytes at {:#x} were not freed when their context ended", leak.bytes, leak.address);
             let (kind, kernel, block, thread) = (Kind::Leak, String::new(), [0; 3], [0; 3]);
             self.found(Finding { kind, kernel, block, thread, ptx_line: 0, source: None, message, count: 1 });
         }

@@ -5,8 +5,8 @@ use std::ptr::null_mut;
 
 use super::stream::Operation;
 use super::{
-    Driver, Handle, INVALID_HANDLE, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND, OUT_OF_MEMORY, Result,
-    SharedProgram, export, give, give_text, not_supported, offer, refuse, text,
+    Driver, Handle, INVALID_HANDLE, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND,
+    OUT_OF_MEMORY, Result, SharedProgram, export, give, give_text, not_supported, offer, refuse, text,
 };
 use crate::exec::launch::{Config, blocks_per_multiprocessor};
 use crate::exec::program::{LoadError, LoadedModule};
@@ -55,7 +55,8 @@ impl Driver {
         self.in_context()?;
         let (major, minor) = self.machine.gpu.capability;
         // SAFETY: as promised.
-        let ptx = unsafe { fatbin::image_bytes(image.cast()) }.and_then(|bytes| fatbin::ptx_of(bytes, 10 * major + minor));
+        let ptx =
+            unsafe { fatbin::image_bytes(image.cast()) }.and_then(|bytes| fatbin::ptx_of(bytes, 10 * major + minor));
         let loaded = match ptx {
             Ok(ptx) => LoadedModule::load(&ptx, &self.machine.arena).map_err(|error| {
                 let status = match error {
@@ -128,7 +129,13 @@ impl Driver {
     /// # Safety
     /// `arguments`, if not null, points to an address for each of the function's parameters; `extra`, if not null, is a list as
     /// `cuLaunchKernel` takes it.
-    unsafe fn prepare(&self, function: Handle, config: Config, arguments: *mut *mut c_void, extra: *mut *mut c_void) -> Result<Prepared> {
+    unsafe fn prepare(
+        &self,
+        function: Handle,
+        config: Config,
+        arguments: *mut *mut c_void,
+        extra: *mut *mut c_void,
+    ) -> Result<Prepared> {
         let function = self.find(function)?;
         if config.shared_bytes > function.max_dynamic_shared {
             let Function { program, max_dynamic_shared, .. } = function;
@@ -410,4 +417,3 @@ export! {
 }
 
 refuse! { cuModuleGetTexRef cuModuleGetSurfRef cuOccupancyMaxActiveClusters cuOccupancyMaxPotentialClusterSize cuLibraryGetManaged }
-

@@ -5,8 +5,8 @@ use std::ptr::null_mut;
 
 use super::module::Prepared;
 use super::{
-    Driver, Handle, INVALID_HANDLE, INVALID_VALUE, NOT_READY, Result, STREAM_CAPTURE_INVALIDATED, STREAM_CAPTURE_UNSUPPORTED, export, give,
-    offer, refuse,
+    Driver, Handle, INVALID_HANDLE, INVALID_VALUE, NOT_READY, Result, STREAM_CAPTURE_INVALIDATED,
+    STREAM_CAPTURE_UNSUPPORTED, export, give, offer, refuse,
 };
 
 /// A stream; its operations are done when the call that adds them returns.

@@ -81,7 +81,8 @@ struct RegisterFile {
 
 impl RegisterFile {
     fn new(words: usize) -> RegisterFile {
-        let layout = Layout::from_size_align(words.max(16) * 4, 128).expect("a register file is far smaller than memory");
+        let layout =
+            Layout::from_size_align(words.max(16) * 4, 128).expect("a register file is far smaller than memory");
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc_zeroed(layout) };
         if memory.is_null() {
@@ -171,7 +172,13 @@ impl Block {
             let chosen = self.rng.below(ready);
             let warp = self.warps.iter().position({
                 let mut left = chosen;
-                move |w| w.can_move() && (left == 0 || { left -= 1; false })
+                move |w| {
+                    w.can_move()
+                        && (left == 0 || {
+                            left -= 1;
+                            false
+                        })
+                }
             });
             let Some(warp) = warp else { return Turn::Fault };
             let budget = TURN.0 + u64::from(self.rng.below(TURN.1 as u32));
@@ -233,11 +240,20 @@ impl Block {
                     Waiting::Named(mask) => format!("lanes {mask:08x} of its warp"),
                     _ => "its warp".to_string(),
                 };
-                waits.push(format!("warp {} lanes {:08x} at {} for {what}", warp.index, group.mask, warp.place(group.pc)));
+                waits.push(format!(
+                    "warp {} lanes {:08x} at {} for {what}",
+                    warp.index,
+                    group.mask,
+                    warp.place(group.pc)
+                ));
             }
         }
         let shown = waits.len().min(4);
-        let message = format!("no thread of the block can go on: {}{}", waits[..shown].join("; "), if waits.len() > shown { "; …" } else { "" });
+        let message = format!(
+            "no thread of the block can go on: {}{}",
+            waits[..shown].join("; "),
+            if waits.len() > shown { "; …" } else { "" }
+        );
         if let Some(warp) = self.warps.iter_mut().find(|w| w.live != 0) {
             let group = warp.groups.first().copied();
             warp.pc = group.map_or(0, |g| g.pc);

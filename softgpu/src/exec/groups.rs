@@ -19,7 +19,9 @@ impl Warp {
             return Some(u32::MAX);
         }
         let preferred = self.preferred.take().filter(|&g| self.groups.get(g).is_some_and(|g| g.waiting == Waiting::No));
-        let lowest = || (0..self.groups.len()).filter(|&g| self.groups[g].waiting == Waiting::No).min_by_key(|&g| self.groups[g].pc);
+        let lowest = || {
+            (0..self.groups.len()).filter(|&g| self.groups[g].waiting == Waiting::No).min_by_key(|&g| self.groups[g].pc)
+        };
         let chosen = preferred.or_else(lowest)?;
         let pc = self.groups[chosen].pc;
         (self.pc, self.active, self.alone) = (pc, 0, false);

@@ -61,8 +61,29 @@ pub struct Inst {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Class {
-    Integer, Float32, Float64, Half, Special, Convert, Move, Compare, GlobalLoad, GlobalStore, SharedLoad, SharedStore, LocalMemory, Param, Atomic,
-    AsyncCopy, MatrixLoad, Tensor, Shuffle, Barrier, Fence, Branch, Other,
+    Integer,
+    Float32,
+    Float64,
+    Half,
+    Special,
+    Convert,
+    Move,
+    Compare,
+    GlobalLoad,
+    GlobalStore,
+    SharedLoad,
+    SharedStore,
+    LocalMemory,
+    Param,
+    Atomic,
+    AsyncCopy,
+    MatrixLoad,
+    Tensor,
+    Shuffle,
+    Barrier,
+    Fence,
+    Branch,
+    Other,
 }
 
 /// An opcode's body, which [`pick`] compiles for several instruction sets.

@@ -139,7 +139,11 @@ fn check(machine: &Machine, program: &Program, config: &Config) -> Result<(), La
     if threads > 1024 || bz > 64 {
         return shape(format!("block {:?} has {threads} threads; 1024, and 64 in z, are the most", config.block));
     }
-    if blocks[0] > 0x7fff_ffff || blocks[1] > 65535 || blocks[2] > 65535 || blocks.iter().product::<u64>() > u64::from(u32::MAX) {
+    if blocks[0] > 0x7fff_ffff
+        || blocks[1] > 65535
+        || blocks[2] > 65535
+        || blocks.iter().product::<u64>() > u64::from(u32::MAX)
+    {
         return shape(format!("grid {:?} is too large", config.grid));
     }
     if let Some(required) = program.required_threads.filter(|required| *required != config.block) {
@@ -150,12 +154,18 @@ fn check(machine: &Machine, program: &Program, config: &Config) -> Result<(), La
     }
     let shared = u64::from(program.shared_bytes) + u64::from(config.shared_bytes);
     if shared > u64::from(gpu.shared_per_block_optin) {
-        return Err(LaunchError::Resources(format!("{shared} bytes of shared memory; a block can have {}", gpu.shared_per_block_optin)));
+        return Err(LaunchError::Resources(format!(
+            "{shared} bytes of shared memory; a block can have {}",
+            gpu.shared_per_block_optin
+        )));
     }
     if config.cooperative {
         let resident = u64::from(blocks_per_multiprocessor(gpu, program, config)) * u64::from(gpu.multiprocessors);
         if blocks.iter().product::<u64>() > resident {
-            return Err(LaunchError::Cooperative(format!("grid {:?}: {resident} blocks can be resident at once", config.grid)));
+            return Err(LaunchError::Cooperative(format!(
+                "grid {:?}: {resident} blocks can be resident at once",
+                config.grid
+            )));
         }
     }
     Ok(())
@@ -168,7 +178,12 @@ fn check(machine: &Machine, program: &Program, config: &Config) -> Result<(), La
 ///
 /// # Errors
 /// A grid, a block or a request that the GPU would refuse.
-pub fn launch(machine: &Machine, program: &Arc<Program>, config: &Config, params: &[u8]) -> Result<Outcome, LaunchError> {
+pub fn launch(
+    machine: &Machine,
+    program: &Arc<Program>,
+    config: &Config,
+    params: &[u8],
+) -> Result<Outcome, LaunchError> {
     check(machine, program, config)?;
     let blocks = config.grid.iter().product::<u32>();
     let workspace = if config.cooperative { machine.arena.allocate(256, "cooperative grid") } else { None };
@@ -189,8 +204,13 @@ pub fn launch(machine: &Machine, program: &Arc<Program>, config: &Config, params
         fault: Mutex::default(),
         over: AtomicBool::new(false),
     };
-    let resident = blocks_per_multiprocessor(&machine.gpu, program, config).max(1).saturating_mul(machine.gpu.multiprocessors);
-    let workers = if program.order_sensitive || config.cooperative { 1 } else { machine.options.threads.clamp(1, blocks as usize) };
+    let resident =
+        blocks_per_multiprocessor(&machine.gpu, program, config).max(1).saturating_mul(machine.gpu.multiprocessors);
+    let workers = if program.order_sensitive || config.cooperative {
+        1
+    } else {
+        machine.options.threads.clamp(1, blocks as usize)
+    };
     let queue = Queue { next: AtomicU32::new(0), blocks, window: resident.min(blocks), seed: machine.options.seed };
     let profiles: Vec<(Profile, Counters)> = if workers == 1 {
         vec![work(&launch, &queue, resident)]
@@ -230,7 +250,10 @@ struct Queue {
 
 impl Queue {
     fn take(&self) -> Option<u32> {
-        let taken = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.blocks).then_some(n + 1)).ok()?;
+        let taken = self
+            .next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.blocks).then_some(n + 1))
+            .ok()?;
         let (window, at) = (taken / self.window, taken % self.window);
         let size = self.window.min(self.blocks - window * self.window);
         let mut rng = Rng::new(self.seed ^ u64::from(window) << 32);
@@ -253,7 +276,8 @@ fn coprime(from: u32, n: u32) -> u32 {
 
 /// Runs blocks until there are no more: one at a time to its end, unless it waits for others.
 fn work(launch: &Launch, queue: &Queue, resident: u32) -> (Profile, Counters) {
-    let mut profile = Profile { warps: vec![0; launch.program.insts.len()], lanes: vec![0; launch.program.insts.len()] };
+    let mut profile =
+        Profile { warps: vec![0; launch.program.insts.len()], lanes: vec![0; launch.program.insts.len()] };
     let mut counters = Counters::default();
     let (mut waiting, mut idle): (VecDeque<Box<Block>>, Vec<Box<Block>>) = (VecDeque::new(), vec![]);
     while !launch.is_over() {

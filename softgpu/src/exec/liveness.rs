@@ -120,28 +120,21 @@ fn blocks(code: &Code) -> Vec<std::ops::Range<usize>> {
     starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
 
-/// Backward dataflow: live-in = read before written ∪ (live-out − written).
-fn intervals(code: &Code) -> Intervals {
+/// The slots that are alive at the start of each block, by backward dataflow: live-in = read before written ∪ (live-out − written).
+/// `keeps`: what a guarded write leaves alone counts as read.
+fn live_in(code: &Code, blocks: &[std::ops::Range<usize>], next: &[Vec<usize>], keeps: bool) -> Vec<Vec<u64>> {
     let words = code.slots.len().div_ceil(64);
-    let blocks = blocks(code);
-    let block_at = |inst: u32| blocks.partition_point(|b| b.start <= inst as usize) - 1;
     let (mut needed, mut written) = (vec![vec![0u64; words]; blocks.len()], vec![vec![0u64; words]; blocks.len()]);
-    let mut next: Vec<Vec<usize>> = vec![];
     for (b, range) in blocks.iter().enumerate() {
         for effects in &code.effects[range.clone()] {
-            for &slot in &effects.reads {
+            let reads = effects.reads.len() - if keeps { 0 } else { effects.kept };
+            for &slot in &effects.reads[..reads] {
                 if !bit(&written[b], slot) {
                     set(&mut needed[b], slot);
                 }
             }
             effects.writes.iter().for_each(|&slot| set(&mut written[b], slot));
         }
-        let last = &code.effects[range.end - 1];
-        let mut successors: Vec<usize> = last.targets.iter().filter(|&&t| (t as usize) < code.insts.len()).map(|&t| block_at(t)).collect();
-        if !last.ends && b + 1 < blocks.len() {
-            successors.push(b + 1);
-        }
-        next.push(successors);
     }
     let mut live_in = needed.clone();
     let mut changed = true;
@@ -156,6 +149,24 @@ fn intervals(code: &Code) -> Intervals {
             }
         }
     }
+    live_in
+}
+
+/// Where each register lives.
+fn intervals(code: &Code) -> Intervals {
+    let words = code.slots.len().div_ceil(64);
+    let blocks = blocks(code);
+    let block_at = |inst: u32| blocks.partition_point(|b| b.start <= inst as usize) - 1;
+    let next: Vec<Vec<usize>> = blocks
+        .iter()
+        .enumerate()
+        .map(|(b, range)| {
+            let last = &code.effects[range.end - 1];
+            let targets = last.targets.iter().filter(|&&t| (t as usize) < code.insts.len()).map(|&t| block_at(t));
+            targets.chain((!last.ends && b + 1 < blocks.len()).then_some(b + 1)).collect()
+        })
+        .collect();
+    let live_in = live_in(code, &blocks, &next, true);
     let mut of: Vec<Option<(u32, u32)>> = vec![None; code.slots.len()];
     let mut cover = |slot: usize, at: u32| {
         if code.slots[slot].content == Content::Register {
@@ -174,8 +185,16 @@ fn intervals(code: &Code) -> Intervals {
             ones(out).for_each(|bit| cover(word * 64 + bit, range.end as u32 - 1));
         }
     }
-    let live_at_entry = live_in.first().into_iter().flatten().enumerate().flat_map(|(word, &bits)| ones(bits).map(move |bit| word * 64 + bit));
-    let unwritten = live_at_entry.filter(|&slot| code.slots[slot].content == Content::Register).map(|slot| slot as Row).collect();
+    // A compiler that guards a load and then computes with all lanes does not use what the others make of it.
+    let unguarded = self::live_in(code, &blocks, &next, false);
+    let live_at_entry = unguarded
+        .first()
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .flat_map(|(word, &bits)| ones(bits).map(move |bit| word * 64 + bit));
+    let unwritten =
+        live_at_entry.filter(|&slot| code.slots[slot].content == Content::Register).map(|slot| slot as Row).collect();
     Intervals { of, unwritten }
 }
 

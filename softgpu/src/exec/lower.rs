@@ -73,6 +73,8 @@ pub struct Origin {
 pub struct Effects {
     /// Slots read.
     pub reads: Vec<Row>,
+    /// How many of them, at the end, are only read because lanes whose guard is false keep what they had.
+    pub kept: usize,
     /// Slots written.
     pub writes: Vec<Row>,
     /// Instructions that may follow, beside the next one.
@@ -237,7 +239,11 @@ impl<'a> Lower<'a> {
             if self.code.insts.len() > MAX_INSTRUCTIONS {
                 return self.err("inlined calls make this kernel too long");
             }
-            if instruction.opcode == "call" { self.call()? } else { isa::lower(self)? }
+            if instruction.opcode == "call" {
+                self.call()?
+            } else {
+                isa::lower(self)?
+            }
             self.flush();
         }
         starts.push(self.code.insts.len() as u32);
@@ -264,7 +270,8 @@ impl<'a> Lower<'a> {
             _ => None,
         };
         if let Some(lower_system) = isa::system::function(name) {
-            let places: Option<Vec<u64>> = arguments.iter().chain(returns).map(|o| Some(address(self, o)?.1 - CALL_PARAMS)).collect();
+            let places: Option<Vec<u64>> =
+                arguments.iter().chain(returns).map(|o| Some(address(self, o)?.1 - CALL_PARAMS)).collect();
             let Some(places) = places else { return self.err(format!("arguments of {name} are not .param variables")) };
             return lower_system(self, &places);
         }
@@ -279,7 +286,11 @@ impl<'a> Lower<'a> {
             return self.err(format!("calls are nested more than {MAX_CALLS} deep"));
         }
         if function.params.len() != arguments.len() || function.returns.len() != returns.len() {
-            return self.err(format!("{name} takes {} arguments and returns {}", function.params.len(), function.returns.len()));
+            return self.err(format!(
+                "{name} takes {} arguments and returns {}",
+                function.params.len(),
+                function.returns.len()
+            ));
         }
         let mut frame = Frame::new(body, false);
         let mut results = vec![];
@@ -443,7 +454,9 @@ impl<'a> Lower<'a> {
             Operand::F64(bits) => self.constant(width, (f64::from_bits(*bits) as f32).to_bits().into()),
             Operand::Special(name) => self.special(name, width)?,
             Operand::Symbol(name, offset) => {
-                let Some((_, address)) = self.symbol(name) else { return self.err(format!("'{name}' is not a variable of this module")) };
+                let Some((_, address)) = self.symbol(name) else {
+                    return self.err(format!("'{name}' is not a variable of this module"));
+                };
                 self.constant(width, address.wrapping_add_signed(*offset))
             }
             _ => return self.err(format!("{} cannot take this kind of operand", self.text())),
@@ -500,10 +513,14 @@ impl<'a> Lower<'a> {
                 Ok(Address { base, wide, offset: *offset })
             }
             Operand::Address(Base::Symbol(name), offset) => match self.symbol(name) {
-                Some((_, address)) => Ok(Address { base: self.constant(Width::W64, address), wide: true, offset: *offset }),
+                Some((_, address)) => {
+                    Ok(Address { base: self.constant(Width::W64, address), wide: true, offset: *offset })
+                }
                 None => self.err(format!("'{name}' is not a variable of this module")),
             },
-            Operand::Address(Base::Zero, offset) => Ok(Address { base: self.constant(Width::W64, 0), wide: true, offset: *offset }),
+            Operand::Address(Base::Zero, offset) => {
+                Ok(Address { base: self.constant(Width::W64, 0), wide: true, offset: *offset })
+            }
             _ => self.err(format!("{} needs an address", self.text())),
         }
     }
@@ -578,7 +595,7 @@ impl<'a> Lower<'a> {
 
     /// An instruction that prepares an operand of the one at hand: row 0 is written, the others are read.
     fn before(&mut self, exec: Exec, rows: &[Row]) {
-        let effects = Effects { reads: rows[1..].to_vec(), writes: vec![rows[0]], targets: vec![], ends: false };
+        let effects = Effects { reads: rows[1..].to_vec(), writes: vec![rows[0]], ..Effects::default() };
         let mut inst = self.new_inst(Class::Move, exec, rows);
         (inst.guard, inst.guard_negated) = (ALWAYS, false);
         self.push(inst, effects);
@@ -587,7 +604,18 @@ impl<'a> Lower<'a> {
     fn new_inst(&self, class: Class, exec: Exec, rows: &[Row]) -> Inst {
         let mut all = [0; 5];
         all[..rows.len()].copy_from_slice(rows);
-        Inst { exec, rows: all, guard: ALWAYS, imm: 0, aux: 0, tag: 0, more: None, guard_negated: false, class, flops: 0 }
+        Inst {
+            exec,
+            rows: all,
+            guard: ALWAYS,
+            imm: 0,
+            aux: 0,
+            tag: 0,
+            more: None,
+            guard_negated: false,
+            class,
+            flops: 0,
+        }
     }
 
     fn push(&mut self, inst: Inst, effects: Effects) {
@@ -599,8 +627,11 @@ impl<'a> Lower<'a> {
     /// Emits the instruction at hand, with its guard, and with what was read and written since the last one. At most five rows.
     pub fn emit(&mut self, class: Class, exec: Exec, rows: &[Row]) -> &mut Inst {
         let mut inst = self.new_inst(class, exec, rows);
-        let mut effects =
-            Effects { reads: std::mem::take(&mut self.reads), writes: std::mem::take(&mut self.writes), targets: vec![], ends: false };
+        let mut effects = Effects {
+            reads: std::mem::take(&mut self.reads),
+            writes: std::mem::take(&mut self.writes),
+            ..Effects::default()
+        };
         if let Some(guard) = self.instruction.guard {
             // The parser makes sure that guards are predicates that exist.
             if let Ok(row) = self.register(guard.register) {
@@ -608,6 +639,7 @@ impl<'a> Lower<'a> {
                 effects.reads.push(row);
                 // The lanes that do not execute keep what they had.
                 effects.reads.extend_from_slice(&effects.writes.clone());
+                effects.kept = effects.writes.len();
             }
         }
         self.push(inst, effects);

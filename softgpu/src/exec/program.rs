@@ -1,6 +1,7 @@
 //! Modules in device memory and kernels ready to run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::inst::{ALWAYS, Inst, Row};
@@ -82,11 +83,49 @@ impl std::fmt::Debug for Program {
 
 /// Special registers that hold one value for as long as a block runs.
 const SPECIALS: &[&str] = &[
-    "tid.x", "tid.y", "tid.z", "ntid.x", "ntid.y", "ntid.z", "ctaid.x", "ctaid.y", "ctaid.z", "nctaid.x", "nctaid.y", "nctaid.z",
-    "laneid", "warpid", "nwarpid", "smid", "nsmid", "gridid", "lanemask_eq", "lanemask_le", "lanemask_lt", "lanemask_ge",
-    "lanemask_gt", "dynamic_smem_size", "total_smem_size", "aggr_smem_size", "envreg1", "envreg2", "clusterid.x", "clusterid.y",
-    "clusterid.z", "nclusterid.x", "nclusterid.y", "nclusterid.z", "cluster_ctaid.x", "cluster_ctaid.y", "cluster_ctaid.z",
-    "cluster_nctaid.x", "cluster_nctaid.y", "cluster_nctaid.z", "cluster_ctarank", "cluster_nctarank", "is_explicit_cluster",
+    "tid.x",
+    "tid.y",
+    "tid.z",
+    "ntid.x",
+    "ntid.y",
+    "ntid.z",
+    "ctaid.x",
+    "ctaid.y",
+    "ctaid.z",
+    "nctaid.x",
+    "nctaid.y",
+    "nctaid.z",
+    "laneid",
+    "warpid",
+    "nwarpid",
+    "smid",
+    "nsmid",
+    "gridid",
+    "lanemask_eq",
+    "lanemask_le",
+    "lanemask_lt",
+    "lanemask_ge",
+    "lanemask_gt",
+    "dynamic_smem_size",
+    "total_smem_size",
+    "aggr_smem_size",
+    "envreg1",
+    "envreg2",
+    "clusterid.x",
+    "clusterid.y",
+    "clusterid.z",
+    "nclusterid.x",
+    "nclusterid.y",
+    "nclusterid.z",
+    "cluster_ctaid.x",
+    "cluster_ctaid.y",
+    "cluster_ctaid.z",
+    "cluster_nctaid.x",
+    "cluster_nctaid.y",
+    "cluster_nctaid.z",
+    "cluster_ctarank",
+    "cluster_nctarank",
+    "is_explicit_cluster",
 ];
 
 /// Whether `name` is a special register that [`super::block`] fills in.
@@ -97,11 +136,17 @@ pub fn is_special(name: &str) -> bool {
 struct Layout<'a> {
     module: &'a Module,
     addresses: HashMap<&'a str, (Space, u64)>,
+    /// Names that were asked for since this was emptied last.
+    used: RefCell<HashSet<String>>,
 }
 
 impl Symbols for Layout<'_> {
     fn address(&self, name: &str) -> Option<(Space, u64)> {
-        self.addresses.get(name).copied()
+        let found = self.addresses.get(name).copied();
+        if found.is_some_and(|(space, _)| space == Space::Shared) {
+            self.used.borrow_mut().insert(name.to_string());
+        }
+        found
     }
 
     fn function(&self, name: &str) -> Option<&Function> {
@@ -156,18 +201,18 @@ impl LoadedModule {
     }
 }
 
-fn load(module: &Module, arena: &Arena, globals: &mut BTreeMap<String, (u64, u64)>) -> Result<BTreeMap<String, Arc<Program>>, LoadError> {
-    let mut layout = Layout { module, addresses: HashMap::new() };
-    let mut shared_bytes = 0;
+fn load(
+    module: &Module,
+    arena: &Arena,
+    globals: &mut BTreeMap<String, (u64, u64)>,
+) -> Result<BTreeMap<String, Arc<Program>>, LoadError> {
+    let mut layout = Layout { module, addresses: HashMap::new(), used: RefCell::default() };
     for variable in &module.variables {
         let place = match variable.space {
             // What is external is the launch's dynamic memory; it starts where the declared part ends.
             Space::Shared if variable.external || variable.bytes == 0 => continue,
-            Space::Shared => {
-                let at = align_up(shared_bytes, variable.align);
-                shared_bytes = at + variable.bytes;
-                (Space::Shared, at)
-            }
+            // Each kernel has its own, of those that it uses.
+            Space::Shared => (Space::Shared, 0),
             _ if variable.external => return Err(LoadError::External(variable.name.clone())),
             space => {
                 let full = || LoadError::Memory { name: variable.name.clone(), bytes: variable.bytes };
@@ -184,11 +229,14 @@ fn load(module: &Module, arena: &Arena, globals: &mut BTreeMap<String, (u64, u64
             // The allocation above is exactly as long.
             let copied = arena.copy_in(address, &image);
             debug_assert!(copied.is_ok());
+            if variable.space == Space::Const {
+                arena.protect(address, bytes);
+            }
         }
     }
     let debug = Arc::new(Debug { files: module.files.iter().cloned().collect(), sources: module.sources.clone() });
     let entries = module.functions.iter().filter(|f| f.entry && f.body.is_some());
-    entries.map(|f| Ok((f.name.clone(), Arc::new(program(f, &mut layout, shared_bytes, &debug)?)))).collect()
+    entries.map(|f| Ok((f.name.clone(), Arc::new(program(f, &mut layout, &debug)?)))).collect()
 }
 
 /// The bytes of a variable when its module is loaded: zero beyond its initialiser.
@@ -198,7 +246,10 @@ fn initial(variable: &Variable, bytes: u64, layout: &Layout) -> Result<Vec<u8>, 
         match part {
             Init::Bytes(bytes) => image.extend_from_slice(bytes),
             Init::Address { symbol, offset, generic } => {
-                let unknown = || PtxError { line: 0, message: format!("'{}' is initialised with '{symbol}', which is no variable", variable.name) };
+                let unknown = || PtxError {
+                    line: 0,
+                    message: format!("'{}' is initialised with '{symbol}', which is no variable", variable.name),
+                };
                 let (space, address) = layout.addresses.get(symbol.as_str()).copied().ok_or_else(unknown)?;
                 let base = if space == Space::Shared && *generic { SHARED_BASE } else { 0 };
                 image.extend_from_slice(&(base + address).wrapping_add_signed(*offset).to_le_bytes());
@@ -209,24 +260,35 @@ fn initial(variable: &Variable, bytes: u64, layout: &Layout) -> Result<Vec<u8>, 
     Ok(image)
 }
 
-fn program<'a>(function: &Function, layout: &mut Layout<'a>, shared_bytes: u64, debug: &Arc<Debug>) -> Result<Program, PtxError> {
-    // Dynamic shared memory starts after all that is declared, in functions too: lowered once to learn how much that is.
-    let dynamic: Vec<&'a Variable> =
-        layout.module.variables.iter().filter(|v| v.space == Space::Shared && (v.external || v.bytes == 0)).collect();
-    let at = |layout: &mut Layout<'a>, end: u64| {
-        for variable in &dynamic {
-            layout.addresses.insert(&variable.name, (Space::Shared, align_up(end, variable.align.max(16))));
-        }
-    };
-    at(layout, shared_bytes);
-    let (mut code, mut local_bytes, mut end) = lower::lower(function, layout, shared_bytes)?;
-    if end != shared_bytes && !dynamic.is_empty() {
-        at(layout, end);
-        (code, local_bytes, end) = lower::lower(function, layout, shared_bytes)?;
+fn program<'a>(function: &Function, layout: &mut Layout<'a>, debug: &Arc<Debug>) -> Result<Program, PtxError> {
+    let shared = || layout.module.variables.iter().filter(|v| v.space == Space::Shared);
+    let (dynamic, declared): (Vec<&'a Variable>, Vec<_>) = shared().partition(|v| v.external || v.bytes == 0);
+    // Lowered once to learn which shared variables the kernel uses, and how much its functions declare; dynamic memory follows them.
+    for variable in &dynamic {
+        layout.addresses.insert(&variable.name, (Space::Shared, 0));
     }
-    let too_large = |what: &str| PtxError { line: function.line, message: format!("{} declares too much {what} memory", function.name) };
-    let shared_bytes = u32::try_from(if dynamic.is_empty() { end } else { align_up(end, 16) }).map_err(|_| too_large("shared"))?;
-    let local_bytes = u32::try_from(local_bytes).ok().filter(|&b| u64::from(b) <= CONST_LIMIT).ok_or_else(|| too_large("local"))?;
+    layout.used.take();
+    let (_, _, own) = lower::lower(function, layout, 0)?;
+    let used = layout.used.take();
+    let mut end = 0;
+    for variable in declared.into_iter().filter(|v| used.contains(&v.name)) {
+        let at = align_up(end, variable.align);
+        layout.addresses.insert(&variable.name, (Space::Shared, at));
+        end = at + variable.bytes;
+    }
+    let start = if own > 0 { align_up(end, 128) } else { end };
+    for variable in &dynamic {
+        layout.addresses.insert(&variable.name, (Space::Shared, align_up(start + own, variable.align.max(16))));
+    }
+    let (mut code, local_bytes, end) = lower::lower(function, layout, start)?;
+    let too_large = |what: &str| PtxError {
+        line: function.line,
+        message: format!("{} declares too much {what} memory", function.name),
+    };
+    let shared_bytes =
+        u32::try_from(if dynamic.is_empty() { end } else { align_up(end, 16) }).map_err(|_| too_large("shared"))?;
+    let local_bytes =
+        u32::try_from(local_bytes).ok().filter(|&b| u64::from(b) <= CONST_LIMIT).ok_or_else(|| too_large("local"))?;
     let rows = liveness::assign(&mut code);
     let watches = Watches::new(&mut code, &rows.unwritten);
     let threads = |t: [u32; 3]| t.iter().product::<u32>();

@@ -109,14 +109,37 @@ lanes! {
 
 impl Warp {
     /// A warp of `block` with room for its registers.
-    pub(super) fn new(regs: *mut u32, preds: *mut u32, index: u32, block: *mut Block, launch: *const Launch<'static>) -> Warp {
+    pub(super) fn new(
+        regs: *mut u32,
+        preds: *mut u32,
+        index: u32,
+        block: *mut Block,
+        launch: *const Launch<'static>,
+    ) -> Warp {
         let (mask, pc, live, active, alone, awaited) = (0, 0, 0, 0, false, 0);
         // SAFETY: the launch outlives its warps.
         let written = vec![0; unsafe { &*launch }.program.watches.registers];
         let (groups, preferred) = (vec![], None);
         let copies = Default::default();
         let elapsed = 0;
-        Warp { regs, preds, mask, pc, live, index, groups, active, alone, elapsed, copies, written, awaited, preferred, block, launch }
+        Warp {
+            regs,
+            preds,
+            mask,
+            pc,
+            live,
+            index,
+            groups,
+            active,
+            alone,
+            elapsed,
+            copies,
+            written,
+            awaited,
+            preferred,
+            block,
+            launch,
+        }
     }
 
     /// Puts `live` lanes at the first instruction.
@@ -241,7 +264,8 @@ impl Warp {
     pub unsafe fn map3<D: Lane, A: Lane, B: Lane, C: Lane>(&mut self, i: &Inst, f: impl Fn(A, B, C) -> D) -> Flow {
         // SAFETY: as promised.
         unsafe {
-            let (a, b, c) = (self.row::<A::Word>(i.rows[1]), self.row::<B::Word>(i.rows[2]), self.row::<C::Word>(i.rows[3]));
+            let (a, b, c) =
+                (self.row::<A::Word>(i.rows[1]), self.row::<B::Word>(i.rows[2]), self.row::<C::Word>(i.rows[3]));
             let d = std::array::from_fn(|lane| f(A::of(a[lane]), B::of(b[lane]), C::of(c[lane])).word());
             self.set(i.rows[0], &d);
         }

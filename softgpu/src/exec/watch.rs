@@ -50,8 +50,11 @@ impl Watches {
 /// Reports lanes that read what they never wrote, then executes the instruction.
 unsafe fn watched(w: &mut Warp, i: &Inst) -> Flow {
     let pc = w.pc;
-    let Some(watch) = w.launch().program.watches.at.get(&pc) else { return w.trap("a watched instruction is not in its table") };
-    for &register in &watch.reads {
+    let Some(watch) = w.launch().program.watches.at.get(&pc) else {
+        return w.trap("a watched instruction is not in its table");
+    };
+    let checked = if w.launch().options.checks.init { &watch.reads[..] } else { &[] };
+    for &register in checked {
         let unwritten = w.mask & !w.written[register as usize];
         if unwritten != 0 {
             w.report(Kind::Uninitialized, unwritten.trailing_zeros(), "reads a register that nothing wrote");

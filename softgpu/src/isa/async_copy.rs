@@ -92,7 +92,8 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
 #[inline(always)]
 unsafe fn copy<const BYTES: u64>(w: &mut Warp, i: &Inst) -> Flow {
     // SAFETY: as promised; lowering noted the widths.
-    let (to, from) = unsafe { (addresses(w, i.rows[0], i.tag & 1 == 1, i.imm), addresses(w, i.rows[1], i.tag & 2 == 2, i.aux)) };
+    let (to, from) =
+        unsafe { (addresses(w, i.rows[0], i.tag & 1 == 1, i.imm), addresses(w, i.rows[1], i.tag & 2 == 2, i.aux)) };
     // SAFETY: as promised.
     let sizes: [u32; LANES] = match i.tag & 4 {
         // SAFETY: as promised.
@@ -109,7 +110,8 @@ unsafe fn copy<const BYTES: u64>(w: &mut Warp, i: &Inst) -> Flow {
         w.mask = reads;
         // Shorter reads are checked and counted like whole ones, where they are whole.
         let whole = (0..LANES).all(|lane| reads >> lane & 1 == 0 || sizes[lane] >= BYTES as u32);
-        let found = if whole { w.access(Space::Global, &from, BYTES, Access::Load).is_some() } else { short(w, &from, &sizes) };
+        let found =
+            if whole { w.access(Space::Global, &from, BYTES, Access::Load).is_some() } else { short(w, &from, &sizes) };
         w.mask = mask;
         if !found {
             return Flow::Fault;
@@ -137,7 +139,8 @@ fn short(w: &mut Warp, from: &[u64; LANES], sizes: &[u32; LANES]) -> bool {
     let longest = sizes.iter().copied().max().unwrap_or(0).min(16);
     for byte in 0..longest {
         w.mask = (0..LANES).filter(|&l| mask >> l & 1 == 1 && sizes[l] > byte).fold(0, |m, l| m | 1u32 << l);
-        if w.mask != 0 && w.access(Space::Global, &from.map(|a| a.wrapping_add(byte.into())), 1, Access::Load).is_none() {
+        if w.mask != 0 && w.access(Space::Global, &from.map(|a| a.wrapping_add(byte.into())), 1, Access::Load).is_none()
+        {
             return false;
         }
     }

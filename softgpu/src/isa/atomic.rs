@@ -137,7 +137,8 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     use Type::*;
     let ty = l.ty()?;
     let has = |word: &str| l.has(word);
-    let operation = ["add", "min", "max", "and", "or", "xor", "inc", "dec", "exch", "cas"].into_iter().find(|word| has(word));
+    let operation =
+        ["add", "min", "max", "and", "or", "xor", "inc", "dec", "exch", "cas"].into_iter().find(|word| has(word));
     let exec = match (operation, ty) {
         (Some("add"), U32 | S32) => atomic::<Add32>(),
         (Some("add"), U64 | S64) => atomic::<Add64>(),

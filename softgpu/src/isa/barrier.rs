@@ -41,7 +41,8 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
         }
         "fence" => {
             // A fence of the asynchronous proxy orders what this GPU does at once; `cta`, `gpu` and `sys` are one here.
-            let known = ["sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "proxy", "async", "alias"];
+            let known =
+                ["sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "proxy", "async", "alias"];
             if !l.instruction.modifiers.iter().all(|m| known.contains(&m.as_str())) {
                 return l.unsupported();
             }
@@ -109,7 +110,11 @@ unsafe fn bar(w: &mut Warp, i: &Inst) -> Flow {
     }
     let count = if i.imm & COUNTED != 0 { count as u32 } else { 0 };
     if i.imm & COUNTED != 0 && (count == 0 || count % 32 != 0) {
-        return w.fault(Kind::InvalidBarrier, lane, &format!("barrier {id} is to wait for {count} threads, which is not a multiple of the warp size"));
+        return w.fault(
+            Kind::InvalidBarrier,
+            lane,
+            &format!("barrier {id} is to wait for {count} threads, which is not a multiple of the warp size"),
+        );
     }
     let id = id as usize;
     let (mask, index) = (w.mask, w.index);
@@ -120,7 +125,8 @@ unsafe fn bar(w: &mut Warp, i: &Inst) -> Flow {
     };
     let barrier = &mut w.block().barriers[id];
     if barrier.arrived != 0 && barrier.expected != count {
-        let message = format!("barrier {id} waits for {} threads, and this one says {count} (0: all)", barrier.expected);
+        let message =
+            format!("barrier {id} waits for {} threads, and this one says {count} (0: all)", barrier.expected);
         w.report(Kind::InvalidBarrier, lane, &message);
     }
     // Warps arrive whole at an aligned barrier: lanes that have exited count.
@@ -171,7 +177,8 @@ unsafe fn warp_sync(w: &mut Warp, i: &Inst) -> Flow {
     }
     let awaited = members & w.live;
     let insts = &w.launch().program.insts;
-    let elsewhere = |g: &crate::exec::warp::Group| g.waiting == Waiting::Named(awaited) && insts[g.pc as usize].imm == WARP;
+    let elsewhere =
+        |g: &crate::exec::warp::Group| g.waiting == Waiting::Named(awaited) && insts[g.pc as usize].imm == WARP;
     let arrived = w.groups.iter().filter(|g| elsewhere(g)).fold(w.mask, |all, g| all | g.mask);
     if awaited & !arrived != 0 {
         return Flow::Wait;

@@ -139,7 +139,8 @@ fn highest(a: u64, width: u32, shift: bool) -> u32 {
 /// fns: the `offset`-th set bit from `base` on, upwards or (negative) downwards; 0 asks whether `base` itself is set.
 fn find_nth(mask: u32, base: u32, offset: i32) -> u32 {
     let set = |bit: &u32| mask >> bit & 1 == 1;
-    let (nth, found) = (offset.unsigned_abs() as usize, |mut bits: Box<dyn Iterator<Item = u32>>, n: usize| bits.nth(n));
+    let (nth, found) =
+        (offset.unsigned_abs() as usize, |mut bits: Box<dyn Iterator<Item = u32>>, n: usize| bits.nth(n));
     if base > 31 {
         return u32::MAX;
     }

@@ -14,6 +14,8 @@ const WIDE: u32 = 1;
 const STRONG: u32 = 2;
 /// In [`Inst::tag`]: release, which is a fence before the store.
 const RELEASE: u32 = 4;
+/// In [`Inst::tag`]: registers of values have 64-bit words.
+const W64_VALUES: u32 = 8;
 
 op! { Hint = |_w, _i| Flow::Next; }
 
@@ -54,7 +56,9 @@ impl<const SPACE: u8, const BYTES: u64, const N: usize, const SIGNED: bool, cons
     }
 }
 
-impl<const SPACE: u8, const BYTES: u64, const N: usize, const W64: bool> crate::exec::Op for Store<SPACE, BYTES, N, W64> {
+impl<const SPACE: u8, const BYTES: u64, const N: usize, const W64: bool> crate::exec::Op
+    for Store<SPACE, BYTES, N, W64>
+{
     #[inline(always)]
     unsafe fn run(w: &mut Warp, i: &Inst) -> Flow {
         // SAFETY: `run`'s caller keeps the rows within the register file.
@@ -80,6 +84,22 @@ impl<const SPACE: u8, const BYTES: u64, const N: usize, const W64: bool> crate::
         }
         Flow::Next
     }
+}
+
+/// Whether two lanes store the same values by the store `i`.
+///
+/// # Safety
+/// The rows of `i` lie within the register file of `w`.
+pub(crate) unsafe fn same_values(w: &Warp, i: &Inst, a: usize, b: usize) -> bool {
+    // SAFETY: as promised.
+    (0..i.aux as usize).all(|n| unsafe {
+        let row = w.regs.add(register(i, n) as usize);
+        if i.tag & W64_VALUES == 0 {
+            row.add(a).read() == row.add(b).read()
+        } else {
+            row.cast::<u64>().add(a).read() == row.cast::<u64>().add(b).read()
+        }
+    })
 }
 
 #[inline(always)]
@@ -132,12 +152,30 @@ unsafe fn put<const BYTES: u64>(at: u64, value: u64) {
 macro_rules! by_space {
     ($index:expr, $space:ident => $pick:expr) => {
         match $index {
-            0 => { const $space: u8 = 0; $pick }
-            1 => { const $space: u8 = 1; $pick }
-            2 => { const $space: u8 = 2; $pick }
-            3 => { const $space: u8 = 3; $pick }
-            4 => { const $space: u8 = 4; $pick }
-            _ => { const $space: u8 = 5; $pick }
+            0 => {
+                const $space: u8 = 0;
+                $pick
+            }
+            1 => {
+                const $space: u8 = 1;
+                $pick
+            }
+            2 => {
+                const $space: u8 = 2;
+                $pick
+            }
+            3 => {
+                const $space: u8 = 3;
+                $pick
+            }
+            4 => {
+                const $space: u8 = 4;
+                $pick
+            }
+            _ => {
+                const $space: u8 = 5;
+                $pick
+            }
         }
     };
 }
@@ -207,7 +245,15 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     }
     let space = space(l)?;
     let ty = l.ty()?;
-    let wanted = if l.has("v8") { 8 } else if l.has("v4") { 4 } else if l.has("v2") { 2 } else { 1 };
+    let wanted = if l.has("v8") {
+        8
+    } else if l.has("v4") {
+        4
+    } else if l.has("v2") {
+        2
+    } else {
+        1
+    };
     let (value_at, address_at) = if is_load { (0, 1) } else { (1, 0) };
     let values: Vec<&Operand> = match l.operand(value_at)? {
         Operand::Vector(values) => values.iter().collect(),
@@ -221,13 +267,21 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     let as_type = if width == Width::W64 { Type::B64 } else { Type::B32 };
     let mut rows = [0; 5];
     for (row, value) in rows.iter_mut().zip(values) {
-        *row = if is_load { l.write_operand(value, as_type)? } else { l.read_operand(value, constant_type(value, ty, as_type))? };
+        *row = if is_load {
+            l.write_operand(value, as_type)?
+        } else {
+            l.read_operand(value, constant_type(value, ty, as_type))?
+        };
     }
     let address = l.address(address_at)?;
     rows[ADDRESS] = address.base;
     let index = SPACES.iter().position(|&s| s == space).unwrap_or(0);
     let w64 = width == Width::W64;
-    let exec = if is_load { load(index, ty.bytes(), wanted, ty.is_signed(), w64) } else { store(index, ty.bytes(), wanted, w64) };
+    let exec = if is_load {
+        load(index, ty.bytes(), wanted, ty.is_signed(), w64)
+    } else {
+        store(index, ty.bytes(), wanted, w64)
+    };
     let Some(exec) = exec else { return l.unsupported() };
     let strong = ["volatile", "relaxed", "acquire", "release"].iter().any(|word| l.has(word));
     if strong && matches!(space, Space::Global | Space::Generic) {
@@ -245,7 +299,11 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     let release = l.has("release");
     let inst = l.emit(class, exec, &rows);
     inst.imm = address.offset;
-    inst.tag = u32::from(address.wide) * WIDE | u32::from(strong) * STRONG | u32::from(release) * RELEASE;
+    inst.tag = u32::from(address.wide) * WIDE
+        | u32::from(strong) * STRONG
+        | u32::from(release) * RELEASE
+        | u32::from(w64) * W64_VALUES;
+    inst.aux = wanted as i64;
     Ok(())
 }
 

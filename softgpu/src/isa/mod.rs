@@ -41,14 +41,16 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
         "mov" | "selp" | "cvta" | "isspacep" | "prmt" | "createpolicy" => moves::lower(l),
         "cvt" => convert::lower(l),
         "setp" | "set" | "slct" | "testp" => compare::lower(l),
-        "and" | "or" | "xor" | "not" | "cnot" | "lop3" | "shl" | "shr" | "shf" | "bfe" | "bfi" | "brev" | "popc" | "clz" | "bfind"
-        | "fns" | "bmsk" | "szext" => bits::lower(l),
+        "and" | "or" | "xor" | "not" | "cnot" | "lop3" | "shl" | "shr" | "shf" | "bfe" | "bfi" | "brev" | "popc"
+        | "clz" | "bfind" | "fns" | "bmsk" | "szext" => bits::lower(l),
         "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" if is_float => math::lower(l),
         "ex2" | "tanh" if is_float => math::lower(l),
-        "add" | "sub" | "mul" | "fma" | "mad" | "div" | "abs" | "neg" | "min" | "max" | "copysign" if is_float => float::lower(l),
+        "add" | "sub" | "mul" | "fma" | "mad" | "div" | "abs" | "neg" | "min" | "max" | "copysign" if is_float => {
+            float::lower(l)
+        }
         "add" | "sub" | "mul" | "fma" | "abs" | "neg" | "min" | "max" | "ex2" | "tanh" if is_half => half::lower(l),
-        "add" | "sub" | "mul" | "mad" | "mul24" | "mad24" | "sad" | "div" | "rem" | "abs" | "neg" | "min" | "max" | "addc" | "subc"
-        | "madc" | "dp4a" | "dp2a" => integer::lower(l),
+        "add" | "sub" | "mul" | "mad" | "mul24" | "mad24" | "sad" | "div" | "rem" | "abs" | "neg" | "min" | "max"
+        | "addc" | "subc" | "madc" | "dp4a" | "dp2a" => integer::lower(l),
         _ => l.unsupported(),
     }
 }

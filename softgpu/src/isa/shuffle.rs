@@ -53,7 +53,11 @@ op! {
 fn together(w: &mut Warp, members: u32) -> bool {
     let strangers = w.mask & !members;
     if strangers != 0 {
-        w.report(Kind::InvalidShuffle, strangers.trailing_zeros(), &format!("the member mask {members:08x} lacks the lane that executes"));
+        w.report(
+            Kind::InvalidShuffle,
+            strangers.trailing_zeros(),
+            &format!("the member mask {members:08x} lacks the lane that executes"),
+        );
     }
     w.all_arrived(members)
 }

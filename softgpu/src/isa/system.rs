@@ -59,10 +59,11 @@ unsafe fn printf(w: &mut Warp, i: &Inst) -> Flow {
     let mut text = String::new();
     let mask = w.mask;
     for lane in (0..LANES as u32).filter(|lane| mask >> lane & 1 == 1) {
-        let written = w.local_word(lane, format_at).zip(w.local_word(lane, arguments_at)).and_then(|(format, arguments)| {
-            let format = w.text_at(lane, format)?;
-            Some(render(w, lane, &format, arguments))
-        });
+        let written =
+            w.local_word(lane, format_at).zip(w.local_word(lane, arguments_at)).and_then(|(format, arguments)| {
+                let format = w.text_at(lane, format)?;
+                Some(render(w, lane, &format, arguments))
+            });
         let Some(line) = written else {
             return w.fault(Kind::OutOfBounds, lane, "printf reads a format or arguments that are not there");
         };
@@ -80,7 +81,9 @@ unsafe fn assert_fail(w: &mut Warp, i: &Inst) -> Flow {
     let lane = w.mask.trailing_zeros();
     // SAFETY: as promised.
     let [message, file, line, function] = [0, 1, 2, 3].map(|n| unsafe { w.first(i.rows[n], Width::W64) });
-    let text = |w: &mut Warp, at: u64| w.local_word(lane, at).and_then(|p| w.text_at(lane, p)).unwrap_or_else(|| "?".to_string());
+    let text = |w: &mut Warp, at: u64| {
+        w.local_word(lane, at).and_then(|p| w.text_at(lane, p)).unwrap_or_else(|| "?".to_string())
+    };
     let (message, file, function) = (text(w, message), text(w, file), text(w, function));
     let line = w.local_word(lane, line).unwrap_or(0) as u32;
     w.fault(Kind::Assert, lane, &format!("assertion `{message}` failed in {function} ({file}:{line})"))
@@ -124,7 +127,8 @@ fn render(w: &mut Warp, lane: u32, format: &str, arguments: u64) -> String {
     let mut rest = format;
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        let length = after.find(|c: char| c.is_ascii_alphabetic() && !"hlLqjzt".contains(c) || c == '%').unwrap_or(after.len());
+        let length =
+            after.find(|c: char| c.is_ascii_alphabetic() && !"hlLqjzt".contains(c) || c == '%').unwrap_or(after.len());
         let (spec, tail) = after.split_at(length);
         let Some(conversion) = tail.chars().next() else {
             rest = "";
@@ -146,7 +150,8 @@ fn render(w: &mut Warp, lane: u32, format: &str, arguments: u64) -> String {
         };
         let numbers = sizes.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let (wide, fine) = numbers.split_once('.').map_or((numbers, None), |(wide, fine)| (wide, Some(fine)));
-        let mut number = |w: &mut Warp, text: &str| if text == "*" { next(w, 4) as i32 } else { text.parse().unwrap_or(0) };
+        let mut number =
+            |w: &mut Warp, text: &str| if text == "*" { next(w, 4) as i32 } else { text.parse().unwrap_or(0) };
         width += number(w, wide);
         if let Some(fine) = fine {
             precision = usize::try_from(number(w, fine)).ok();
@@ -183,7 +188,13 @@ fn render(w: &mut Warp, lane: u32, format: &str, arguments: u64) -> String {
 }
 
 fn signed(text: String, positive: bool, flags: &str) -> String {
-    let sign = if flags.contains('+') { "+" } else if flags.contains(' ') { " " } else { "" };
+    let sign = if flags.contains('+') {
+        "+"
+    } else if flags.contains(' ') {
+        " "
+    } else {
+        ""
+    };
     if positive { format!("{sign}{text}") } else { text }
 }
 
@@ -202,7 +213,13 @@ fn pad(text: String, width: i32, flags: &str) -> String {
 
 fn float(value: f64, conversion: char, precision: Option<usize>) -> String {
     if !value.is_finite() {
-        let text = if value.is_nan() { "nan" } else if value > 0.0 { "inf" } else { "-inf" };
+        let text = if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        };
         return text.to_string();
     }
     let precision = precision.unwrap_or(6).min(MAX_TEXT);

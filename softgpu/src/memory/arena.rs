@@ -9,14 +9,14 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// State of a byte outside of every allocation.
-pub(super) const OUTSIDE: u8 = 0;
-/// Allocated, and nothing wrote it.
+/// State of a byte that is allocated, and that nothing wrote. Outside of every allocation it is 0.
 pub(super) const FRESH: u8 = 1;
 /// Allocated and written: the lowest bit says allocated.
 pub(super) const WRITTEN: u8 = 3;
 /// Freed.
 pub(super) const FREED: u8 = 4;
+/// Allocated, and kernels must not write it.
+pub(super) const READ_ONLY: u8 = 8;
 
 /// Bytes of a sector, the unit in which DRAM and caches move data.
 pub(super) const SECTOR: u64 = 32;
@@ -71,7 +71,8 @@ struct Reserved {
 
 impl Reserved {
     fn new(bytes: usize) -> io::Result<Reserved> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
         // SAFETY: a new mapping touches no memory that exists.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
@@ -238,7 +239,7 @@ impl Arena {
         self.check(to, from.len() as u64)?;
         // SAFETY: the range is within the mapping, as checked, and no slice of Rust's refers to it.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to as *mut u8, from.len()) };
-        self.set_state(to, from.len() as u64, WRITTEN);
+        self.mark_written(to, from.len() as u64);
         Ok(())
     }
 
@@ -250,7 +251,7 @@ impl Arena {
         self.check(from, to.len() as u64)?;
         // SAFETY: as in `copy_in`.
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to.as_mut_ptr(), to.len()) };
-        Ok(self.states(from, to.len() as u64).iter().filter(|&&state| state != WRITTEN).count() as u64)
+        Ok(self.states(from, to.len() as u64).iter().filter(|&&state| state & WRITTEN != WRITTEN).count() as u64)
     }
 
     /// Copies within device memory; the ranges may overlap.
@@ -285,7 +286,7 @@ impl Arena {
         } else {
             range.chunks_exact_mut(width as usize).for_each(|word| word.copy_from_slice(pattern));
         }
-        self.set_state(to, bytes, WRITTEN);
+        self.mark_written(to, bytes);
         Ok(())
     }
 
@@ -325,6 +326,19 @@ impl Arena {
             // SAFETY: as in `states`.
             unsafe { std::ptr::write_bytes(self.state.base.add(at), state, bytes as usize) };
         }
+    }
+
+    fn mark_written(&self, address: u64, bytes: u64) {
+        if let Some(at) = self.offset(address, bytes) {
+            // SAFETY: as in `states`; what the host copies is not what a kernel uses at the time.
+            let states = unsafe { std::slice::from_raw_parts_mut(self.state.base.add(at), bytes as usize) };
+            states.iter_mut().for_each(|state| *state |= WRITTEN);
+        }
+    }
+
+    /// Lets kernels write no more to an allocation.
+    pub fn protect(&self, address: u64, bytes: u64) {
+        self.set_state(address, bytes, WRITTEN | READ_ONLY);
     }
 
     /// The states of the bytes from `offset` on.

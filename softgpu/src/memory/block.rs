@@ -266,7 +266,9 @@ impl BlockMemory {
         match read & READERS {
             0 => mine | ONE_THREAD | thread,
             // Readers that are ordered before this one need not be kept: who is ordered after this one is after them.
-            ONE_THREAD | ONE_WARP if read >> TICK_SHIFT < self.order[warp as usize][before as usize] => mine | ONE_THREAD | thread,
+            ONE_THREAD | ONE_WARP if read >> TICK_SHIFT < self.order[warp as usize][before as usize] => {
+                mine | ONE_THREAD | thread
+            }
             ONE_THREAD | ONE_WARP if before == warp => mine | ONE_WARP | thread,
             ONE_THREAD | ONE_WARP => read & !(READERS | THREAD) | MANY | 1 << (before % 10) | 1 << (warp % 10),
             _ => read | 1 << (warp % 10),

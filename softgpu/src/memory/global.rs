@@ -1,6 +1,6 @@
 //! Accesses to device memory: checked, counted, and followed for races between blocks.
 
-use super::arena::{FREED, SECTOR, WRITTEN};
+use super::arena::{FREED, READ_ONLY, SECTOR, WRITTEN};
 use super::launch::ACTORS;
 use super::{Access, Found};
 use crate::check::Kind;
@@ -37,7 +37,10 @@ impl Warp {
         // SAFETY: the states of a range within the arena.
         let states = unsafe { std::slice::from_raw_parts_mut(arena.state(offset), all as usize) };
         let fine = match access {
-            Access::Load | Access::StrongLoad if launch.memory.checks.init => states.iter().fold(true, |fine, &s| fine & (s == WRITTEN)),
+            Access::Load | Access::StrongLoad if launch.memory.checks.init => {
+                states.iter().fold(true, |fine, &s| fine & (s == WRITTEN))
+            }
+            _ if access.writes() => states.iter().fold(true, |fine, &s| fine & (s & (1 | READ_ONLY) == 1)),
             _ => states.iter().fold(1, |fine, &s| fine & s) == 1,
         };
         if !fine {
@@ -83,7 +86,10 @@ impl Warp {
                 let kind = if state == FREED { Kind::UseAfterFree } else { Kind::OutOfBounds };
                 return self.bad_address(kind, lane, address, bytes);
             }
-            if !access.is_store() && launch.memory.checks.init && states.iter().any(|&s| s != WRITTEN) {
+            if access.writes() && states.iter().any(|&s| s & READ_ONLY != 0) {
+                return self.bad_address(Kind::ReadOnly, lane, address, bytes);
+            }
+            if !access.is_store() && launch.memory.checks.init && states.iter().any(|&s| s & WRITTEN != WRITTEN) {
                 let message = format!("reads {bytes} bytes at {}, which nothing wrote", self.name_of(address));
                 self.report(Kind::Uninitialized, lane as u32, &message);
                 // Once is enough.
@@ -107,7 +113,8 @@ impl Warp {
         }
         let list = &mut sectors[..touched.min(2 * LANES)];
         list.sort_unstable();
-        let distinct = list.iter().enumerate().filter(|&(at, sector)| at == 0 || list[at - 1] != *sector).count() as u64;
+        let distinct =
+            list.iter().enumerate().filter(|&(at, sector)| at == 0 || list[at - 1] != *sector).count() as u64;
         // Lanes that share an address move it once.
         let ideal = (lanes * bytes).min(highest - lowest.min(highest)).div_ceil(SECTOR).min(distinct);
         self.count_global(lanes * bytes, distinct, ideal, access);
@@ -144,7 +151,8 @@ impl Warp {
         let count = ((offset + bytes as usize + (1 << memory.granule_shift) - 1) >> memory.granule_shift) - first;
         let (writers, readers) = memory.arena.cells(first);
         // SAFETY: the cells of granules within the arena; other blocks may write them meanwhile, which only their marks suffer from.
-        let (writers, readers) = unsafe { (std::slice::from_raw_parts_mut(writers, count), std::slice::from_raw_parts_mut(readers, count)) };
+        let (writers, readers) =
+            unsafe { (std::slice::from_raw_parts_mut(writers, count), std::slice::from_raw_parts_mut(readers, count)) };
         let tag = memory.tag;
         let other = |cell: u32| (cell >> TAG_SHIFT == tag) & (cell != mine);
         let wrote = writers.iter().fold(false, |any, &cell| any | other(cell));
@@ -178,12 +186,15 @@ impl Warp {
                 let ordered = memory.ordered(&self.block().memory.clock, actor);
                 // Which ones of several have read is not known: where blocks synchronise at all, that is let pass.
                 let several = actor == SEVERAL && did == "read";
-                if several && self.launch().program.order_sensitive || !several && (ordered || memory.block_of(actor) == own) {
+                if several && self.launch().program.order_sensitive
+                    || !several && (ordered || memory.block_of(actor) == own)
+                {
                     continue;
                 }
                 let lane = self.mask.trailing_zeros();
                 let does = if access.is_store() { "writes" } else { "reads" };
-                let who = if several { "other blocks".to_string() } else { format!("block {}", memory.block_of(actor)) };
+                let who =
+                    if several { "other blocks".to_string() } else { format!("block {}", memory.block_of(actor)) };
                 let message = format!("{does} {}, which {who} {did} with nothing between", self.name_of(address));
                 return self.report(Kind::GlobalRace, lane, &message);
             }
@@ -221,7 +232,11 @@ impl Warp {
             Some(a) => {
                 let name = if a.name.is_empty() { String::new() } else { format!(" ('{}')", a.name) };
                 let at = address - a.address;
-                let place = if at < a.bytes { format!("byte {at} of") } else { format!("{} bytes past the end of", at - a.bytes) };
+                let place = if at < a.bytes {
+                    format!("byte {at} of")
+                } else {
+                    format!("{} bytes past the end of", at - a.bytes)
+                };
                 format!("{address:#x}, {place} an allocation of {} bytes{name}", a.bytes)
             }
         }

@@ -15,7 +15,7 @@ pub use launch::LaunchMemory;
 use block::Trouble;
 
 use crate::check::Kind;
-use crate::exec::{LANES, Warp};
+use crate::exec::{Class, LANES, Warp};
 use crate::ptx::Space;
 
 /// Where generic addresses of shared memory start.
@@ -103,7 +103,9 @@ impl Warp {
         let mut left = mask;
         while left != 0 {
             let (space, base) = window(addresses[left.trailing_zeros() as usize]);
-            let here = (0..LANES).filter(|&l| left >> l & 1 == 1 && window(addresses[l]).0 == space).fold(0u32, |m, l| m | 1 << l);
+            let here = (0..LANES)
+                .filter(|&l| left >> l & 1 == 1 && window(addresses[l]).0 == space)
+                .fold(0u32, |m, l| m | 1 << l);
             left &= !here;
             self.mask = here;
             let part = self.access(space, &addresses.map(|a| a.wrapping_sub(base)), bytes, access);
@@ -167,7 +169,9 @@ impl Warp {
                     _ => memory.write_shared(thread, at, bytes, access != Access::Store),
                 };
                 if let Err(trouble) = result {
-                    self.shared_trouble(trouble, lane as u32, at, bytes, access);
+                    if !self.is_harmless(trouble, lane, addresses, access) {
+                        self.shared_trouble(trouble, lane as u32, at, bytes, access);
+                    }
                 }
             }
         }
@@ -194,6 +198,20 @@ impl Warp {
         None
     }
 
+    /// Whether a race is between lanes of one store, which write the same values to the same address: compilers do that.
+    #[cold]
+    fn is_harmless(&self, trouble: Trouble, lane: usize, addresses: &[u64; LANES], access: Access) -> bool {
+        let Trouble::WriteRace(thread) = trouble else { return false };
+        let other = thread as usize % LANES;
+        let same_warp = thread / LANES as u32 == self.index && access == Access::Store;
+        if !same_warp || other >= lane || self.mask >> other & 1 == 0 || addresses[other] != addresses[lane] {
+            return false;
+        }
+        let i = &self.launch().program.insts[self.pc as usize];
+        // SAFETY: the instruction at hand, decoded for this warp.
+        i.class == Class::SharedStore && unsafe { crate::isa::load_store::same_values(self, i, lane, other) }
+    }
+
     #[cold]
     fn shared_trouble(&mut self, trouble: Trouble, lane: u32, at: u64, bytes: u64, access: Access) {
         let does = if access.is_store() { "writes" } else { "reads" };
@@ -206,8 +224,12 @@ impl Warp {
         let (kind, message) = match trouble {
             Trouble::Unwritten => (Kind::Uninitialized, format!("{what}, which nothing wrote")),
             Trouble::Pending => (Kind::AsyncNotAwaited, format!("{what}, which cp.async still fills")),
-            Trouble::WriteRace(thread) => (Kind::SharedRace, format!("{what}, which {} wrote with no barrier between", name(self, thread))),
-            Trouble::ReadRace(warp) => (Kind::SharedRace, format!("{what}, which a thread of warp {warp} read with no barrier between")),
+            Trouble::WriteRace(thread) => {
+                (Kind::SharedRace, format!("{what}, which {} wrote with no barrier between", name(self, thread)))
+            }
+            Trouble::ReadRace(warp) => {
+                (Kind::SharedRace, format!("{what}, which a thread of warp {warp} read with no barrier between"))
+            }
         };
         self.report(kind, lane, &message);
     }
@@ -257,7 +279,8 @@ impl Warp {
     /// `cp.async` will fill `bytes` of shared memory at each executing lane's address. `false`: a fault has been recorded.
     pub(crate) fn expect_copy(&mut self, addresses: &[u64; LANES], bytes: u64) -> bool {
         let size = self.block().memory.shared_bytes;
-        let lanes = || (0..LANES).filter(|&lane| addresses[lane].saturating_add(bytes) > size || addresses[lane] % bytes != 0);
+        let lanes =
+            || (0..LANES).filter(|&lane| addresses[lane].saturating_add(bytes) > size || addresses[lane] % bytes != 0);
         if lanes().any(|lane| self.mask >> lane & 1 == 1) {
             self.bad_shared(addresses, bytes);
             return false;
@@ -324,7 +347,11 @@ impl Warp {
             let fresh = written.contains(&0);
             written.fill(1);
             if fresh && check && !access.is_store() {
-                self.report(Kind::Uninitialized, lane as u32, &format!("reads {bytes} bytes at {at:#x} of local memory, which nothing wrote"));
+                self.report(
+                    Kind::Uninitialized,
+                    lane as u32,
+                    &format!("reads {bytes} bytes at {at:#x} of local memory, which nothing wrote"),
+                );
             }
         }
         Some(found)
@@ -348,7 +375,11 @@ impl Warp {
             if at.saturating_add(bytes) > memory.param_bytes || at % bytes != 0 {
                 let size = memory.param_bytes;
                 let kind = if at % bytes == 0 { Kind::OutOfBounds } else { Kind::Misaligned };
-                self.fault(kind, lane as u32, &format!("{bytes} bytes at {at:#x} of the parameters, which have {size}"));
+                self.fault(
+                    kind,
+                    lane as u32,
+                    &format!("{bytes} bytes at {at:#x} of the parameters, which have {size}"),
+                );
                 return None;
             }
         }

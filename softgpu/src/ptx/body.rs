@@ -74,7 +74,8 @@ impl BodyParser {
             if scope.labels.insert(name.clone(), here).is_some() {
                 return p.err(format!("label '{name}' is there twice"));
             }
-            if matches!(p.peek(), Some(Kind::Word(w)) if w == ".branchtargets" || w == ".callprototype" || w == ".calltargets") {
+            if matches!(p.peek(), Some(Kind::Word(w)) if w == ".branchtargets" || w == ".callprototype" || w == ".calltargets")
+            {
                 return p.err("jumps and calls through tables are not supported");
             }
             return Ok(());
@@ -123,7 +124,12 @@ impl BodyParser {
         }
         if self.scopes.is_empty() {
             let end = self.body.instructions.len();
-            debug_assert!(self.body.instructions.iter().all(|i| i.operands.iter().all(|o| !matches!(o, Operand::Label(l) if *l > end))));
+            debug_assert!(
+                self.body
+                    .instructions
+                    .iter()
+                    .all(|i| i.operands.iter().all(|o| !matches!(o, Operand::Label(l) if *l > end)))
+            );
         }
         let _ = p;
         Ok(())
@@ -136,7 +142,9 @@ impl BodyParser {
         let negated = p.accept('!');
         let name = p.word()?;
         match self.register(&name) {
-            Some(register) if self.body.registers[register as usize].ty == Type::Pred => Ok(Some(Guard { register, negated })),
+            Some(register) if self.body.registers[register as usize].ty == Type::Pred => {
+                Ok(Some(Guard { register, negated }))
+            }
             _ => p.err(format!("'{name}' is not a predicate")),
         }
     }
@@ -150,7 +158,9 @@ impl BodyParser {
             p.int()?;
             word = p.word()?;
         }
-        let Some(ty) = Type::parse(word.trim_start_matches('.')) else { return p.err(format!("'{word}' is not a type")) };
+        let Some(ty) = Type::parse(word.trim_start_matches('.')) else {
+            return p.err(format!("'{word}' is not a type"));
+        };
         loop {
             let name = p.word()?;
             if p.accept('<') {

@@ -124,8 +124,8 @@ impl Lexer<'_> {
                 }
                 Kind::Word(word)
             }
-            b'!' | b'(' | b')' | b'{' | b'}' | b'[' | b']' | b',' | b';' | b':' | b'+' | b'-' | b'@' | b'|' | b'=' | b'<' | b'>'
-            | b'*' | b'/' | b'~' | b'&' | b'^' | b'?' => {
+            b'!' | b'(' | b')' | b'{' | b'}' | b'[' | b']' | b',' | b';' | b':' | b'+' | b'-' | b'@' | b'|' | b'='
+            | b'<' | b'>' | b'*' | b'/' | b'~' | b'&' | b'^' | b'?' => {
                 self.at += 1;
                 Kind::Sign(char::from(first))
             }
@@ -153,8 +153,10 @@ impl Lexer<'_> {
             }
         }
         let mut text = self.take(|b| b.is_ascii_alphanumeric());
-        let decimal = text.bytes().all(|b| b.is_ascii_digit()) || text.to_ascii_lowercase().contains('e') && !text.starts_with("0x");
-        if decimal && (self.peek(0) == b'.' && self.peek(1).is_ascii_digit() || text.to_ascii_lowercase().contains('e')) {
+        let decimal = text.bytes().all(|b| b.is_ascii_digit())
+            || text.to_ascii_lowercase().contains('e') && !text.starts_with("0x");
+        if decimal && (self.peek(0) == b'.' && self.peek(1).is_ascii_digit() || text.to_ascii_lowercase().contains('e'))
+        {
             if self.peek(0) == b'.' {
                 self.at += 1;
                 text = text + "." + &self.take(|b| b.is_ascii_alphanumeric());

@@ -65,7 +65,27 @@ pub enum Space {
 #[allow(missing_docs)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Type {
-    U8, U16, U32, U64, S8, S16, S32, S64, B8, B16, B32, B64, B128, F16, F16x2, Bf16, Bf16x2, Tf32, F32, F64, Pred,
+    U8,
+    U16,
+    U32,
+    U64,
+    S8,
+    S16,
+    S32,
+    S64,
+    B8,
+    B16,
+    B32,
+    B64,
+    B128,
+    F16,
+    F16x2,
+    Bf16,
+    Bf16x2,
+    Tf32,
+    F32,
+    F64,
+    Pred,
 }
 
 impl Type {
@@ -73,11 +93,27 @@ impl Type {
     pub fn parse(word: &str) -> Option<Type> {
         use Type::*;
         Some(match word {
-            "u8" => U8, "u16" => U16, "u32" => U32, "u64" => U64,
-            "s8" => S8, "s16" => S16, "s32" => S32, "s64" => S64,
-            "b8" => B8, "b16" => B16, "b32" => B32, "b64" => B64, "b128" => B128,
-            "f16" => F16, "f16x2" => F16x2, "bf16" => Bf16, "bf16x2" => Bf16x2, "tf32" => Tf32,
-            "f32" => F32, "f64" => F64, "pred" => Pred,
+            "u8" => U8,
+            "u16" => U16,
+            "u32" => U32,
+            "u64" => U64,
+            "s8" => S8,
+            "s16" => S16,
+            "s32" => S32,
+            "s64" => S64,
+            "b8" => B8,
+            "b16" => B16,
+            "b32" => B32,
+            "b64" => B64,
+            "b128" => B128,
+            "f16" => F16,
+            "f16x2" => F16x2,
+            "bf16" => Bf16,
+            "bf16x2" => Bf16x2,
+            "tf32" => Tf32,
+            "f32" => F32,
+            "f64" => F64,
+            "pred" => Pred,
             _ => return None,
         })
     }

@@ -197,9 +197,10 @@ impl Parser {
         Ok(())
     }
 
-    /// `.loc file line column [, function_name label [+ offset], inlined_at file line column]`
+    /// `.loc file line column [, function_name label [+ offset], inlined_at file line column]`. What was inlined from another file (a
+    /// header, mostly of the toolkit) counts as at the place where it was called.
     pub fn loc(&mut self) -> Result<()> {
-        let (file, line) = (self.small()?, self.small()?);
+        let (mut file, mut line) = (self.small()?, self.small()?);
         if matches!(self.peek(), Some(Kind::Int(_))) {
             self.int()?;
         }
@@ -212,9 +213,11 @@ impl Parser {
                     }
                 }
                 "inlined_at" => {
+                    let caller = (self.small()?, self.small()?);
                     self.int()?;
-                    self.int()?;
-                    self.int()?;
+                    if caller.0 != file {
+                        (file, line) = caller;
+                    }
                 }
                 other => return self.err(format!("unknown attribute '{other}' of .loc")),
             }
@@ -245,7 +248,8 @@ impl Parser {
                 let (ty, mut init) = (declared.ty, vec![]);
                 self.initialiser(ty, &mut init, 0)?;
                 if declared.open {
-                    declared.variable.bytes = init.iter().map(|i| if let Init::Bytes(b) = i { b.len() as u64 } else { 8 }).sum();
+                    declared.variable.bytes =
+                        init.iter().map(|i| if let Init::Bytes(b) = i { b.len() as u64 } else { 8 }).sum();
                 }
                 declared.variable.init = init;
             }
@@ -343,7 +347,13 @@ impl Parser {
         let bits = match self.next()? {
             Kind::Int(value) if ty == Type::F32 => u64::from((value as f32).to_bits()),
             Kind::Int(value) if ty == Type::F64 => (value as f64).to_bits(),
-            Kind::Int(value) => if negative { value.wrapping_neg() } else { value },
+            Kind::Int(value) => {
+                if negative {
+                    value.wrapping_neg()
+                } else {
+                    value
+                }
+            }
             Kind::F32(bits) if ty == Type::F64 => f64::from(f32::from_bits(bits)).to_bits(),
             Kind::F32(bits) => bits.into(),
             Kind::F64(bits) if ty == Type::F32 => u64::from((f64::from_bits(bits) as f32).to_bits()),
