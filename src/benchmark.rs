@@ -107,7 +107,8 @@ pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Res
             Ok(())
         })?;
         let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
-        let seeds = outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?.to_dtype(var.value().dtype())?)));
+        let seeds =
+            outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?.to_dtype(var.value().dtype())?)));
         let seeds = seeds.collect::<Result<Vec<_>>>()?;
         let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
         flush()?;

@@ -41,7 +41,9 @@ impl FromStr for DType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let all = [DType::F32, DType::Bf16, DType::U32];
-        all.into_iter().find(|dtype| dtype.suffix() == text).ok_or_else(|| format!("unknown dtype '{text}': use f32 or bf16"))
+        all.into_iter()
+            .find(|dtype| dtype.suffix() == text)
+            .ok_or_else(|| format!("unknown dtype '{text}': use f32 or bf16"))
     }
 }
 

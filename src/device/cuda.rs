@@ -152,8 +152,11 @@ impl Cuda {
     pub(super) fn open_sim() -> Result<Cuda> {
         let device = Cuda::open(0)?;
         if !device.name.starts_with("sim") {
-            let message = format!("{} is in use in this process, so the software GPU cannot be: on a machine with an NVIDIA driver, \
-                                   start with LD_LIBRARY_PATH=<a folder where libcuda.so is a link to libsoftgpu.so>", device.name);
+            let message = format!(
+                "{} is in use in this process, so the software GPU cannot be: on a machine with an NVIDIA driver, \
+                                   start with LD_LIBRARY_PATH=<a folder where libcuda.so is a link to libsoftgpu.so>",
+                device.name
+            );
             return Err(Error::Device(message));
         }
         Ok(device)

@@ -180,7 +180,6 @@ impl Drawn<'_> {
     }
 }
 
-
 /// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there.
 fn cuda_cases() -> Vec<Case> {
     let entries = REGISTRY.iter().filter(|entry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some()));

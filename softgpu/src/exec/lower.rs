@@ -73,7 +73,8 @@ pub struct Origin {
 pub struct Effects {
     /// Slots read.
     pub reads: Vec<Row>,
-    /// How many of them, at the end, are only read because lanes whose guard is false keep what they had.
+    /// How many of them, at the end, are only read because lanes whose guard is false keep what they had, and are not missed by
+    /// compilers: those of loads.
     pub kept: usize,
     /// Slots written.
     pub writes: Vec<Row>,
@@ -639,7 +640,7 @@ impl<'a> Lower<'a> {
                 effects.reads.push(row);
                 // The lanes that do not execute keep what they had.
                 effects.reads.extend_from_slice(&effects.writes.clone());
-                effects.kept = effects.writes.len();
+                effects.kept = if self.instruction.opcode == "ld" { effects.writes.len() } else { 0 };
             }
         }
         self.push(inst, effects);
