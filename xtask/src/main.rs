@@ -66,9 +66,11 @@ fn free_folder(root: &Path, name: &str) -> String {
 
 /// What CI checks, cheapest first. With `strict`, a missing nvcc or libclang is an error.
 fn check(root: &Path, strict: bool) -> Result<()> {
-    let steps: [&[&str]; 4] = [
+    let steps: [&[&str]; 5] = [
         &["fmt", "--all", "--check"],
         &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        // tests/sim.rs loads it.
+        &["build", "--release", "--package", "softgpu"],
         &["test", "--release", "--workspace"],
         &["doc", "--release", "--workspace", "--no-deps"],
     ];
