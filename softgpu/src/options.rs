@@ -70,10 +70,10 @@ impl Options {
         let mut options = Options::default();
         for key in ["checks", "seed", "threads", "gpu", "memory", "report", "counters"] {
             let variable = format!("SOFTGPU_{}", key.to_uppercase());
-            if let Ok(value) = env::var(&variable) {
-                if let Err(message) = options.set(key, &value) {
-                    eprintln!("softgpu: {variable}={value}: {message}");
-                }
+            if let Ok(value) = env::var(&variable)
+                && let Err(message) = options.set(key, &value)
+            {
+                eprintln!("softgpu: {variable}={value}: {message}");
             }
         }
         options

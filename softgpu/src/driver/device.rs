@@ -35,7 +35,7 @@ fn check(device: c_int) -> super::Result<()> {
 fn attribute(gpu: &Gpu, attribute: c_int) -> c_int {
     let (bus, memory_clock) = gpu.memory_bus;
     let value = match attribute {
-        1 | 2 | 3 => 1024,
+        1..=3 => 1024,
         4 => 64,
         5 => 0x7fff_ffff,
         6 | 7 => 65535,

@@ -108,11 +108,11 @@ fn register(i: &Inst, n: usize) -> Row {
 }
 
 #[inline(always)]
-fn each_lane(mask: u32, mut body: impl FnMut(usize)) {
+fn each_lane(mask: u32, body: impl FnMut(usize)) {
     if mask == u32::MAX {
         (0..LANES).for_each(body);
     } else {
-        (0..LANES).filter(|lane| mask >> lane & 1 == 1).for_each(|lane| body(lane));
+        (0..LANES).filter(|lane| mask >> lane & 1 == 1).for_each(body);
     }
 }
 

@@ -402,11 +402,11 @@ impl Arena {
 impl Heap {
     fn release(&mut self, mut at: u64, mut size: u64) {
         self.quarantined = self.quarantined.saturating_sub(size);
-        if let Some((&before, &length)) = self.free.range(..at).next_back() {
-            if before + length == at {
-                self.free.remove(&before);
-                (at, size) = (before, size + length);
-            }
+        if let Some((&before, &length)) = self.free.range(..at).next_back()
+            && before + length == at
+        {
+            self.free.remove(&before);
+            (at, size) = (before, size + length);
         }
         if let Some(after) = self.free.remove(&(at + size)) {
             size += after;

@@ -207,10 +207,12 @@ impl BlockMemory {
                 trouble = Err(Trouble::WriteRace(written & THREAD));
             }
             let read = self.reads[granule];
-            if read & READERS != 0 && read >> TICK_SHIFT >= floor && read & (READERS | THREAD) != ONE_THREAD | thread {
-                if let Some(reader) = self.unordered_reader(warp, thread, read) {
-                    trouble = Err(Trouble::ReadRace(reader));
-                }
+            if read & READERS != 0
+                && read >> TICK_SHIFT >= floor
+                && read & (READERS | THREAD) != ONE_THREAD | thread
+                && let Some(reader) = self.unordered_reader(warp, thread, read)
+            {
+                trouble = Err(Trouble::ReadRace(reader));
             }
             self.reads[granule] = 0;
         }

@@ -16,7 +16,7 @@ impl Warp {
     #[inline(always)]
     pub(crate) fn access_global(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> bool {
         let first = addresses[0];
-        let mut consecutive = self.mask == u32::MAX && first % bytes == 0;
+        let mut consecutive = self.mask == u32::MAX && first.is_multiple_of(bytes);
         if consecutive {
             let mut off = 0;
             for (lane, address) in addresses.iter().enumerate() {
@@ -74,7 +74,7 @@ impl Warp {
                 continue;
             }
             let address = addresses[lane];
-            if address % bytes != 0 {
+            if !address.is_multiple_of(bytes) {
                 return self.bad_address(Kind::Misaligned, lane, address, bytes);
             }
             let Some(offset) = arena.offset(address, bytes) else {

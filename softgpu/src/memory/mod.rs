@@ -127,7 +127,7 @@ impl Warp {
         let arena = self.launch().memory.arena;
         for lane in (0..LANES).filter(|lane| self.mask >> lane & 1 == 1) {
             let address = addresses[lane];
-            if address % bytes != 0 {
+            if !address.is_multiple_of(bytes) {
                 self.fault(Kind::Misaligned, lane as u32, &format!("{bytes} bytes of constant memory at {address:#x}"));
                 return None;
             }
@@ -153,7 +153,7 @@ impl Warp {
             low |= address;
         }
         let memory = &mut self.block().memory;
-        if worst.saturating_add(bytes) > memory.shared_bytes || low % bytes != 0 {
+        if worst.saturating_add(bytes) > memory.shared_bytes || !low.is_multiple_of(bytes) {
             return self.bad_shared(addresses, bytes);
         }
         let base = memory.shared_base() as u64;
@@ -168,10 +168,10 @@ impl Warp {
                     Access::Load | Access::StrongLoad => memory.read_shared(thread, at, bytes),
                     _ => memory.write_shared(thread, at, bytes, access != Access::Store),
                 };
-                if let Err(trouble) = result {
-                    if !self.is_harmless(trouble, lane, addresses, access) {
-                        self.shared_trouble(trouble, lane as u32, at, bytes, access);
-                    }
+                if let Err(trouble) = result
+                    && !self.is_harmless(trouble, lane, addresses, access)
+                {
+                    self.shared_trouble(trouble, lane as u32, at, bytes, access);
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Warp {
                 self.fault(Kind::OutOfBounds, lane as u32, &message);
                 return None;
             }
-            if at % bytes != 0 {
+            if !at.is_multiple_of(bytes) {
                 let message = format!("{bytes} bytes at {at:#x} of shared memory, which is not a multiple of {bytes}");
                 self.fault(Kind::Misaligned, lane as u32, &message);
                 return None;
@@ -245,7 +245,7 @@ impl Warp {
         for (lane, address) in addresses.iter().enumerate() {
             off |= address ^ (first + lane as u64 * bytes);
         }
-        if off == 0 && bytes >= 4 && first % (4 * words) == 0 {
+        if off == 0 && bytes >= 4 && first.is_multiple_of(4 * words) {
             return self.block().memory.count_shared(words, words);
         }
         let lanes = LANES / words as usize;
@@ -279,8 +279,10 @@ impl Warp {
     /// `cp.async` will fill `bytes` of shared memory at each executing lane's address. `false`: a fault has been recorded.
     pub(crate) fn expect_copy(&mut self, addresses: &[u64; LANES], bytes: u64) -> bool {
         let size = self.block().memory.shared_bytes;
-        let lanes =
-            || (0..LANES).filter(|&lane| addresses[lane].saturating_add(bytes) > size || addresses[lane] % bytes != 0);
+        let lanes = || {
+            (0..LANES)
+                .filter(|&lane| addresses[lane].saturating_add(bytes) > size || !addresses[lane].is_multiple_of(bytes))
+        };
         if lanes().any(|lane| self.mask >> lane & 1 == 1) {
             self.bad_shared(addresses, bytes);
             return false;
@@ -289,10 +291,10 @@ impl Warp {
         for lane in (0..LANES).filter(|lane| mask >> lane & 1 == 1) {
             let thread = self.index * LANES as u32 + lane as u32;
             let memory = &mut self.block().memory;
-            if memory.tracks() {
-                if let Err(trouble) = memory.expect_shared(thread, addresses[lane], bytes) {
-                    self.shared_trouble(trouble, lane as u32, addresses[lane], bytes, Access::Store);
-                }
+            if memory.tracks()
+                && let Err(trouble) = memory.expect_shared(thread, addresses[lane], bytes)
+            {
+                self.shared_trouble(trouble, lane as u32, addresses[lane], bytes, Access::Store);
             }
         }
         self.count_banks(addresses, bytes);
@@ -335,7 +337,7 @@ impl Warp {
             let thread = u64::from(self.index) * LANES as u64 + lane as u64;
             let memory = &mut self.block().memory;
             let size = memory.local_bytes;
-            if at.saturating_add(bytes) > size || at % bytes != 0 {
+            if at.saturating_add(bytes) > size || !at.is_multiple_of(bytes) {
                 let kind = if at.saturating_add(bytes) > size { Kind::OutOfBounds } else { Kind::Misaligned };
                 self.fault(kind, lane as u32, &format!("{bytes} bytes at {at:#x} of local memory, which has {size}"));
                 return None;
@@ -372,9 +374,9 @@ impl Warp {
         let base = memory.params.as_ptr() as u64;
         for lane in (0..LANES).filter(|lane| self.mask >> lane & 1 == 1) {
             let at = addresses[lane];
-            if at.saturating_add(bytes) > memory.param_bytes || at % bytes != 0 {
+            if at.saturating_add(bytes) > memory.param_bytes || !at.is_multiple_of(bytes) {
                 let size = memory.param_bytes;
-                let kind = if at % bytes == 0 { Kind::OutOfBounds } else { Kind::Misaligned };
+                let kind = if at.is_multiple_of(bytes) { Kind::OutOfBounds } else { Kind::Misaligned };
                 self.fault(
                     kind,
                     lane as u32,

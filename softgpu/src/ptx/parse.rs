@@ -396,7 +396,7 @@ impl Parser {
         let line = self.line();
         let mut body = BodyParser::default();
         let mut function = Function { entry, line, ..Function::default() };
-        while self.accept_word(".attribute") {
+        if self.accept_word(".attribute") {
             return self.err(".attribute of a function is not supported");
         }
         if self.accept('(') {
