@@ -1,6 +1,6 @@
 //! The memories of a GPU and what is checked when kernels access them.
 //!
-//! [`arena`] is device memory, [`block`] that of a block and its threads, [`launch`] what blocks share. A warp's access to any of them
+//! `arena` is device memory, `block` that of a block and its threads, `launch` what blocks share. A warp's access to any of them
 //! goes through [`Warp::access`], which checks and counts it and says where the lanes' bytes lie on the host.
 
 mod arena;
