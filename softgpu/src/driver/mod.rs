@@ -330,14 +330,15 @@ fn run(driver: &mut Driver, launch: &module::Prepared) -> Result<()> {
     };
     let gpu = &driver.machine.gpu;
     let shared_bytes = program.shared_bytes + config.shared_bytes;
+    let occupancy = gpu.occupancy(program.registers, shared_bytes, config.block.iter().product());
     let report = LaunchReport {
         kernel: program.name.clone(),
         grid: config.grid,
         block: config.block,
         shared_bytes,
         registers: program.registers,
-        occupancy: gpu.occupancy(program.registers, shared_bytes, config.block.iter().product()),
-        roofline: gpu.roofline(&outcome.counters, config.grid.iter().product()),
+        occupancy,
+        roofline: gpu.roofline(&outcome.counters, config.grid.iter().product(), &occupancy),
         counters: outcome.counters,
     };
     driver.now_ns += report.roofline.time_s * 1e9;

@@ -182,7 +182,9 @@ pub(super) fn tanh(x: f32) -> f32 {
     let near = (polynomial(square, C) * square).mul_add(x, x);
     // tanh(a) = 1 - 2 / (exp(2 a) + 1)
     let far = 1.0 - 2.0 / (ex2(a * (2.0 * LOG2_E)) + 1.0);
-    if a < 0.625 { near } else { far.copysign(x) }
+    let value = if a < 0.625 { near } else { far };
+    // The sign of a zero is kept, too.
+    value.copysign(x)
 }
 
 /// The sine (`COS` 0) or the cosine (1).
