@@ -63,61 +63,114 @@ impl Warp {
         self.access_lanes(&std::array::from_fn(|lane| first + lane as u64 * bytes), bytes, access)
     }
 
+    /// Any accesses, in runs of lanes whose addresses follow each other.
     fn access_lanes(&mut self, addresses: &[u64; LANES], bytes: u64, access: Access) -> bool {
         let launch = self.launch();
-        let arena = launch.memory.arena;
-        let mut sectors = [0u64; 2 * LANES];
-        let mut touched = 0;
-        let (mut lowest, mut highest, mut lanes) = (u64::MAX, 0, 0);
-        for lane in 0..LANES {
+        let (arena, checks) = (launch.memory.arena, launch.memory.checks);
+        // First and last sector of each run.
+        let mut runs = [(0u64, 0u64); LANES];
+        let mut count = 0;
+        let (mut lowest, mut highest) = (u64::MAX, 0);
+        let mut lane = 0;
+        while lane < LANES {
             if self.mask >> lane & 1 == 0 {
+                lane += 1;
                 continue;
             }
             let address = addresses[lane];
-            if !address.is_multiple_of(bytes) {
-                return self.bad_address(Kind::Misaligned, lane, address, bytes);
+            let mut end = lane + 1;
+            while end < LANES
+                && self.mask >> end & 1 == 1
+                && addresses[end] == address.wrapping_add((end - lane) as u64 * bytes)
+            {
+                end += 1;
             }
-            let Some(offset) = arena.offset(address, bytes) else {
-                return self.bad_address(Kind::OutOfBounds, lane, address, bytes);
-            };
+            let all = (end - lane) as u64 * bytes;
+            let offset = if address.is_multiple_of(bytes) { arena.offset(address, all) } else { None };
             // SAFETY: the states of a range within the arena.
-            let states = unsafe { std::slice::from_raw_parts_mut(arena.state(offset), bytes as usize) };
-            if let Some(&state) = states.iter().find(|&&s| s & 1 == 0) {
-                let kind = if state == FREED { Kind::UseAfterFree } else { Kind::OutOfBounds };
-                return self.bad_address(kind, lane, address, bytes);
-            }
-            if access.writes() && states.iter().any(|&s| s & READ_ONLY != 0) {
-                return self.bad_address(Kind::ReadOnly, lane, address, bytes);
-            }
-            if !access.is_store() && launch.memory.checks.init && states.iter().any(|&s| s & WRITTEN != WRITTEN) {
-                let message = format!("reads {bytes} bytes at {}, which nothing wrote", self.name_of(address));
-                self.report(Kind::Uninitialized, lane as u32, &message);
-                // Once is enough.
-                states.fill(WRITTEN);
-            }
+            let states =
+                offset.map(|offset| unsafe { std::slice::from_raw_parts_mut(arena.state(offset), all as usize) });
+            let fine = |states: &&mut [u8]| {
+                let mut fine = 1;
+                let mut all_written = WRITTEN;
+                let mut read_only = 0;
+                for &state in states.iter() {
+                    (fine, all_written, read_only) = (fine & state, all_written & state, read_only | state & READ_ONLY);
+                }
+                fine & 1 == 1
+                    && !(access.writes() && read_only != 0)
+                    && !(checks.init && !access.is_store() && all_written != WRITTEN)
+            };
+            let (Some(offset), Some(states)) = (offset, states.filter(fine)) else {
+                // One of them is wrong: which?
+                for wrong in lane..end {
+                    if !self.inspect(wrong, addresses[wrong], bytes, access) {
+                        return false;
+                    }
+                }
+                // It was uninitialised, which has been reported; the kernel goes on.
+                continue;
+            };
             if access.writes() {
                 states.fill(WRITTEN);
             }
-            arena.touch(offset, bytes as usize, access.writes());
-            for sector in address / SECTOR..=(address + bytes - 1) / SECTOR {
-                // Neighbours mostly share the last one.
-                if touched == 0 || sectors[touched - 1] != sector {
-                    sectors[touched.min(2 * LANES - 1)] = sector;
-                    touched += 1;
-                }
+            arena.touch(offset, all as usize, access.writes());
+            if checks.race {
+                self.follow(address, offset, all, access);
             }
-            if launch.memory.checks.race {
-                self.follow(address, offset, bytes, access);
-            }
-            (lowest, highest, lanes) = (lowest.min(address), highest.max(address + bytes), lanes + 1);
+            runs[count] = (address / SECTOR, (address + all - 1) / SECTOR);
+            count += 1;
+            (lowest, highest) = (lowest.min(address), highest.max(address + all));
+            lane = end;
         }
-        let list = &mut sectors[..touched.min(2 * LANES)];
-        list.sort_unstable();
-        let distinct =
-            list.iter().enumerate().filter(|&(at, sector)| at == 0 || list[at - 1] != *sector).count() as u64;
+        let runs = &mut runs[..count];
+        let ordered = runs.windows(2).all(|pair| pair[0].1 < pair[1].0);
+        let distinct: u64 = if ordered {
+            runs.iter().map(|(first, last)| last - first + 1).sum()
+        } else {
+            runs.sort_unstable();
+            let mut next = 0;
+            runs.iter()
+                .map(|&(first, last)| {
+                    let fresh = (last + 1).saturating_sub(first.max(next));
+                    next = next.max(last + 1);
+                    fresh
+                })
+                .sum()
+        };
         // Lanes that share an address move it once.
+        let lanes = u64::from(self.mask.count_ones());
         let ideal = (lanes * bytes).min(highest - lowest.min(highest)).div_ceil(SECTOR).min(distinct);
         self.count_global(lanes * bytes, distinct, ideal, access);
+        true
+    }
+
+    /// Looks at one lane's access for what is wrong with it. `false`: a fault has been recorded.
+    #[cold]
+    fn inspect(&mut self, lane: usize, address: u64, bytes: u64, access: Access) -> bool {
+        let launch = self.launch();
+        let arena = launch.memory.arena;
+        if !address.is_multiple_of(bytes) {
+            return self.bad_address(Kind::Misaligned, lane, address, bytes);
+        }
+        let Some(offset) = arena.offset(address, bytes) else {
+            return self.bad_address(Kind::OutOfBounds, lane, address, bytes);
+        };
+        // SAFETY: the states of a range within the arena.
+        let states = unsafe { std::slice::from_raw_parts_mut(arena.state(offset), bytes as usize) };
+        if let Some(&state) = states.iter().find(|&&s| s & 1 == 0) {
+            let kind = if state == FREED { Kind::UseAfterFree } else { Kind::OutOfBounds };
+            return self.bad_address(kind, lane, address, bytes);
+        }
+        if access.writes() && states.iter().any(|&s| s & READ_ONLY != 0) {
+            return self.bad_address(Kind::ReadOnly, lane, address, bytes);
+        }
+        if !access.is_store() && launch.memory.checks.init && states.iter().any(|&s| s & WRITTEN != WRITTEN) {
+            let message = format!("reads {bytes} bytes at {}, which nothing wrote", self.name_of(address));
+            self.report(Kind::Uninitialized, lane as u32, &message);
+            // Once is enough.
+            states.iter_mut().for_each(|state| *state |= WRITTEN);
+        }
         true
     }
 

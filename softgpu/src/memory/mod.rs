@@ -263,7 +263,7 @@ impl Warp {
             }
             if count > 0 {
                 phases += 1;
-                cycles += bank_cycles(&mut used[..count]);
+                cycles += bank_cycles(&used[..count]);
             }
         }
         self.block().memory.count_shared(phases, cycles);
@@ -271,8 +271,11 @@ impl Warp {
 
     /// Counts the cycles of one matrix of `ldmatrix` or `stmatrix`: 8 rows of 16 bytes.
     pub fn count_matrix(&mut self, rows: &[u64; 8]) {
-        let mut words: [u64; 32] = std::array::from_fn(|n| rows[n / 4] / 4 + n as u64 % 4);
-        let cycles = bank_cycles(&mut words);
+        let cycles = match rows.iter().fold(0u32, |banks, row| banks | 1 << (row / 16 % 8)) {
+            // Eight rows in eight different quarters of the banks.
+            0xff => 1,
+            _ => bank_cycles(&std::array::from_fn::<u64, 32, _>(|n| rows[n / 4] / 4 + n as u64 % 4)),
+        };
         self.block().memory.count_shared(1, cycles);
     }
 
@@ -389,18 +392,20 @@ impl Warp {
     }
 }
 
-/// The most different words in one bank.
-fn bank_cycles(words: &mut [u64]) -> u64 {
-    words.sort_unstable();
-    let mut banks = [0u8; 32];
-    let mut last = u64::MAX;
-    for &word in words.iter() {
-        if word != last {
-            banks[(word % 32) as usize] += 1;
+/// The most different words in one bank; at most 32 words.
+fn bank_cycles(words: &[u64]) -> u64 {
+    // The words of each bank so far. Nearly always there is one.
+    let (mut held, mut counts, mut most) = ([[0u64; 32]; 32], [0usize; 32], 0);
+    for &word in words {
+        let bank = (word % 32) as usize;
+        let held = &mut held[bank];
+        if !held[..counts[bank]].contains(&word) {
+            held[counts[bank]] = word;
+            counts[bank] += 1;
+            most = most.max(counts[bank]);
         }
-        last = word;
     }
-    banks.iter().copied().max().unwrap_or(0).into()
+    most as u64
 }
 
 /// Eight bytes at most at a generic address, for `printf` and messages, if they are there.
