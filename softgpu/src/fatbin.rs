@@ -135,11 +135,18 @@ fn text_of(entry: &[u8]) -> Result<String, FatbinError> {
     }
     let wrong = FatbinError::Damaged("a compressed entry does not unpack");
     if flags & COMPRESSED_LZ4 != 0 {
+        // A byte of LZ4 stands for 255 at most: nothing is reserved for a size that cannot be.
+        if unpacked > 255 * packed as u64 {
+            return Err(wrong);
+        }
         return text(lz4_flex::block::decompress(data, unpacked as usize).map_err(|_| wrong)?);
     }
     let mut out = vec![];
     let mut decoder = ruzstd::decoding::StreamingDecoder::new(data).map_err(|_| wrong.clone())?;
-    decoder.by_ref().take(MAX_TEXT).read_to_end(&mut out).map_err(|_| wrong)?;
+    decoder.by_ref().take(MAX_TEXT + 1).read_to_end(&mut out).map_err(|_| wrong)?;
+    if out.len() as u64 > MAX_TEXT {
+        return Err(FatbinError::Damaged("a compressed entry would be enormous"));
+    }
     text(out)
 }
 
@@ -181,6 +188,36 @@ mod tests {
         let zstd = ruzstd::encoding::compress_to_vec(TEXT.as_bytes(), ruzstd::encoding::CompressionLevel::Uncompressed);
         for (flags, data) in [(0, plain), (COMPRESSED_LZ4, lz4), (COMPRESSED_ZSTD, zstd)] {
             assert_eq!(ptx_of(&fatbin(&[entry(80, flags, &data)]), 80).as_deref(), Ok(TEXT), "flags {flags:#x}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_lie_are_refused() {
+        let lz4 = lz4_flex::block::compress(TEXT.as_bytes());
+        let with = |at: usize, value: u64| {
+            let mut entry = entry(80, COMPRESSED_LZ4, &lz4);
+            entry[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            ptx_of(&fatbin(&[entry]), 80)
+        };
+        // Its header and its data, the packed size, and the unpacked one.
+        let lies =
+            [with(8, 1 << 40), with(8, u64::MAX), with(16, u64::MAX >> 1), with(56, 1 << 27), with(56, u64::MAX)];
+        assert!(lies.iter().all(|lie| matches!(lie, Err(FatbinError::Damaged(_)))), "{lies:?}");
+        let whole = fatbin(&[entry(80, COMPRESSED_LZ4, &lz4)]);
+        assert!((0..whole.len()).all(|length| ptx_of(&whole[..length], 80).is_err()));
+    }
+
+    #[test]
+    fn an_image_without_length_is_read_to_its_end() {
+        let image = fatbin(&[entry(80, 0, TEXT.as_bytes())]);
+        let mut wrapper = [WRAPPER.to_le_bytes(), 1u32.to_le_bytes()].concat();
+        wrapper.extend((image.as_ptr() as u64).to_le_bytes());
+        // SAFETY: each is what it says.
+        unsafe {
+            assert_eq!(image_bytes(image.as_ptr()), Ok(&image[..]));
+            assert_eq!(image_bytes(wrapper.as_ptr()), Ok(&image[..]));
+            assert_eq!(image_bytes(c".version 8.0".as_ptr().cast()), Ok(&b".version 8.0"[..]));
+            assert_eq!(image_bytes(b"\x7fELF".as_ptr()), Err(FatbinError::NoPtx));
         }
     }
 

@@ -59,13 +59,13 @@ op! {
     BfeS64 = |w, i| w.map3(i, |a: u64, at: u32, count: u32| field(a, at, count, 64, true));
     Bfi32 = |w, i| {
         let [a, b, at, count] = [1, 2, 3, 4].map(|n| *w.row::<u32>(i.rows[n]));
-        let d: [u32; LANES] = std::array::from_fn(|n| insert(a[n].into(), b[n].into(), at[n], count[n]) as u32);
+        let d: [u32; LANES] = std::array::from_fn(|n| insert(a[n].into(), b[n].into(), at[n], count[n], 32) as u32);
         w.set(i.rows[0], &d);
         Flow::Next
     };
     Bfi64 = |w, i| {
         let ([a, b], [at, count]) = ([1, 2].map(|n| *w.row::<u64>(i.rows[n])), [3, 4].map(|n| *w.row::<u32>(i.rows[n])));
-        let d: [u64; LANES] = std::array::from_fn(|n| insert(a[n], b[n], at[n], count[n]));
+        let d: [u64; LANES] = std::array::from_fn(|n| insert(a[n], b[n], at[n], count[n], 64));
         w.set(i.rows[0], &d);
         Flow::Next
     };
@@ -103,22 +103,29 @@ fn sign_extend(a: i32, bits: u32) -> i32 {
     if bits == 0 { 0 } else { a << (32 - bits) >> (32 - bits) }
 }
 
-/// bfe: position and length are bytes; a signed field is filled with its highest bit, or with the value's where it reaches beyond.
+/// Position and length of a bit field. Only bytes are allowed; beyond, an H100 looks at the lowest byte for 32-bit values, and at all
+/// of it for 64-bit ones.
+#[inline(always)]
+fn place(at: u32, count: u32, width: u32) -> (u32, u32) {
+    if width == 32 { (at & 0xff, count & 0xff) } else { (at, count) }
+}
+
+/// bfe: a signed field is filled with its highest bit, or with the value's where it reaches beyond.
 #[inline(always)]
 fn field(a: u64, at: u32, count: u32, width: u32, signed: bool) -> u64 {
-    let (at, count) = (at & 0xff, count & 0xff);
+    let (at, count) = place(at, count, width);
     let last = width - 1;
-    let sign = if !signed || count == 0 { 0 } else { a >> (at + count - 1).min(last) & 1 };
-    let inside = ones(count.min((width).saturating_sub(at)));
+    let sign = if !signed || count == 0 { 0 } else { a >> at.saturating_add(count - 1).min(last) & 1 };
+    let inside = ones(count.min(width.saturating_sub(at)));
     let bits = if at > last { 0 } else { a >> at & inside };
     let kept = if at > last { 0 } else { inside };
     if sign == 1 { bits | !kept } else { bits }
 }
 
-/// bfi: `count` bits of a at `at` of b, both bytes.
+/// bfi: `count` bits of a at `at` of b.
 #[inline(always)]
-fn insert(a: u64, b: u64, at: u32, count: u32) -> u64 {
-    let (at, count) = (at & 0xff, count & 0xff);
+fn insert(a: u64, b: u64, at: u32, count: u32, width: u32) -> u64 {
+    let (at, count) = place(at, count, width);
     if at > 63 {
         return b;
     }
@@ -138,16 +145,15 @@ fn highest(a: u64, width: u32, shift: bool) -> u32 {
 
 /// fns: the `offset`-th set bit from `base` on, upwards or (negative) downwards; 0 asks whether `base` itself is set.
 fn find_nth(mask: u32, base: u32, offset: i32) -> u32 {
-    let set = |bit: &u32| mask >> bit & 1 == 1;
-    let (nth, found) =
-        (offset.unsigned_abs() as usize, |mut bits: Box<dyn Iterator<Item = u32>>, n: usize| bits.nth(n));
     if base > 31 {
         return u32::MAX;
     }
+    let set = |bit: &u32| mask >> bit & 1 == 1;
+    let nth = (offset.unsigned_abs() as usize).saturating_sub(1);
     let found = match offset {
-        0 => set(&base).then_some(base),
-        1.. => found(Box::new((base..32).filter(set)), nth - 1),
-        _ => found(Box::new((0..=base).rev().filter(set)), nth - 1),
+        0 => Some(base).filter(set),
+        1.. => (base..32).filter(set).nth(nth),
+        _ => (0..=base).rev().filter(set).nth(nth),
     };
     found.unwrap_or(u32::MAX)
 }

@@ -45,29 +45,32 @@ op! {
     MadWideS32 = |w, i| w.map3(i, |a: i32, b: i32, c: i64| (i64::from(a) * i64::from(b)).wrapping_add(c));
     Mul24LoU = |w, i| w.map2(i, |a: u32, b: u32| low24(a).wrapping_mul(low24(b)));
     Mul24LoS = |w, i| w.map2(i, |a: i32, b: i32| signed24(a).wrapping_mul(signed24(b)));
-    Mul24HiU = |w, i| w.map2(i, |a: u32, b: u32| (u64::from(low24(a)) * u64::from(low24(b)) >> 16) as u32);
-    Mul24HiS = |w, i| w.map2(i, |a: i32, b: i32| (i64::from(signed24(a)) * i64::from(signed24(b)) >> 16) as i32);
+    Mul24HiU = |w, i| w.map2(i, high24u);
+    Mul24HiS = |w, i| w.map2(i, high24s);
     Mad24LoU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| low24(a).wrapping_mul(low24(b)).wrapping_add(c));
     Mad24LoS = |w, i| w.map3(i, |a: i32, b: i32, c: i32| signed24(a).wrapping_mul(signed24(b)).wrapping_add(c));
+    Mad24HiU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| high24u(a, b).wrapping_add(c));
+    Mad24HiS = |w, i| w.map3(i, |a: i32, b: i32, c: i32| high24s(a, b).wrapping_add(c));
+    Mad24HiSat = |w, i| w.map3(i, |a: i32, b: i32, c: i32| high24s(a, b).saturating_add(c));
     SadU16 = |w, i| w.map3(i, |a: u16, b: u16, c: u16| a.abs_diff(b).wrapping_add(c));
     SadS16 = |w, i| w.map3(i, |a: i16, b: i16, c: u16| a.abs_diff(b).wrapping_add(c));
     SadU32 = |w, i| w.map3(i, |a: u32, b: u32, c: u32| a.abs_diff(b).wrapping_add(c));
     SadS32 = |w, i| w.map3(i, |a: i32, b: i32, c: u32| a.abs_diff(b).wrapping_add(c));
     SadU64 = |w, i| w.map3(i, |a: u64, b: u64, c: u64| a.abs_diff(b).wrapping_add(c));
     SadS64 = |w, i| w.map3(i, |a: i64, b: i64, c: u64| a.abs_diff(b).wrapping_add(c));
-    // Division by zero gives all ones, and the remainder is the dividend, as on hardware; PTX leaves both open.
+    // Division by zero gives all ones, and so does its remainder: PTX leaves both open, an H100 answers so.
     DivU16 = |w, i| w.map2(i, |a: u16, b: u16| a.checked_div(b).unwrap_or(u16::MAX));
     DivS16 = |w, i| w.map2(i, |a: i16, b: i16| if b == 0 { -1 } else { a.wrapping_div(b) });
     DivU32 = |w, i| w.map2(i, |a: u32, b: u32| a.checked_div(b).unwrap_or(u32::MAX));
     DivS32 = |w, i| w.map2(i, |a: i32, b: i32| if b == 0 { -1 } else { a.wrapping_div(b) });
     DivU64 = |w, i| w.map2(i, |a: u64, b: u64| a.checked_div(b).unwrap_or(u64::MAX));
     DivS64 = |w, i| w.map2(i, |a: i64, b: i64| if b == 0 { -1 } else { a.wrapping_div(b) });
-    RemU16 = |w, i| w.map2(i, |a: u16, b: u16| a.checked_rem(b).unwrap_or(a));
-    RemS16 = |w, i| w.map2(i, |a: i16, b: i16| if b == 0 { a } else { a.wrapping_rem(b) });
-    RemU32 = |w, i| w.map2(i, |a: u32, b: u32| a.checked_rem(b).unwrap_or(a));
-    RemS32 = |w, i| w.map2(i, |a: i32, b: i32| if b == 0 { a } else { a.wrapping_rem(b) });
-    RemU64 = |w, i| w.map2(i, |a: u64, b: u64| a.checked_rem(b).unwrap_or(a));
-    RemS64 = |w, i| w.map2(i, |a: i64, b: i64| if b == 0 { a } else { a.wrapping_rem(b) });
+    RemU16 = |w, i| w.map2(i, |a: u16, b: u16| a.checked_rem(b).unwrap_or(u16::MAX));
+    RemS16 = |w, i| w.map2(i, |a: i16, b: i16| if b == 0 { -1 } else { a.wrapping_rem(b) });
+    RemU32 = |w, i| w.map2(i, |a: u32, b: u32| a.checked_rem(b).unwrap_or(u32::MAX));
+    RemS32 = |w, i| w.map2(i, |a: i32, b: i32| if b == 0 { -1 } else { a.wrapping_rem(b) });
+    RemU64 = |w, i| w.map2(i, |a: u64, b: u64| a.checked_rem(b).unwrap_or(u64::MAX));
+    RemS64 = |w, i| w.map2(i, |a: i64, b: i64| if b == 0 { -1 } else { a.wrapping_rem(b) });
     Abs16 = |w, i| w.map1(i, i16::wrapping_abs);
     Abs32 = |w, i| w.map1(i, i32::wrapping_abs);
     Abs64 = |w, i| w.map1(i, i64::wrapping_abs);
@@ -82,6 +85,7 @@ op! {
     MinS64 = |w, i| w.map2(i, |a: i64, b: i64| a.min(b));
     MinU16x2 = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| a.min(b)));
     MinS16x2 = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| (a as i16).min(b as i16) as u16));
+    MinReluPair = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| (a as i16).min(b as i16).max(0) as u16));
     MinRelu = |w, i| w.map2(i, |a: i32, b: i32| a.min(b).max(0));
     MaxU16 = |w, i| w.map2(i, |a: u16, b: u16| a.max(b));
     MaxS16 = |w, i| w.map2(i, |a: i16, b: i16| a.max(b));
@@ -91,11 +95,16 @@ op! {
     MaxS64 = |w, i| w.map2(i, |a: i64, b: i64| a.max(b));
     MaxU16x2 = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| a.max(b)));
     MaxS16x2 = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| (a as i16).max(b as i16) as u16));
+    MaxReluPair = |w, i| w.map2(i, |a: u32, b: u32| pair(a, b, |a, b| (a as i16).max(b as i16).max(0) as u16));
     MaxRelu = |w, i| w.map2(i, |a: i32, b: i32| a.max(b).max(0));
     Dp4aUU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot4(a, b, c, |a| a.into(), |b| b.into()));
     Dp4aUS = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot4(a, b, c, |a| a.into(), |b| (b as i8).into()));
     Dp4aSU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot4(a, b, c, |a| (a as i8).into(), |b| b.into()));
     Dp4aSS = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot4(a, b, c, |a| (a as i8).into(), |b| (b as i8).into()));
+    Dp2aUU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot2(i.imm, a, b, c, |a| a.into(), |b| b.into()));
+    Dp2aUS = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot2(i.imm, a, b, c, |a| a.into(), |b| (b as i8).into()));
+    Dp2aSU = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot2(i.imm, a, b, c, |a| (a as i16).into(), |b| b.into()));
+    Dp2aSS = |w, i| w.map3(i, |a: u32, b: u32, c: u32| dot2(i.imm, a, b, c, |a| (a as i16).into(), |b| (b as i8).into()));
     Carry32 = |w, i| carry::<u32>(w, i);
     Carry64 = |w, i| carry::<u64>(w, i);
 }
@@ -108,6 +117,15 @@ fn signed24(x: i32) -> i32 {
     x << 8 >> 8
 }
 
+/// The highest 32 bits of a 48-bit product.
+fn high24u(a: u32, b: u32) -> u32 {
+    (u64::from(low24(a)) * u64::from(low24(b)) >> 16) as u32
+}
+
+fn high24s(a: i32, b: i32) -> i32 {
+    (i64::from(signed24(a)) * i64::from(signed24(b)) >> 16) as i32
+}
+
 #[inline(always)]
 fn pair(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
     u32::from(f(a as u16, b as u16)) | u32::from(f((a >> 16) as u16, (b >> 16) as u16)) << 16
@@ -117,6 +135,15 @@ fn pair(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
 fn dot4(a: u32, b: u32, c: u32, widen_a: impl Fn(u8) -> i32, widen_b: impl Fn(u8) -> i32) -> u32 {
     let products = a.to_le_bytes().into_iter().zip(b.to_le_bytes()).map(|(a, b)| widen_a(a).wrapping_mul(widen_b(b)));
     products.fold(c as i32, i32::wrapping_add) as u32
+}
+
+/// The halves of a times two bytes of b, which start at bit `at`.
+#[inline(always)]
+fn dot2(at: i64, a: u32, b: u32, c: u32, widen_a: impl Fn(u16) -> i32, widen_b: impl Fn(u8) -> i32) -> u32 {
+    let (low, high) = (widen_a(a as u16), widen_a((a >> 16) as u16));
+    let b = b >> at;
+    let products = low.wrapping_mul(widen_b(b as u8)).wrapping_add(high.wrapping_mul(widen_b((b >> 8) as u8)));
+    products.wrapping_add(c as i32) as u32
 }
 
 /// In [`Inst::tag`]: multiply first (low or high half), subtract instead of adding, take the carry in, give it out.
@@ -212,6 +239,9 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     if matches!(opcode, "dp4a" | "dp2a") {
         return dot(l);
     }
+    if l.has("u16x2") || l.has("s16x2") {
+        return packed(l);
+    }
     let ty = l.ty()?;
     let part = ["lo", "hi", "wide"].into_iter().find(|part| l.has(part)).unwrap_or("");
     let sat = l.has("sat");
@@ -222,6 +252,7 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
         ("min", "", S32) if relu => pick::<MinRelu>(),
         ("max", "", S32) if relu => pick::<MaxRelu>(),
         ("mad", "hi", S32) if sat => pick::<MadHiSat>(),
+        ("mad24", "hi", S32) if sat => pick::<Mad24HiSat>(),
         _ if sat || relu => return l.unsupported(),
         ("add", "", U16 | S16) => pick::<Add16>(),
         ("add", "", U32 | S32) => pick::<Add32>(),
@@ -261,6 +292,8 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
         ("mul24", "hi", S32) => pick::<Mul24HiS>(),
         ("mad24", "lo", U32) => pick::<Mad24LoU>(),
         ("mad24", "lo", S32) => pick::<Mad24LoS>(),
+        ("mad24", "hi", U32) => pick::<Mad24HiU>(),
+        ("mad24", "hi", S32) => pick::<Mad24HiS>(),
         ("sad", "", U16) => pick::<SadU16>(),
         ("sad", "", S16) => pick::<SadS16>(),
         ("sad", "", U32) => pick::<SadU32>(),
@@ -297,7 +330,7 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
         ("max", "", S32) => pick::<MaxS32>(),
         ("max", "", U64) => pick::<MaxU64>(),
         ("max", "", S64) => pick::<MaxS64>(),
-        _ => return packed(l),
+        _ => return l.unsupported(),
     };
     let wide = if part == "wide" { if ty.bytes() == 2 { B32 } else { B64 } } else { ty };
     let d = l.write(0, wide)?;
@@ -321,6 +354,8 @@ fn packed(l: &mut Lower) -> Result<(), PtxError> {
         "add.u16x2" | "add.s16x2" => pick::<AddPair>(),
         "min.u16x2" => pick::<MinU16x2>(),
         "min.s16x2" => pick::<MinS16x2>(),
+        "min.relu.s16x2" => pick::<MinReluPair>(),
+        "max.relu.s16x2" => pick::<MaxReluPair>(),
         "max.u16x2" => pick::<MaxU16x2>(),
         "max.s16x2" => pick::<MaxS16x2>(),
         _ => return l.unsupported(),
@@ -332,15 +367,27 @@ fn packed(l: &mut Lower) -> Result<(), PtxError> {
 
 fn dot(l: &mut Lower) -> Result<(), PtxError> {
     use Type::*;
-    let exec = match (l.instruction.opcode.as_str(), &l.types()[..]) {
-        ("dp4a", [U32, U32]) => pick::<Dp4aUU>(),
-        ("dp4a", [U32, S32]) => pick::<Dp4aUS>(),
-        ("dp4a", [S32, U32]) => pick::<Dp4aSU>(),
-        ("dp4a", [S32, S32]) => pick::<Dp4aSS>(),
+    let part = if l.has("lo") {
+        "lo"
+    } else if l.has("hi") {
+        "hi"
+    } else {
+        ""
+    };
+    let exec = match (l.instruction.opcode.as_str(), part, &l.types()[..]) {
+        ("dp4a", "", [U32, U32]) => pick::<Dp4aUU>(),
+        ("dp4a", "", [U32, S32]) => pick::<Dp4aUS>(),
+        ("dp4a", "", [S32, U32]) => pick::<Dp4aSU>(),
+        ("dp4a", "", [S32, S32]) => pick::<Dp4aSS>(),
+        ("dp2a", "lo" | "hi", [U32, U32]) => pick::<Dp2aUU>(),
+        ("dp2a", "lo" | "hi", [U32, S32]) => pick::<Dp2aUS>(),
+        ("dp2a", "lo" | "hi", [S32, U32]) => pick::<Dp2aSU>(),
+        ("dp2a", "lo" | "hi", [S32, S32]) => pick::<Dp2aSS>(),
         _ => return l.unsupported(),
     };
     let (d, sources) = (l.write(0, B32)?, [l.read(1, B32)?, l.read(2, B32)?, l.read(3, B32)?]);
-    emit(l, exec, d, &sources);
+    let rows = [d, sources[0], sources[1], sources[2]];
+    l.emit(Class::Integer, exec, &rows).imm = if part == "hi" { 16 } else { 0 };
     Ok(())
 }
 
