@@ -6,12 +6,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::device::Device;
 use crate::device::cpu::peak::fma_gflops;
+use crate::device::{Device, sim};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::kernels::RESOURCES;
 use crate::nn::ParamGradients;
-use crate::ops::{Case, Values};
+use crate::ops::{Case, Input, Values};
 use crate::optim::Adam;
 use crate::random;
 use crate::tape::{Tape, Var};
@@ -77,11 +78,7 @@ const FLUSH_FLOATS: usize = 64 << 20;
 /// Times a case's forward and backward with inputs of this dtype: the least of `runs` runs each, after one to warm up. On a GPU the
 /// caches are cold.
 pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Result<Timing> {
-    let inputs = case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| match input.values {
-        Values::Below(_) => Ok(tensor),
-        _ => tensor.to_dtype(dtype),
-    });
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let inputs = draw(case, device, dtype)?;
     let flush = || if device.is_cpu() { Ok(()) } else { Tensor::zeros(device, &[FLUSH_FLOATS]).map(drop) };
     let mut timing = Timing {
         op: case.op,
@@ -95,11 +92,7 @@ pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Res
     };
     for run in 0..=runs {
         let tape = Tape::new(device);
-        let place = |(tensor, input): (&Tensor, &crate::ops::Input)| match input.differentiable {
-            true => tape.leaf(tensor.clone()),
-            false => tape.constant(tensor.clone()),
-        };
-        let vars: Vec<Var> = inputs.iter().zip(&case.inputs).map(place).collect();
+        let vars = place(&tape, case, &inputs);
         let mut outputs = vec![];
         flush()?;
         let forward = device.time(|| {
@@ -107,9 +100,7 @@ pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Res
             Ok(())
         })?;
         let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
-        let seeds =
-            outputs.iter().map(|var| Ok((var, case.upstream(device, var.shape())?.to_dtype(var.value().dtype())?)));
-        let seeds = seeds.collect::<Result<Vec<_>>>()?;
+        let seeds = upstream(case, device, &outputs)?;
         let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
         flush()?;
         let backward = device.time(|| tape.gradients(&seeds, &wanted).map(drop))?;
@@ -119,6 +110,156 @@ pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Res
         }
     }
     Ok(timing)
+}
+
+/// One kernel of a case, as the software GPU counted it, over all its launches in one forward and backward.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelCount {
+    /// The op.
+    pub op: &'static str,
+    /// The case.
+    pub label: &'static str,
+    /// The kernel's entry.
+    pub kernel: String,
+    /// How often it was launched.
+    pub launches: u64,
+    /// Bytes of the tensors that it reads and writes: what it must move at least.
+    pub minimum_bytes: u64,
+    /// Bytes of different sectors that it moved.
+    pub dram_bytes: u64,
+    /// Sectors over the fewest that its requests could have touched.
+    pub sectors_over_ideal: f64,
+    /// Sectors per request to device memory.
+    pub sectors_per_request: f64,
+    /// Cycles that shared memory lost to bank conflicts.
+    pub bank_conflict_cycles: u64,
+    /// Branches at which a warp's lanes went different ways.
+    pub divergent_branches: u64,
+    /// Registers per thread on sm_80, as ptxas said.
+    pub registers: u32,
+    /// Bytes of spilled registers on sm_80, as ptxas said.
+    pub spill_bytes: u32,
+    /// Tensor-core instructions, as a part of all.
+    pub tensor_share: f64,
+    /// The least seconds on the GPU that is imitated.
+    pub roofline_s: f64,
+    /// What takes that long.
+    pub binding: String,
+    /// What the checks found, a sentence each.
+    pub findings: Vec<String>,
+}
+
+/// A kernel may move this much more than it must.
+const DRAM_ALLOWANCE: f64 = 1.05;
+
+/// Bytes in which memory is moved.
+const SECTOR_BYTES: u64 = 32;
+
+impl KernelCount {
+    /// The rules for kernels that it breaks, a sentence each.
+    pub fn misses(&self) -> Vec<String> {
+        let mut misses = self.findings.clone();
+        let dram = self.dram_bytes as f64 / self.minimum_bytes.max(1) as f64;
+        if dram > DRAM_ALLOWANCE {
+            misses.push(format!("moves {dram:.2} times the bytes that it must ({DRAM_ALLOWANCE} allowed)"));
+        }
+        if self.sectors_over_ideal > 1.0 {
+            misses.push(format!("touches {:.3} times the sectors that its requests need", self.sectors_over_ideal));
+        }
+        if self.bank_conflict_cycles > 0 {
+            misses.push(format!("loses {} cycles to bank conflicts", self.bank_conflict_cycles));
+        }
+        if self.spill_bytes > 0 {
+            misses.push(format!("spills {} bytes", self.spill_bytes));
+        }
+        misses
+    }
+}
+
+/// Counts a case's forward and backward on the software GPU, which must be the device, once each.
+///
+/// # Errors
+/// When the op fails, or the software GPU's report cannot be read.
+pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<KernelCount>> {
+    let gpu = sim::load()?;
+    let inputs = draw(case, device, dtype)?;
+    let tape = Tape::new(device);
+    let vars = place(&tape, case, &inputs);
+    let mut outputs = vec![];
+    gpu.take_launches()?;
+    gpu.take_findings()?;
+    let mut minimum = device.minimum_bytes(|| {
+        outputs = (case.run)(&tape, &vars)?;
+        Ok(())
+    })?;
+    let mut launches = gpu.take_launches()?;
+    let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
+    let seeds = upstream(case, device, &outputs)?;
+    let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
+    gpu.take_launches()?;
+    minimum.extend(device.minimum_bytes(|| tape.gradients(&seeds, &wanted).map(drop))?);
+    launches.extend(gpu.take_launches()?);
+    if launches.len() != minimum.len() {
+        let message = format!("the software GPU saw {} launches of {}'s {}", launches.len(), case.op, minimum.len());
+        return Err(Error::Device(message));
+    }
+    let findings = gpu.take_findings()?;
+    let mut kernels: Vec<&str> = vec![];
+    for launch in &launches {
+        if !kernels.contains(&launch.kernel.as_str()) {
+            kernels.push(&launch.kernel);
+        }
+    }
+    let count = |kernel: &str| {
+        let of = || launches.iter().zip(&minimum).filter(|(launch, _)| launch.kernel == kernel);
+        let sum = |f: fn(&sim::Counters) -> u64| of().map(|(launch, _)| f(&launch.counters)).sum::<u64>();
+        let sectors = sum(|c| c.global_load_sectors + c.global_store_sectors);
+        let longest = of().map(|(launch, _)| &launch.roofline).max_by(|a, b| a.time_s.total_cmp(&b.time_s));
+        let resources = RESOURCES.iter().find(|r| r.kernel == kernel && r.arch == "sm_80");
+        let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+        KernelCount {
+            op: case.op,
+            label: case.label,
+            kernel: kernel.to_string(),
+            launches: of().count() as u64,
+            minimum_bytes: of().map(|(_, minimum)| minimum).sum(),
+            dram_bytes: SECTOR_BYTES * sum(|c| c.unique_load_sectors + c.unique_store_sectors),
+            sectors_over_ideal: ratio(sectors, sum(|c| c.ideal_load_sectors + c.ideal_store_sectors)),
+            sectors_per_request: ratio(sectors, sum(|c| c.global_load_requests + c.global_store_requests)),
+            bank_conflict_cycles: sum(|c| c.bank_conflict_cycles),
+            divergent_branches: sum(|c| c.divergent_branches),
+            registers: resources.map_or(0, |r| r.registers),
+            spill_bytes: resources.map_or(0, |r| r.spill_load_bytes + r.spill_store_bytes),
+            tensor_share: ratio(sum(|c| c.by_class.get("tensor").copied().unwrap_or(0)), sum(|c| c.warp_instructions)),
+            roofline_s: of().map(|(launch, _)| launch.roofline.time_s).sum(),
+            binding: longest.map_or(String::new(), |roofline| roofline.binding.clone()),
+            findings: findings.iter().filter(|f| f["kernel"] == kernel).map(sim::sentence).collect(),
+        }
+    };
+    Ok(kernels.into_iter().map(count).collect())
+}
+
+/// A case's inputs in this dtype.
+fn draw(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Tensor>> {
+    let inputs = case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| match input.values {
+        Values::Below(_) => Ok(tensor),
+        _ => tensor.to_dtype(dtype),
+    });
+    inputs.collect()
+}
+
+fn place(tape: &Tape, case: &Case, inputs: &[Tensor]) -> Vec<Var> {
+    let place = |(tensor, input): (&Tensor, &Input)| match input.differentiable {
+        true => tape.leaf(tensor.clone()),
+        false => tape.constant(tensor.clone()),
+    };
+    inputs.iter().zip(&case.inputs).map(place).collect()
+}
+
+/// Gradients of the outputs, as if they came from later ops.
+fn upstream<'a>(case: &Case, device: &Device, outputs: &'a [Var]) -> Result<Vec<(&'a Var, Tensor)>> {
+    let gradient = |var: &Var| case.upstream(device, var.shape())?.to_dtype(var.value().dtype());
+    outputs.iter().map(|var| Ok((var, gradient(var)?))).collect()
 }
 
 /// The time of whole training steps.

@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 use serde::Serialize;
-use vf_engine::benchmark::{self, Peaks, StepTiming, Timing};
+use vf_engine::benchmark::{self, KernelCount, Peaks, StepTiming, Timing};
 use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::dtype::DType;
-use vf_engine::ops::{OpEntry, REGISTRY};
+use vf_engine::ops::{Case, OpEntry, REGISTRY};
 
 /// Measure kernels or whole training steps.
 ///
@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Every op's benchmark cases, forward and backward.
+    /// Every op's benchmark cases, forward and backward; on sim what each kernel does instead of times.
     Kernels {
         /// Only ops whose name contains this.
         #[arg(long, default_value = "")]
@@ -31,6 +31,9 @@ enum What {
         /// Of the inputs; bf16 on a GPU only.
         #[arg(long, default_value = "f32")]
         dtype: DType,
+        /// On sim: fail if a kernel breaks a rule (findings, DRAM bytes, sectors, bank conflicts, spills).
+        #[arg(long)]
+        check: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -73,11 +76,15 @@ struct Report<T: Serialize> {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
-        What::Kernels { filter, runs, dtype, common } => {
+        What::Kernels { filter, runs, dtype, check, common } => {
             let device = Device::open(common.device)?;
             let there = |op: &&OpEntry| device.is_cpu() || (op.kernels)().iter().all(|k| k.cuda_module.is_some());
             let cases = REGISTRY.iter().filter(there).flat_map(|op| (op.cases)());
             let cases = cases.filter(|c| c.bench && c.op.contains(&filter));
+            if common.device == DeviceSpec::Sim {
+                return count_kernels(&device, cases.collect(), dtype, check, common.json);
+            }
+            anyhow::ensure!(!check, "--check counts what kernels do, which needs --device sim");
             let timings =
                 cases.map(|case| benchmark::time_case(&case, &device, dtype, runs)).collect::<Result<Vec<_>, _>>()?;
             report(&device, common.json, timings, print_kernels)
@@ -88,6 +95,58 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let timing = benchmark::time_step(&config, feature_channels, &device, runs)?;
             report(&device, common.json, timing, print_step)
         }
+    }
+}
+
+/// What each kernel does, by the software GPU's counters, and which rules it breaks.
+fn count_kernels(device: &Device, cases: Vec<Case>, dtype: DType, check: bool, json: bool) -> anyhow::Result<()> {
+    let counts = cases.iter().map(|case| benchmark::count_case(case, device, dtype)).collect::<Result<Vec<_>, _>>()?;
+    let counts = counts.concat();
+    let misses = |c: &KernelCount| {
+        let all = c.misses().into_iter().map(|miss| format!("{} ({}): {miss}", c.kernel, c.label));
+        all.collect::<Vec<_>>()
+    };
+    let misses: Vec<String> = counts.iter().flat_map(misses).collect();
+    report(device, json, counts, print_counts)?;
+    anyhow::ensure!(!check || misses.is_empty(), "{} rules are broken:\n  {}", misses.len(), misses.join("\n  "));
+    Ok(())
+}
+
+fn print_counts(report: &Report<Vec<KernelCount>>) {
+    println!("{}; rows are kernels, over all launches of one forward and backward", report.device);
+    let mut shown = None;
+    for c in &report.results {
+        if shown != Some((c.op, c.label)) {
+            shown = Some((c.op, c.label));
+            println!(
+                "\n{:<44} {:>8} {:>6} {:>7} {:>6} {:>6} {:>4} {:>5} {:>6} {:>8}",
+                format!("{}, {}", c.op, c.label),
+                "DRAM KB",
+                "/least",
+                "sectors",
+                "/ideal",
+                "banks",
+                "regs",
+                "spill",
+                "tensor",
+                "least us"
+            );
+        }
+        println!(
+            "  {:<28} {:>3} {:<7} {:>10.1} {:>6.3} {:>7.2} {:>6.3} {:>6} {:>4} {:>5} {:>5.1}% {:>8.1}",
+            c.kernel,
+            format!("x{}", c.launches),
+            c.binding,
+            c.dram_bytes as f64 / 1e3,
+            c.dram_bytes as f64 / c.minimum_bytes.max(1) as f64,
+            c.sectors_per_request,
+            c.sectors_over_ideal,
+            c.bank_conflict_cycles,
+            c.registers,
+            c.spill_bytes,
+            100.0 * c.tensor_share,
+            1e6 * c.roofline_s,
+        );
     }
 }
 

@@ -3,13 +3,14 @@
 //! `libsoftgpu.so` is the project's own `libcuda.so.1`: once it is in the process, cudarc finds it under that name. From then on
 //! `--device sim` is the CUDA device, with the same kernels and the same launches.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -33,8 +34,8 @@ pub struct SoftGpu {
     free: Symbol<Free>,
 }
 
-/// One kernel launch as the software GPU counted it. Fields that are not needed here are left out.
-#[derive(Debug, Clone, Deserialize)]
+/// One kernel launch as the software GPU counted it. What is not needed here is left out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
     /// The kernel's entry.
     pub kernel: String,
@@ -43,9 +44,42 @@ pub struct Launch {
     /// Threads of a block in x, y, z.
     pub block: [u32; 3],
     /// What it did.
-    pub counters: serde_json::Value,
-    /// What it would take on the GPU that is imitated.
-    pub roofline: serde_json::Value,
+    pub counters: Counters,
+    /// What it would take at least on the GPU that is imitated.
+    pub roofline: Roofline,
+}
+
+/// Counts of a launch, as softgpu's `counters.rs` explains them.
+#[allow(missing_docs, reason = "named as there")]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Counters {
+    pub warp_instructions: u64,
+    pub by_class: BTreeMap<String, u64>,
+    pub fp32_flops: u64,
+    pub tensor_flops: u64,
+    pub global_load_bytes: u64,
+    pub global_store_bytes: u64,
+    pub global_load_sectors: u64,
+    pub global_store_sectors: u64,
+    pub global_load_requests: u64,
+    pub global_store_requests: u64,
+    pub ideal_load_sectors: u64,
+    pub ideal_store_sectors: u64,
+    pub unique_load_sectors: u64,
+    pub unique_store_sectors: u64,
+    pub shared_requests: u64,
+    pub bank_conflict_cycles: u64,
+    pub local_bytes: u64,
+    pub divergent_branches: u64,
+}
+
+/// The least time of a launch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Roofline {
+    /// Seconds.
+    pub time_s: f64,
+    /// What takes that long: `dram`, `tensor`, `fp32`, `issue` or `shared`.
+    pub binding: String,
 }
 
 static LOADED: OnceLock<std::result::Result<SoftGpu, String>> = OnceLock::new();
@@ -112,7 +146,7 @@ impl SoftGpu {
         self.take(&self.take_launches)
     }
 
-    /// What the checks found since the last call, as one sentence each.
+    /// What the checks found since the last call, an object each; [`sentence`] puts one in words.
     pub fn take_findings(&self) -> Result<Vec<serde_json::Value>> {
         self.take(&self.take_findings)
     }
@@ -129,4 +163,20 @@ impl SoftGpu {
         unsafe { (self.free)(text) };
         parsed.map_err(|e| Error::Device(format!("the software GPU's report cannot be read: {e}")))
     }
+}
+
+/// A finding in one line.
+pub fn sentence(finding: &serde_json::Value) -> String {
+    let text = |key: &str| finding[key].as_str().unwrap_or_default().replace('_', " ");
+    let place = match (finding["source"]["file"].as_str(), &finding["source"]["line"]) {
+        (Some(file), line) => format!("{file}:{line}"),
+        (None, _) => format!("PTX line {}", finding["ptx_line"]),
+    };
+    format!(
+        "{} at {place}, block {}, thread {}: {}",
+        text("kind"),
+        finding["block"],
+        finding["thread"],
+        text("message")
+    )
 }
