@@ -35,7 +35,8 @@ template <class T> struct Chunk {
     }
 
     __device__ __forceinline__ void store(T *to) const {
-        *reinterpret_cast<uint4 *>(to) = make_uint4(pack(0), pack(1), pack(2), pack(3));
+        // Not a plain assignment: nvcc 13 has split one of two such stores into four of 4 bytes.
+        __stwb(reinterpret_cast<uint4 *>(to), make_uint4(pack(0), pack(1), pack(2), pack(3)));
     }
 
   private:
@@ -58,6 +59,18 @@ template <class T> struct Chunk {
         }
     }
 };
+
+/// Four neighbouring values of T where 8 (bf16) or 16 (f32) bytes are aligned, or `value` where the optional tensor is absent.
+template <class T> __device__ __forceinline__ float4 load4_or(const T *tensor, size_t offset, float value) {
+    if (!tensor) return make_float4(value, value, value, value);
+    if constexpr (sizeof(T) == 4) {
+        return *reinterpret_cast<const float4 *>(tensor + offset);
+    } else {
+        uint2 raw = *reinterpret_cast<const uint2 *>(tensor + offset);
+        return make_float4(__uint_as_float(raw.x << 16), __uint_as_float(raw.x & 0xFFFF0000u), __uint_as_float(raw.y << 16),
+                           __uint_as_float(raw.y & 0xFFFF0000u));
+    }
+}
 
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }

@@ -150,17 +150,16 @@ template <class T> static __device__ __forceinline__ void rms_norm_sums(const Rm
         float4 a = make_float4(0.0f, 0.0f, 0.0f, 0.0f), b = a;
         for (uint32_t part = 0; part < p.parts; part++) {
             size_t from = ((size_t)group * p.parts + part) * p.dim + c;
-            accumulate(a, at<const float>(p.sum_dy_xhat) + from);
-            if (p.dshift) accumulate(b, at<const float>(p.sum_dy) + from);
+            float4 more = load4_or(at<const float>(p.sum_dy_xhat), from, 0.0f);
+            accumulate(a, &more.x);
+            more = load4_or(p.dshift ? at<const float>(p.sum_dy) : nullptr, from, 0.0f);
+            accumulate(b, &more.x);
         }
-        float dy_xhat[4] = {a.x, a.y, a.z, a.w}, dshift[4] = {b.x, b.y, b.z, b.w}, dscale[4];
         size_t to = (size_t)group * p.dim + c;
-        for (int i = 0; i < 4; i++) {
-            float weight = p.weight ? to_float(at<const T>(p.weight)[c + i]) : 1.0f;
-            float scale = p.scale ? to_float(at<const T>(p.scale)[to + i]) : 0.0f;
-            dscale[i] = weight * dy_xhat[i];
-            dweight[i] += (1.0f + scale) * dy_xhat[i];
-        }
+        float4 weight = load4_or(at<const T>(p.weight), c, 1.0f), scale = load4_or(at<const T>(p.scale), to, 0.0f);
+        float dscale[4] = {weight.x * a.x, weight.y * a.y, weight.z * a.z, weight.w * a.w}, dshift[4] = {b.x, b.y, b.z, b.w};
+        float more[4] = {(1.0f + scale.x) * a.x, (1.0f + scale.y) * a.y, (1.0f + scale.z) * a.z, (1.0f + scale.w) * a.w};
+        for (int i = 0; i < 4; i++) dweight[i] += more[i];
         if (p.dscale) store4(at<T>(p.dscale) + to, dscale);
         if (p.dshift) store4(at<T>(p.dshift) + to, dshift);
     }

@@ -28,3 +28,8 @@ __device__ __forceinline__ void mma_bf16(float d[4], const uint32_t a[4], const 
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
+/// Two neighbouring floats to shared memory by one store of 8 bytes: nvcc 13 splits some plain assignments, which then conflict.
+__device__ __forceinline__ void store_shared_pair(float *to, float first, float second) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(first), "f"(second) : "memory");
+}

@@ -62,8 +62,8 @@ template <> struct Fragment<__nv_bfloat16> {
         uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         float *to = tile + (warp % 4 * 16 + lane / 4) * TILE_STRIDE + warp / 4 * 32 + lane % 4 * 2;
         for (uint32_t n = 0; n < 4; n++, to += 8) {
-            *reinterpret_cast<float2 *>(to) = make_float2(sum[n][0], sum[n][1]);
-            *reinterpret_cast<float2 *>(to + 8 * TILE_STRIDE) = make_float2(sum[n][2], sum[n][3]);
+            store_shared_pair(to, sum[n][0], sum[n][1]);
+            store_shared_pair(to + 8 * TILE_STRIDE, sum[n][2], sum[n][3]);
         }
     }
 };

@@ -39,6 +39,8 @@ static __device__ __forceinline__ float block_sum(float x, float *sums) {
 
 static __device__ __forceinline__ float4 load_float4(const float *p) { return *reinterpret_cast<const float4 *>(p); }
 static __device__ __forceinline__ void store_float4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
+/// To device memory: nvcc 13 splits some plain assignments into four stores of 4 bytes.
+static __device__ __forceinline__ void store_global_float4(float *p, float4 v) { __stwb(reinterpret_cast<float4 *>(p), v); }
 
 static __device__ __forceinline__ void add_scaled(float4 &sum, float scale, float4 v) {
     sum = make_float4(fmaf(scale, v.x, sum.x), fmaf(scale, v.y, sum.y), fmaf(scale, v.z, sum.z), fmaf(scale, v.w, sum.w));
@@ -308,12 +310,12 @@ static __device__ __forceinline__ void load_strip(float4 *strip, Rows<T> matrix,
     }
 }
 
-/// out[k, c] = Σ over tokens of left[token, column + k]·right[token, c], for 64 k. A thread has four neighbouring k and every 16th c.
+/// out[k, c] = Σ over tokens of left[token, column + k]·right[token, c], for 64 k. A thread has every 16th k and four neighbouring c.
 template <class T>
 static __device__ __forceinline__ void outer_product(const T *left, uint32_t column, uint32_t width, const float *right, uint32_t channels,
                                                      uint32_t begin, uint32_t end, float *out) {
     __shared__ float4 left_strip[STRIP * 16], right_strip[STRIP * 16];
-    uint32_t group = threadIdx.x % 16, c0 = threadIdx.x / 16;
+    uint32_t c = threadIdx.x % 16 * 4, k0 = threadIdx.x / 16;
     float4 sum[4] = {};
     for (uint32_t token = begin; token < end; token += STRIP) {
         uint32_t rows = min(end - token, STRIP);
@@ -322,21 +324,16 @@ static __device__ __forceinline__ void outer_product(const T *left, uint32_t col
         load_strip<float>(right_strip, {right + (size_t)token * channels, rows}, 0, channels);
         __syncthreads();
         for (uint32_t t = 0; t < STRIP; t++) {
-            float4 k = left_strip[t * 16 + strip_slot<T>(group)];
-            const float *c = reinterpret_cast<const float *>(right_strip + t * 16) + c0;
+            float4 r = right_strip[t * 16 + c / 4];
+            const float *l = reinterpret_cast<const float *>(left_strip + t * 16);
 #pragma unroll
-            for (uint32_t n = 0; n < 4; n++) add_scaled(sum[n], c[16 * n], k);
+            for (uint32_t n = 0; n < 4; n++) add_scaled(sum[n], l[4 * strip_slot<T>(k0 / 4 + 4 * n) + k0 % 4], r);
         }
     }
 #pragma unroll
     for (uint32_t n = 0; n < 4; n++) {
-        uint32_t c = c0 + 16 * n, k = column + 4 * group;
-        if (c >= channels || k >= width) continue;
-        float *to = out + (size_t)k * channels + c;
-        to[0] = sum[n].x;
-        to[channels] = sum[n].y;
-        to[2 * channels] = sum[n].z;
-        to[3 * channels] = sum[n].w;
+        uint32_t k = column + k0 + 16 * n;
+        if (c < channels && k < width) store_global_float4(out + (size_t)k * channels + c, sum[n]);
     }
 }
 

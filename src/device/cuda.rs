@@ -35,6 +35,9 @@ pub(super) struct Cuda {
     minimum_bytes: Mutex<Option<Vec<u64>>>,
 }
 
+/// Bytes in which device memory moves.
+const SECTOR_BYTES: usize = 32;
+
 /// What the driver says about a device.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct DeviceInfo {
@@ -249,7 +252,8 @@ impl Cuda {
         }
         if let Some(all) = self.minimum_bytes.lock().expect("no panic while holding it").as_mut() {
             let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
-            all.push(tensors.map(|t| t.bytes() as u64).sum());
+            // Memory moves in sectors: a tensor of four bytes costs one.
+            all.push(tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum());
         }
         let mut arguments = [(&raw mut params).cast::<c_void>()];
         let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
