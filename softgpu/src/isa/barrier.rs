@@ -6,7 +6,8 @@ use crate::check::Kind;
 use crate::exec::block::BARRIERS;
 use crate::exec::inst::Inst;
 use crate::exec::warp::{Waiting, Warp};
-use crate::exec::{Class, Flow, Lower, Width, pick};
+use crate::exec::{Class, Flow, LANES, Lower, Width, pick};
+use crate::isa::shuffle::by_members;
 use crate::op;
 use crate::ptx::{PtxError, Type};
 
@@ -168,9 +169,14 @@ pub(crate) fn give_result(w: &mut Warp, pc: u32, lanes: u32, votes: u32, expecte
 /// As [`Warp::row`].
 #[inline(always)]
 unsafe fn warp_sync(w: &mut Warp, i: &Inst) -> Flow {
-    // SAFETY: as promised.
-    let members = unsafe { w.first(i.rows[1], Width::W32) } as u32;
     let index = w.index;
+    // SAFETY: as promised.
+    let row = unsafe { *w.row::<u32>(i.rows[1]) };
+    let members = row[w.mask.trailing_zeros() as usize % LANES];
+    if (0..LANES).any(|lane| w.mask >> lane & 1 == 1 && row[lane] != members) {
+        // SAFETY: as promised.
+        return unsafe { by_members(w, i.rows[1], |w, members| w.block().memory.warp_sync(index, members)) };
+    }
     if w.all_arrived(members) {
         w.block().memory.warp_sync(index, members);
         return Flow::Next;

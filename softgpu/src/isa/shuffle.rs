@@ -18,13 +18,10 @@ op! {
     All = |w, i| vote(w, i, |yes, all| if yes == all { u32::MAX } else { 0 });
     Any = |w, i| vote(w, i, |yes, _all| if yes != 0 { u32::MAX } else { 0 });
     Uniform = |w, i| vote(w, i, |yes, all| if yes == 0 || yes == all { u32::MAX } else { 0 });
-    Ballot = |w, i| {
-        let members = w.first(i.rows[2], Width::W32) as u32;
-        if !together(w, members) { return Flow::Wait; }
+    Ballot = |w, i| by_members(w, i.rows[2], |w, members| {
         let yes = w.pred(i.rows[1]) & members & w.mask;
         w.set(i.rows[0], &[yes; LANES]);
-        Flow::Next
-    };
+    });
     MatchAny32 = |w, i| match_any::<u32>(w, i);
     MatchAny64 = |w, i| match_any::<u64>(w, i);
     MatchAll32 = |w, i| match_all::<u32>(w, i);
@@ -38,28 +35,64 @@ op! {
     OrAll = |w, i| reduce(w, i, |a: u32, b| a | b);
     XorAll = |w, i| reduce(w, i, |a: u32, b| a ^ b);
     Active = |w, i| { let mask = w.mask; w.set(i.rows[0], &[mask; LANES]); Flow::Next };
-    Elect = |w, i| {
-        let members = w.first(i.rows[2], Width::W32) as u32;
-        if !together(w, members) { return Flow::Wait; }
+    Elect = |w, i| by_members(w, i.rows[2], |w, members| {
         let leader = (members & w.mask).trailing_zeros() % LANES as u32;
         w.set(i.rows[0], &[leader; LANES]);
         w.set_pred(i.rows[1], 1 << leader);
-        Flow::Next
-    };
+    });
 }
 
-/// Whether all members execute this. A lane that is no member of its own mask is reported.
+/// Runs `exchange` with the member mask in row `members`, once all members execute this. Tiles of a warp may execute it together, each
+/// with its own mask: one after the other then, each with its lanes alone. What a mask says wrongly is reported.
+///
+/// # Safety
+/// As [`Warp::row`].
 #[inline(always)]
-fn together(w: &mut Warp, members: u32) -> bool {
-    let strangers = w.mask & !members;
-    if strangers != 0 {
-        w.report(
-            Kind::InvalidShuffle,
-            strangers.trailing_zeros(),
-            &format!("the member mask {members:08x} lacks the lane that executes"),
-        );
+pub(super) unsafe fn by_members(w: &mut Warp, members: u32, exchange: impl Fn(&mut Warp, u32)) -> Flow {
+    // SAFETY: as promised.
+    let members = unsafe { *w.row::<u32>(members) };
+    let executing = w.mask;
+    let first = members[executing.trailing_zeros() as usize % LANES];
+    if (0..LANES).all(|lane| executing >> lane & 1 == 0 || members[lane] == first) {
+        strangers(w, executing & !first, first);
+        if !w.all_arrived(first) {
+            return Flow::Wait;
+        }
+        exchange(w, first);
+        return Flow::Next;
     }
-    w.all_arrived(members)
+    let (mut tiles, mut left, mut awaited) = (vec![], executing, 0);
+    while left != 0 {
+        let mask = members[left.trailing_zeros() as usize];
+        let tile = (0..LANES).filter(|&l| left >> l & 1 == 1 && members[l] == mask).fold(0, |all, l| all | 1u32 << l);
+        strangers(w, tile & !mask, mask);
+        let differing = mask & executing & !tile;
+        if differing != 0 {
+            let message = format!("lanes {tile:08x} wait for this one by mask {mask:08x}, but its own mask is another");
+            w.report(Kind::InvalidShuffle, differing.trailing_zeros(), &message);
+        }
+        tiles.push((tile, mask));
+        awaited |= mask;
+        left &= !tile;
+    }
+    if !w.all_arrived(awaited) {
+        return Flow::Wait;
+    }
+    for (tile, mask) in tiles {
+        w.mask = tile;
+        exchange(w, mask);
+    }
+    w.mask = executing;
+    Flow::Next
+}
+
+/// Reports lanes that are no members of their own mask.
+#[inline(always)]
+fn strangers(w: &mut Warp, strangers: u32, mask: u32) {
+    if strangers != 0 {
+        let message = format!("the member mask {mask:08x} lacks the lane that executes");
+        w.report(Kind::InvalidShuffle, strangers.trailing_zeros(), &message);
+    }
 }
 
 /// Rows: d, p, a, b, c, and the member mask in `more`.
@@ -70,29 +103,26 @@ fn together(w: &mut Warp, members: u32) -> bool {
 unsafe fn shuffle(w: &mut Warp, i: &Inst, source: impl Fn(u32, u32, u32, u32) -> (i32, bool)) -> Flow {
     // SAFETY: as promised.
     unsafe {
-        let members = w.first(i.more.as_ref().map_or(0, |more| more[0]), Width::W32) as u32;
-        if !together(w, members) {
-            return Flow::Wait;
-        }
-        let (a, b, c) = (*w.row::<u32>(i.rows[2]), *w.row::<u32>(i.rows[3]), *w.row::<u32>(i.rows[4]));
-        let (mut d, mut inside, mut absent) = (a, 0u32, 0u32);
-        for lane in 0..LANES {
-            let (by, clamp, segment) = (b[lane] & 31, c[lane] & 31, c[lane] >> 8 & 31);
-            let limit = lane as u32 & segment | clamp & !segment;
-            let (from, within) = source(lane as u32, by, limit, segment);
-            let from = if within { from as usize % LANES } else { lane };
-            d[lane] = a[from];
-            inside |= u32::from(within) << lane;
-            absent |= u32::from(within && w.mask >> from & 1 == 0) << lane;
-        }
-        absent &= w.mask;
-        if absent != 0 {
-            w.report(Kind::InvalidShuffle, absent.trailing_zeros(), "reads from a lane that does not take part");
-        }
-        w.set(i.rows[0], &d);
-        w.set_pred(i.rows[1], inside);
+        by_members(w, i.more.as_ref().map_or(0, |more| more[0]), |w, _members| {
+            let (a, b, c) = (*w.row::<u32>(i.rows[2]), *w.row::<u32>(i.rows[3]), *w.row::<u32>(i.rows[4]));
+            let (mut d, mut inside, mut absent) = (a, 0u32, 0u32);
+            for lane in 0..LANES {
+                let (by, clamp, segment) = (b[lane] & 31, c[lane] & 31, c[lane] >> 8 & 31);
+                let limit = lane as u32 & segment | clamp & !segment;
+                let (from, within) = source(lane as u32, by, limit, segment);
+                let from = if within { from as usize % LANES } else { lane };
+                d[lane] = a[from];
+                inside |= u32::from(within) << lane;
+                absent |= u32::from(within && w.mask >> from & 1 == 0) << lane;
+            }
+            absent &= w.mask;
+            if absent != 0 {
+                w.report(Kind::InvalidShuffle, absent.trailing_zeros(), "reads from a lane that does not take part");
+            }
+            w.set(i.rows[0], &d);
+            w.set_pred(i.rows[1], inside);
+        })
     }
-    Flow::Next
 }
 
 /// Rows: p, the lane's predicate, the member mask.
@@ -103,15 +133,12 @@ unsafe fn shuffle(w: &mut Warp, i: &Inst, source: impl Fn(u32, u32, u32, u32) ->
 unsafe fn vote(w: &mut Warp, i: &Inst, result: impl Fn(u32, u32) -> u32) -> Flow {
     // SAFETY: as promised.
     unsafe {
-        let members = w.first(i.rows[2], Width::W32) as u32;
-        if !together(w, members) {
-            return Flow::Wait;
-        }
-        let all = members & w.mask;
-        let yes = w.pred(i.rows[1]) & all;
-        w.set_pred(i.rows[0], result(yes, all));
+        by_members(w, i.rows[2], |w, members| {
+            let all = members & w.mask;
+            let yes = w.pred(i.rows[1]) & all;
+            w.set_pred(i.rows[0], result(yes, all));
+        })
     }
-    Flow::Next
 }
 
 /// Rows: d, a, the member mask.
@@ -122,15 +149,13 @@ unsafe fn vote(w: &mut Warp, i: &Inst, result: impl Fn(u32, u32) -> u32) -> Flow
 unsafe fn match_any<W: Copy + PartialEq>(w: &mut Warp, i: &Inst) -> Flow {
     // SAFETY: as promised.
     unsafe {
-        let members = w.first(i.rows[2], Width::W32) as u32;
-        if !together(w, members) {
-            return Flow::Wait;
-        }
-        let (a, all) = (*w.row::<W>(i.rows[1]), members & w.mask);
-        let same = |value: W| (0..LANES).filter(|&l| all >> l & 1 == 1 && a[l] == value).fold(0, |m, l| m | 1u32 << l);
-        w.set(i.rows[0], &a.map(same));
+        by_members(w, i.rows[2], |w, members| {
+            let (a, all) = (*w.row::<W>(i.rows[1]), members & w.mask);
+            let same =
+                |value: W| (0..LANES).filter(|&l| all >> l & 1 == 1 && a[l] == value).fold(0, |m, l| m | 1u32 << l);
+            w.set(i.rows[0], &a.map(same));
+        })
     }
-    Flow::Next
 }
 
 /// Rows: d, p, a, the member mask.
@@ -141,17 +166,14 @@ unsafe fn match_any<W: Copy + PartialEq>(w: &mut Warp, i: &Inst) -> Flow {
 unsafe fn match_all<W: Copy + PartialEq>(w: &mut Warp, i: &Inst) -> Flow {
     // SAFETY: as promised.
     unsafe {
-        let members = w.first(i.rows[3], Width::W32) as u32;
-        if !together(w, members) {
-            return Flow::Wait;
-        }
-        let (a, all) = (*w.row::<W>(i.rows[2]), members & w.mask);
-        let first = a[all.trailing_zeros() as usize % LANES];
-        let equal = (0..LANES).all(|l| all >> l & 1 == 0 || a[l] == first);
-        w.set(i.rows[0], &[if equal { all } else { 0 }; LANES]);
-        w.set_pred(i.rows[1], if equal { u32::MAX } else { 0 });
+        by_members(w, i.rows[3], |w, members| {
+            let (a, all) = (*w.row::<W>(i.rows[2]), members & w.mask);
+            let first = a[all.trailing_zeros() as usize % LANES];
+            let equal = (0..LANES).all(|l| all >> l & 1 == 0 || a[l] == first);
+            w.set(i.rows[0], &[if equal { all } else { 0 }; LANES]);
+            w.set_pred(i.rows[1], if equal { u32::MAX } else { 0 });
+        })
     }
-    Flow::Next
 }
 
 /// Rows: d, a, the member mask.
@@ -162,17 +184,14 @@ unsafe fn match_all<W: Copy + PartialEq>(w: &mut Warp, i: &Inst) -> Flow {
 unsafe fn reduce<T: Lane<Word = u32>>(w: &mut Warp, i: &Inst, f: impl Fn(T, T) -> T) -> Flow {
     // SAFETY: as promised.
     unsafe {
-        let members = w.first(i.rows[2], Width::W32) as u32;
-        if !together(w, members) {
-            return Flow::Wait;
-        }
-        let (a, all) = (*w.row::<u32>(i.rows[1]), members & w.mask);
-        let values = (0..LANES).filter(|&l| all >> l & 1 == 1).map(|l| T::of(a[l]));
-        if let Some(result) = values.reduce(f) {
-            w.set(i.rows[0], &[result.word(); LANES]);
-        }
+        by_members(w, i.rows[2], |w, members| {
+            let (a, all) = (*w.row::<u32>(i.rows[1]), members & w.mask);
+            let values = (0..LANES).filter(|&l| all >> l & 1 == 1).map(|l| T::of(a[l]));
+            if let Some(result) = values.reduce(&f) {
+                w.set(i.rows[0], &[result.word(); LANES]);
+            }
+        })
     }
-    Flow::Next
 }
 
 /// Lowers the opcodes above.
