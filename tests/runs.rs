@@ -275,3 +275,21 @@ fn info_describes_the_binary_and_a_missing_gpu_is_one_sentence() {
         assert!(error.contains("--device cpu") || error.contains("cargo xtask provision"), "{error}");
     }
 }
+
+#[test]
+fn the_software_gpu_counts_what_kernels_do() {
+    if vf_engine::kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return;
+    }
+    let bench = Workbench::new();
+    let engine = || Command::new(env!("CARGO_BIN_EXE_vf-engine"));
+    let printed = succeed(engine().args(["info", "--device", "sim"]));
+    assert!(printed.contains("on sim (NVIDIA") && printed.contains("(softgpu): sm_"), "{printed}");
+    let file = bench.path("counts.json");
+    let count = ["bench", "kernels", "--device", "sim", "--filter", "swiglu", "--check", "--json"];
+    succeed(engine().args(count).arg(&file));
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    let first = &report["results"][0];
+    assert!(first["kernel"] == "swiglu_fwd_f32" && first["dram_bytes"] == first["minimum_bytes"], "{first}");
+}

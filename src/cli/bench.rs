@@ -1,5 +1,8 @@
 //! `vf-engine bench`: kernel micro-benchmarks and whole training steps.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
 use vf_engine::benchmark::{self, KernelCount, Peaks, StepTiming, Timing};
@@ -61,9 +64,9 @@ struct Common {
     /// Where to compute: auto, cpu, cuda, cuda:N or sim.
     #[arg(long, default_value = "auto")]
     device: DeviceSpec,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    json: bool,
+    /// JSON instead of text: to this file, or printed.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -82,24 +85,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let cases = REGISTRY.iter().filter(there).flat_map(|op| (op.cases)());
             let cases = cases.filter(|c| c.bench && c.op.contains(&filter));
             if common.device == DeviceSpec::Sim {
-                return count_kernels(&device, cases.collect(), dtype, check, common.json);
+                return count_kernels(&device, cases.collect(), dtype, check, common.json.as_deref());
             }
             anyhow::ensure!(!check, "--check counts what kernels do, which needs --device sim");
             let timings =
                 cases.map(|case| benchmark::time_case(&case, &device, dtype, runs)).collect::<Result<Vec<_>, _>>()?;
-            report(&device, common.json, timings, print_kernels)
+            report(&device, common.json.as_deref(), timings, print_kernels)
         }
         What::Step { preset, set, feature_channels, runs, common } => {
             let device = Device::open(common.device)?;
             let config = Config::load(Some(&preset), None, &set)?;
             let timing = benchmark::time_step(&config, feature_channels, &device, runs)?;
-            report(&device, common.json, timing, print_step)
+            report(&device, common.json.as_deref(), timing, print_step)
         }
     }
 }
 
 /// What each kernel does, by the software GPU's counters, and which rules it breaks.
-fn count_kernels(device: &Device, cases: Vec<Case>, dtype: DType, check: bool, json: bool) -> anyhow::Result<()> {
+fn count_kernels(
+    device: &Device,
+    cases: Vec<Case>,
+    dtype: DType,
+    check: bool,
+    json: Option<&Path>,
+) -> anyhow::Result<()> {
     let counts = cases.iter().map(|case| benchmark::count_case(case, device, dtype)).collect::<Result<Vec<_>, _>>()?;
     let counts = counts.concat();
     let misses = |c: &KernelCount| {
@@ -150,12 +159,16 @@ fn print_counts(report: &Report<Vec<KernelCount>>) {
     }
 }
 
-fn report<T: Serialize>(device: &Device, json: bool, results: T, print: fn(&Report<T>)) -> anyhow::Result<()> {
+fn report<T: Serialize>(device: &Device, json: Option<&Path>, results: T, print: fn(&Report<T>)) -> anyhow::Result<()> {
     let peaks = device.is_cpu().then(benchmark::cpu_peaks);
     let report = Report { device: device.name(), threads: rayon::current_num_threads(), peaks, results };
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
+    if let Some(file) = json {
+        let text = serde_json::to_string(&report)?;
+        if file == Path::new("-") {
+            println!("{text}");
+            return Ok(());
+        }
+        return std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()));
     }
     if let Some(peaks) = report.peaks {
         let Peaks { gflops, gbytes_per_s } = peaks;

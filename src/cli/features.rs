@@ -60,7 +60,7 @@ pub struct Args {
     /// Images that go through the model at a time, each with its mirror image.
     #[arg(long, value_name = "IMAGES", default_value_t = 8)]
     batch: usize,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Where to compute: auto, cpu, cuda, cuda:N or sim (the CUDA kernels on the software GPU).
     #[arg(long, default_value = "auto")]
     device: DeviceSpec,
 }

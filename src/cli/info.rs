@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vf_engine::device::{KernelInfo, cuda};
+use vf_engine::device::{Device, DeviceSpec, KernelInfo, cuda};
 use vf_engine::kernels::{self, KernelResources};
 use vf_engine::ops::REGISTRY;
 use vf_engine::random;
@@ -14,6 +14,9 @@ use vf_engine::random;
 /// bytes, as ptxas reported them when the binary was built.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Opened to see that it works: auto, cpu, cuda, cuda:N or sim; with sim the software GPU takes the driver's place.
+    #[arg(long, default_value = "auto")]
+    device: DeviceSpec,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -22,6 +25,8 @@ pub struct Args {
 #[derive(Serialize)]
 struct Info {
     version: &'static str,
+    /// The device that was asked for.
+    device: String,
     cpu: Cpu,
     cuda: Cuda,
     kernels: Vec<Kernel>,
@@ -53,7 +58,7 @@ struct Kernel {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let info = gather();
+    let info = gather(Device::open(args.device)?.name());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&info)?);
     } else {
@@ -62,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn gather() -> Info {
+fn gather(device: String) -> Info {
     let (driver_version, devices, unavailable) = match cuda::devices() {
         Ok(((major, minor), devices)) if devices.is_empty() => {
             (Some(format!("{major}.{minor}")), devices, Some("the driver offers no GPU".to_string()))
@@ -82,6 +87,7 @@ fn gather() -> Info {
     };
     Info {
         version: env!("CARGO_PKG_VERSION"),
+        device,
         cpu: Cpu { threads: rayon::current_num_threads(), features: cpu_features() },
         cuda: Cuda { unavailable, driver_version, nvcc_version: kernels::NVCC_VERSION, architectures, devices },
         kernels: REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(random::kernels()).map(describe).collect(),
@@ -105,7 +111,7 @@ fn cpu_features() -> Vec<&'static str> {
 }
 
 fn print(info: &Info) {
-    println!("vf-engine {}", info.version);
+    println!("vf-engine {} on {}", info.version, info.device);
     println!("\ncpu    {} threads, built for {}", info.cpu.threads, info.cpu.features.join(" "));
     let cuda = &info.cuda;
     match &cuda.driver_version {
@@ -156,5 +162,7 @@ fn print(info: &Info) {
             }
         }
     }
-    println!("\non the CPU only so far: {}", cpu_only.join(", "));
+    if !cpu_only.is_empty() {
+        println!("\non the CPU only so far: {}", cpu_only.join(", "));
+    }
 }

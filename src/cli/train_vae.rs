@@ -45,7 +45,7 @@ pub struct Args {
     /// Go on with the run in this folder, from its last checkpoint, with its own settings.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "config"])]
     resume: Option<PathBuf>,
-    /// Where to compute: auto, cpu, cuda or cuda:N.
+    /// Where to compute: auto, cpu, cuda, cuda:N or sim (the CUDA kernels on the software GPU).
     #[arg(long, default_value = "auto")]
     device: DeviceSpec,
 }

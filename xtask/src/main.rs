@@ -12,12 +12,13 @@ use std::{env, process};
 const HELP: &str = "\
 cargo xtask <command>
 
-  demo         provision, build, and train the demo VA-VAE on the bundled photographs
-  test         provision, then everything CI checks
-  check        what CI checks, cheapest first: format, clippy, tests, documentation
-  provision    install nvcc and libclang under target/toolchain where the machine has none
-  bindings     regenerate src/params.rs from kernels/*.h
-  bench-peers  run a script of bench/ with PyTorch, in a virtual environment under target/peers: compare.py step";
+  demo           provision, build, and train the demo VA-VAE on the bundled photographs
+  test           provision, then everything CI checks
+  check          what CI checks, cheapest first: format, clippy, tests, documentation, kernels
+  check-kernels  every CUDA kernel on the software GPU: against the oracle with all checks under three schedules, then what it moves
+  provision      install nvcc and libclang under target/toolchain where the machine has none
+  bindings       regenerate src/params.rs from kernels/*.h
+  bench-peers    run a script of bench/ with PyTorch, in a virtual environment under target/peers: compare.py step";
 
 fn main() -> process::ExitCode {
     let command = env::args().nth(1);
@@ -37,6 +38,7 @@ fn run(command: Option<&str>, rest: &[String]) -> Result<()> {
         Some("demo") => demo(&root, rest),
         Some("test") => provision::all(&root).and_then(|()| check(&root, true)),
         Some("check") => check(&root, false),
+        Some("check-kernels") => provision::all(&root).and_then(|()| check_kernels(&root)),
         Some("provision") => provision::all(&root),
         Some("bindings") => bindings(&root),
         Some("bench-peers") => bench_peers(&root, rest),
@@ -81,6 +83,30 @@ fn check(root: &Path, strict: bool) -> Result<()> {
             cargo.env("VF_REQUIRE_NVCC", "1");
         }
         succeed(&mut cargo)?;
+    }
+    if strict { count_kernels(root) } else { Ok(()) }
+}
+
+/// Every CUDA kernel on the software GPU: its results and what the checks find, then what it moves by the counters.
+fn check_kernels(root: &Path) -> Result<()> {
+    let steps: [&[&str]; 2] = [
+        &["build", "--release", "--package", "softgpu"],
+        &["test", "--release", "--package", "vf-engine", "--test", "sim"],
+    ];
+    for step in steps {
+        succeed(cargo(root, step).env("VF_REQUIRE_NVCC", "1"))?;
+    }
+    count_kernels(root)
+}
+
+/// The table of what each kernel does at its benchmark shapes; fails where one breaks a rule.
+fn count_kernels(root: &Path) -> Result<()> {
+    for dtype in ["f32", "bf16"] {
+        println!("\nkernels in {dtype}:");
+        let arguments =
+            ["run", "--release", "--quiet", "--bin", "vf-engine", "--", "bench", "kernels", "--device", "sim"];
+        let mut cargo = cargo(root, &arguments);
+        succeed(cargo.args(["--check", "--dtype", dtype]).env("VF_REQUIRE_NVCC", "1"))?;
     }
     Ok(())
 }
