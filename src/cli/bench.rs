@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
-use vf_engine::benchmark::{self, KernelCount, Peaks, StepTiming, Timing};
+use vf_engine::benchmark::{self, KernelCount, Peaks, StepPlan, StepTiming, Timing};
 use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::dtype::DType;
@@ -40,7 +40,7 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
-    /// Whole VA-VAE training steps on random images and features.
+    /// Whole VA-VAE training steps on random images and features; or what one would take on a GPU.
     Step {
         /// The model.
         #[arg(long, default_value = "demo", value_parser = clap::builder::PossibleValuesParser::new(config::preset_names()))]
@@ -54,6 +54,9 @@ enum What {
         /// Timed steps.
         #[arg(long, default_value_t = 10)]
         runs: usize,
+        /// Compute nothing: show the memory, launches and bytes of a step on a GPU. Needs none.
+        #[arg(long)]
+        plan: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -92,9 +95,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 cases.map(|case| benchmark::time_case(&case, &device, dtype, runs)).collect::<Result<Vec<_>, _>>()?;
             report(&device, common.json.as_deref(), timings, print_kernels)
         }
-        What::Step { preset, set, feature_channels, runs, common } => {
-            let device = Device::open(common.device)?;
+        What::Step { preset, set, feature_channels, runs, plan, common } => {
             let config = Config::load(Some(&preset), None, &set)?;
+            if plan {
+                let plan = benchmark::plan_step(&config, feature_channels)?;
+                return report(&Device::plan(), common.json.as_deref(), plan, print_plan);
+            }
+            let device = Device::open(common.device)?;
             let timing = benchmark::time_step(&config, feature_channels, &device, runs)?;
             report(&device, common.json.as_deref(), timing, print_step)
         }
@@ -203,11 +210,41 @@ fn print_kernels(report: &Report<Vec<Timing>>) {
 fn print_step(report: &Report<StepTiming>) {
     let t = &report.results;
     println!(
-        "step: {:.1} ms (median of {}), {:.2} images/s, {} parameters, at most {:.0} MiB in tensors",
+        "step: {:.1} ms (median of {}), {:.2} images/s, {} parameters, {} launches, at most {:.0} MiB in tensors",
         t.median_s * 1e3,
         t.runs,
         t.images as f64 / t.median_s,
         t.parameters,
+        t.launches,
         t.peak_bytes as f64 / f64::from(1 << 20)
     );
+}
+
+fn print_plan(report: &Report<StepPlan>) {
+    let plan = &report.results;
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    println!("a step of {} images on a GPU, {} parameters; nothing was computed", plan.images, plan.parameters);
+    println!("\nmemory, MiB");
+    let parts = [
+        ("parameters", plan.parameter_bytes),
+        ("optimizer", plan.optimizer_bytes),
+        ("batch", plan.batch_bytes),
+        ("activations, gradients, scratch", plan.working_bytes),
+        ("at the peak", plan.peak_bytes()),
+    ];
+    for (name, bytes) in parts {
+        println!("  {name:<34} {:>10.1}", mib(bytes));
+    }
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    println!(
+        "\nDRAM: {:.3} GB, {:.3} GB per image, in {} launches",
+        gb(plan.dram_bytes),
+        gb(plan.dram_bytes) / plan.images.max(1) as f64,
+        plan.launches()
+    );
+    println!("  {:<34} {:>8} {:>10} {:>8}", "kernel", "launches", "GB", "share");
+    for kernel in &plan.kernels {
+        let share = 100.0 * kernel.dram_bytes as f64 / plan.dram_bytes.max(1) as f64;
+        println!("  {:<34} {:>8} {:>10.4} {share:>6.1} %", kernel.entry, kernel.launches, gb(kernel.dram_bytes));
+    }
 }

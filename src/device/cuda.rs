@@ -31,12 +31,7 @@ pub(super) struct Cuda {
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
-    /// The bytes that each launch must move at least, in order, where somebody asked for them.
-    minimum_bytes: Mutex<Option<Vec<u64>>>,
 }
-
-/// Bytes in which device memory moves.
-const SECTOR_BYTES: usize = 32;
 
 /// What the driver says about a device.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -147,7 +142,6 @@ impl Cuda {
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
-            minimum_bytes: Mutex::default(),
         })
     }
 
@@ -175,15 +169,6 @@ impl Cuda {
 
     pub(super) fn synchronize_every_launch(&self, on: bool) {
         self.synchronous.store(on, Ordering::Relaxed);
-    }
-
-    /// Runs `work` and gives, for each launch in order, the bytes of all tensors that it reads or writes: what it must move at least.
-    pub(super) fn minimum_bytes(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<u64>> {
-        let replace = |by| std::mem::replace(&mut *self.minimum_bytes.lock().expect("no panic while holding it"), by);
-        replace(Some(vec![]));
-        let done = work();
-        let all = replace(None).unwrap_or_default();
-        done.map(|()| all)
     }
 
     /// Memory of unspecified contents; at least one byte, since the driver refuses none.
@@ -236,10 +221,6 @@ impl Cuda {
         writes: &mut [&mut Tensor],
     ) -> Result<()> {
         let Geometry { grid, block, shared_bytes } = geometry;
-        if grid.contains(&0) {
-            // Nothing to compute; the driver refuses empty grids.
-            return Ok(());
-        }
         let entry = self.function(module, function, shared_bytes)?;
         let addresses = bytemuck::bytes_of_mut(&mut params).chunks_exact_mut(8);
         let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
@@ -249,11 +230,6 @@ impl Cuda {
                 _ => 0,
             };
             field.copy_from_slice(&address.to_ne_bytes());
-        }
-        if let Some(all) = self.minimum_bytes.lock().expect("no panic while holding it").as_mut() {
-            let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
-            // Memory moves in sectors: a tensor of four bytes costs one.
-            all.push(tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum());
         }
         let mut arguments = [(&raw mut params).cast::<c_void>()];
         let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));

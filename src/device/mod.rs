@@ -13,8 +13,8 @@ pub mod sim;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytemuck::Pod;
@@ -90,6 +90,18 @@ impl<P, const R: usize, const W: usize> Kernel<P, R, W> {
     }
 }
 
+/// A launch on a GPU as [`Device::record_launches`] saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel's entry: its name and dtype.
+    pub entry: String,
+    /// Bytes of all tensors that it reads or writes, in the sectors in which memory moves: what it must move at least.
+    pub bytes: u64,
+}
+
+/// Bytes in which device memory moves: a tensor of four costs as many.
+const SECTOR_BYTES: usize = 32;
+
 /// A handle on a device; clones are cheap and refer to the same one.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
@@ -98,11 +110,15 @@ struct Inner {
     backend: Backend,
     live: AtomicUsize,
     peak: AtomicUsize,
+    /// The launches so far, where somebody asked for them.
+    launches: Mutex<Option<Vec<Launch>>>,
 }
 
 enum Backend {
     Cpu(cpu::Cpu),
     Cuda(cuda::Cuda),
+    /// A GPU that computes nothing: memory is counted, launches are recorded, and what is read back is zero.
+    Plan,
 }
 
 /// Which device to open: what `--device` takes.
@@ -175,6 +191,12 @@ impl Device {
         Ok(Device::new(Backend::Cuda(cuda::Cuda::open_sim()?)))
     }
 
+    /// A GPU without the GPU: shapes, memory and launches are those of the CUDA device, and nothing is computed. What is read back
+    /// is zero.
+    pub fn plan() -> Device {
+        Device::new(Backend::Plan)
+    }
+
     /// Opens the device that `spec` asks for.
     ///
     /// # Errors
@@ -205,7 +227,8 @@ impl Device {
     }
 
     fn new(backend: Backend) -> Device {
-        Device(Arc::new(Inner { backend, live: AtomicUsize::new(0), peak: AtomicUsize::new(0) }))
+        let (live, peak, launches) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
+        Device(Arc::new(Inner { backend, live, peak, launches }))
     }
 
     /// `cpu`, `cuda:N (the GPU's name)` or `sim (the GPU it imitates)`.
@@ -213,6 +236,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(_) => "cpu".to_string(),
             Backend::Cuda(cuda) => cuda.name(),
+            Backend::Plan => "plan".to_string(),
         }
     }
 
@@ -229,7 +253,7 @@ impl Device {
     /// Waits until everything launched so far has run.
     pub fn synchronize(&self) -> Result<()> {
         match &self.0.backend {
-            Backend::Cpu(_) => Ok(()),
+            Backend::Cpu(_) | Backend::Plan => Ok(()),
             Backend::Cuda(cuda) => cuda.synchronize(),
         }
     }
@@ -244,7 +268,7 @@ impl Device {
     /// Seconds that `work` took on the device: by events on CUDA, by the clock on the CPU.
     pub fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         match &self.0.backend {
-            Backend::Cpu(_) => {
+            Backend::Cpu(_) | Backend::Plan => {
                 let start = Instant::now();
                 work()?;
                 Ok(start.elapsed().as_secs_f64())
@@ -253,13 +277,13 @@ impl Device {
         }
     }
 
-    /// Runs `work` and gives, for each CUDA launch in order, the bytes of all tensors that it reads or writes: what it must move at
-    /// least. Empty on the CPU.
-    pub fn minimum_bytes(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<u64>> {
-        match &self.0.backend {
-            Backend::Cpu(_) => work().map(|()| vec![]),
-            Backend::Cuda(cuda) => cuda.minimum_bytes(work),
-        }
+    /// Runs `work` and gives its launches in order. None on the CPU.
+    pub fn record_launches(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Launch>> {
+        let replace = |by| std::mem::replace(&mut *self.0.launches.lock().expect("no panic while holding it"), by);
+        replace(Some(vec![]));
+        let done = work();
+        let launches = replace(None).unwrap_or_default();
+        done.map(|()| launches)
     }
 
     /// Bytes held by tensors of this device.
@@ -310,14 +334,26 @@ impl Device {
                 (kernel.cpu)(&params, reads.map(Tensor::cpu_words), writes);
                 Ok(())
             }
-            Backend::Cuda(cuda) => {
-                let Some(entry) = &kernel.cuda else {
+            Backend::Cuda(_) | Backend::Plan => {
+                let Some(CudaKernel { module, geometry }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
+                let geometry = geometry(&params);
+                if geometry.grid.contains(&0) {
+                    // Nothing to compute; the driver refuses empty grids.
+                    return Ok(());
+                }
                 let typed = reads.first().copied().or(writes.first().map(|t| &**t));
-                let dtype = typed.map_or(DType::F32, Tensor::dtype);
-                let function = format!("{}_{dtype}", kernel.name);
-                cuda.launch(entry.module, &function, (entry.geometry)(&params), params, &reads, &mut writes)
+                let entry = format!("{}_{}", kernel.name, typed.map_or(DType::F32, Tensor::dtype));
+                if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
+                    let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
+                    let bytes = tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();
+                    launches.push(Launch { entry: entry.clone(), bytes });
+                }
+                match &self.0.backend {
+                    Backend::Cuda(cuda) => cuda.launch(module, &entry, geometry, params, &reads, &mut writes),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -326,6 +362,7 @@ impl Device {
         let memory = match &self.0.backend {
             Backend::Cpu(cpu) => Memory::Cpu(cpu.allocate(bytes.div_ceil(4))),
             Backend::Cuda(cuda) => Memory::Cuda(cuda.allocate(bytes)?),
+            Backend::Plan => Memory::Planned,
         };
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);
@@ -335,6 +372,7 @@ impl Device {
     pub(crate) fn upload(&self, words: &[u8], storage: &mut Storage) -> Result<()> {
         match (&self.0.backend, &mut storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.upload(words, slice),
+            (_, Memory::Planned) => Ok(()),
             (_, Memory::Cpu(memory)) => {
                 bytemuck::cast_slice_mut::<f32, u8>(memory)[..words.len()].copy_from_slice(words);
                 Ok(())
@@ -346,6 +384,10 @@ impl Device {
     pub(crate) fn download(&self, storage: &Storage, words: &mut [u8]) -> Result<()> {
         match (&self.0.backend, &storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.download(slice, words),
+            (_, Memory::Planned) => {
+                words.fill(0);
+                Ok(())
+            }
             (_, Memory::Cpu(memory)) => {
                 words.copy_from_slice(&bytemuck::cast_slice::<f32, u8>(memory)[..words.len()]);
                 Ok(())
@@ -371,6 +413,8 @@ pub(crate) struct Storage {
 enum Memory {
     Cpu(Vec<f32>),
     Cuda(cuda::Slice),
+    /// Counted only.
+    Planned,
 }
 
 impl Storage {
@@ -381,21 +425,21 @@ impl Storage {
     pub(crate) fn cpu_words(&self) -> &[f32] {
         match &self.memory {
             Memory::Cpu(words) => &words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) => &[],
+            Memory::Cuda(_) | Memory::Planned => &[],
         }
     }
 
     pub(crate) fn cpu_words_mut(&mut self) -> &mut [f32] {
         match &mut self.memory {
             Memory::Cpu(words) => &mut words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) => &mut [],
+            Memory::Cuda(_) | Memory::Planned => &mut [],
         }
     }
 
     pub(crate) fn cuda(&self) -> Option<&cuda::Slice> {
         match &self.memory {
             Memory::Cuda(slice) => Some(slice),
-            Memory::Cpu(_) => None,
+            Memory::Cpu(_) | Memory::Planned => None,
         }
     }
 }

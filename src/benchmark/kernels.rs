@@ -1,32 +1,14 @@
-//! Timing of ops and training steps against peaks measured in the same run.
+//! The benchmark cases of ops: timed, or counted on the software GPU.
 
-use std::time::Instant;
-
-use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::config::Config;
-use crate::device::cpu::peak::fma_gflops;
 use crate::device::{Device, sim};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::RESOURCES;
-use crate::nn::ParamGradients;
 use crate::ops::{Case, Input, Values};
-use crate::optim::Adam;
-use crate::random;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
-use crate::vae::{Batch, VaVae, train, training_step};
-
-/// What the machine can do at best, measured.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Peaks {
-    /// f32 fused multiply-adds on all threads, counted as two operations each, in GFLOP/s.
-    pub gflops: f64,
-    /// Sum of what is read and written by y = a + b over arrays far larger than any cache, in GB/s.
-    pub gbytes_per_s: f64,
-}
 
 /// One op's time.
 #[derive(Debug, Clone, Serialize)]
@@ -47,29 +29,6 @@ pub struct Timing {
     pub flops: u64,
     /// Bytes that the forward must move.
     pub bytes: u64,
-}
-
-/// Measures [`Peaks`] on the CPU in about a second.
-pub fn cpu_peaks() -> Peaks {
-    Peaks { gflops: fma_gflops(), gbytes_per_s: copy_gbytes() }
-}
-
-fn copy_gbytes() -> f64 {
-    const COUNT: usize = 1 << 25;
-    const CHUNK: usize = 1 << 16;
-    let (a, b, mut y) = (vec![1f32; COUNT], vec![2f32; COUNT], vec![0f32; COUNT]);
-    let best = (0..5).map(|_| {
-        let start = Instant::now();
-        let inputs = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
-        y.par_chunks_mut(CHUNK).zip(inputs).for_each(|(y, (a, b))| {
-            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                *y = a + b;
-            }
-        });
-        std::hint::black_box(&y);
-        start.elapsed().as_secs_f64()
-    });
-    (12 * COUNT) as f64 / best.fold(f64::INFINITY, f64::min) / 1e9
 }
 
 /// Written between timed runs on a GPU, so that inputs come from memory and not from its L2 cache, which is smaller than this.
@@ -188,7 +147,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
     let mut outputs = vec![];
     gpu.take_launches()?;
     gpu.take_findings()?;
-    let mut minimum = device.minimum_bytes(|| {
+    let mut asked = device.record_launches(|| {
         outputs = (case.run)(&tape, &vars)?;
         Ok(())
     })?;
@@ -197,10 +156,10 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
     let seeds = upstream(case, device, &outputs)?;
     let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
     gpu.take_launches()?;
-    minimum.extend(device.minimum_bytes(|| tape.gradients(&seeds, &wanted).map(drop))?);
+    asked.extend(device.record_launches(|| tape.gradients(&seeds, &wanted).map(drop))?);
     launches.extend(gpu.take_launches()?);
-    if launches.len() != minimum.len() {
-        let message = format!("the software GPU saw {} launches of {}'s {}", launches.len(), case.op, minimum.len());
+    if launches.len() != asked.len() {
+        let message = format!("the software GPU saw {} launches of {}'s {}", launches.len(), case.op, asked.len());
         return Err(Error::Device(message));
     }
     let findings = gpu.take_findings()?;
@@ -211,7 +170,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
         }
     }
     let count = |kernel: &str| {
-        let of = || launches.iter().zip(&minimum).filter(|(launch, _)| launch.kernel == kernel);
+        let of = || launches.iter().zip(&asked).filter(|(launch, _)| launch.kernel == kernel);
         let sum = |f: fn(&sim::Counters) -> u64| of().map(|(launch, _)| f(&launch.counters)).sum::<u64>();
         let sectors = sum(|c| c.global_load_sectors + c.global_store_sectors);
         let longest = of().map(|(launch, _)| &launch.roofline).max_by(|a, b| a.time_s.total_cmp(&b.time_s));
@@ -222,7 +181,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
             label: case.label,
             kernel: kernel.to_string(),
             launches: of().count() as u64,
-            minimum_bytes: of().map(|(_, minimum)| minimum).sum(),
+            minimum_bytes: of().map(|(_, asked)| asked.bytes).sum(),
             dram_bytes: SECTOR_BYTES * sum(|c| c.unique_load_sectors + c.unique_store_sectors),
             sectors_over_ideal: ratio(sectors, sum(|c| c.ideal_load_sectors + c.ideal_store_sectors)),
             sectors_per_request: ratio(sectors, sum(|c| c.global_load_requests + c.global_store_requests)),
@@ -260,64 +219,4 @@ fn place(tape: &Tape, case: &Case, inputs: &[Tensor]) -> Vec<Var> {
 fn upstream<'a>(case: &Case, device: &Device, outputs: &'a [Var]) -> Result<Vec<(&'a Var, Tensor)>> {
     let gradient = |var: &Var| case.upstream(device, var.shape())?.to_dtype(var.value().dtype());
     outputs.iter().map(|var| Ok((var, gradient(var)?))).collect()
-}
-
-/// The time of whole training steps.
-#[derive(Debug, Clone, Serialize)]
-pub struct StepTiming {
-    /// Median seconds of a step: forward, backward and the optimizer's update.
-    pub median_s: f64,
-    /// Steps timed.
-    pub runs: usize,
-    /// Images per step.
-    pub images: usize,
-    /// Parameters of the model.
-    pub parameters: usize,
-    /// The most bytes that tensors held.
-    pub peak_bytes: usize,
-    /// The most bytes of memory the process had resident, where the system says (Linux).
-    pub process_peak_bytes: Option<usize>,
-}
-
-/// Times VA-VAE training steps of `config` on random images and random features of `feature_channels` channels,
-/// after two to warm up.
-pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs: usize) -> Result<StepTiming> {
-    let with_features = (config.loss.vf_weight > 0.0).then_some(feature_channels);
-    let (model, mut params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
-    let mut adam = Adam::new(&params, train::adam_settings(config))?;
-    let objective = train::objective(config);
-    let side = config.model.resolution;
-    let image_shape = [config.train.batch_size, side, side, config.model.in_channels];
-    let [b, h, w, z] = model.latent_shape(image_shape)?;
-    let seed = config.train.seed;
-    let draw = |shape: &[usize], name| random::normal(device, shape, seed, random::stream(name));
-    let batch = Batch {
-        images: random::uniform(device, &image_shape, seed, random::stream("images"), -1.0, 1.0)?,
-        features: with_features.map(|channels| draw(&[b, h * w, channels], "features")).transpose()?,
-        noise: draw(&[b, h, w, z], "noise")?,
-    };
-    let mut seconds = vec![];
-    device.reset_peak_memory();
-    for run in 0..runs + 2 {
-        let elapsed = device.time(|| {
-            let mut gradients = ParamGradients::default();
-            training_step(&model, &params, &objective, &batch, &mut gradients, false)?;
-            let norm = Adam::gradient_norm(&gradients)?;
-            adam.update(&mut params, &gradients, norm, 1.0)
-        })?;
-        if run >= 2 {
-            seconds.push(elapsed);
-        }
-    }
-    seconds.sort_by(f64::total_cmp);
-    let median_s = seconds[seconds.len() / 2];
-    let peak_bytes = device.memory().peak;
-    let process_peak_bytes = process_peak_bytes();
-    Ok(StepTiming { median_s, runs, images: b, parameters: params.numel(), peak_bytes, process_peak_bytes })
-}
-
-fn process_peak_bytes() -> Option<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)
 }
