@@ -52,7 +52,8 @@ fn approximations_are_within_their_bounds() {
     let bench = Bench::new();
     let all = numbers(F32);
     let ulp = 2f64.powi(-23);
-    let functions: [(&str, f64, f64, fn(f64) -> f64); 7] = [
+    type Function = fn(f64) -> f64;
+    let functions: [(&str, f64, f64, Function); 7] = [
         ("rcp.approx", ulp, 0.0, |x| 1.0 / x),
         ("sqrt.approx", ulp, 0.0, f64::sqrt),
         ("rsqrt.approx", 2f64.powf(-22.9), 0.0, |x| 1.0 / x.sqrt()),

@@ -162,7 +162,8 @@ fn choices_by_sign_and_properties() {
         &all,
         |[a, b, c]| if c as i32 >= 0 { a } else { b },
     );
-    let kinds: [(&str, fn(Format, u64) -> bool); 6] = [
+    type Kind = fn(Format, u64) -> bool;
+    let kinds: [(&str, Kind); 6] = [
         ("finite", |f, a| f.is_finite(a)),
         ("infinite", |f, a| !f.is_finite(a) && !f.is_nan(a)),
         ("number", |f, a| !f.is_nan(a)),
@@ -229,7 +230,8 @@ fn bytes_are_permuted() {
         bench.check(&text, Bits(32), &[32; 2], &all, |[a, b, _]| general([a, b, selector]));
     }
     // What each mode takes for bytes 3 to 0, in terms of the selector's value.
-    let modes: [(&str, fn(u64) -> [u64; 4]); 6] = [
+    type Bytes = fn(u64) -> [u64; 4];
+    let modes: [(&str, Bytes); 6] = [
         ("f4e", |c| [c + 3, c + 2, c + 1, c]),
         ("b4e", |c| [c + 5, c + 6, c + 7, c].map(|n| n % 8)),
         ("rc8", |c| [c; 4]),
