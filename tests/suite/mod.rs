@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
-use vf_engine::ops::{Case, REGISTRY, Values};
+use vf_engine::ops::{Case, OpEntry, REGISTRY, Values};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
@@ -50,7 +50,7 @@ impl<'a> Drawn<'a> {
                     Array::new(tensor.shape(), values.iter().map(|&v| f64::from(v)).collect())
                 }
                 _ => {
-                    *tensor = tensor.to_dtype(dtype)?;
+                    *tensor = input.as_taken(tensor.clone(), dtype)?;
                     Array::from_f32(tensor.shape(), &tensor.to_vec()?)
                 }
             });
@@ -180,9 +180,12 @@ impl Drawn<'_> {
     }
 }
 
-/// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there.
+/// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there; of those that the variable `VF_OPS` names, if it is set.
 fn cuda_cases() -> Vec<Case> {
-    let entries = REGISTRY.iter().filter(|entry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some()));
+    let asked = std::env::var("VF_OPS").ok();
+    let chosen = |name| asked.as_deref().is_none_or(|names| names.split(',').any(|asked| asked == name));
+    let complete = |entry: &OpEntry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some());
+    let entries = REGISTRY.iter().filter(|entry| chosen(entry.name) && complete(entry));
     entries.flat_map(|entry| (entry.cases)()).filter(|case| !case.bench).collect()
 }
 
