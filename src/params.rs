@@ -519,6 +519,170 @@ const _: () = {
     ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
     ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
 };
+#[doc = " Part i = columns i·cols to (i + 1)·cols of every row of x."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ChunkFwd {
+    #[doc = " (rows, parts·cols), read"]
+    pub x: u64,
+    #[doc = " (rows, cols), written"]
+    pub a: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub b: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub c: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub d: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub e: u64,
+    #[doc = " (rows, cols) or absent, written"]
+    pub f: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub parts: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ChunkFwd"][::std::mem::size_of::<ChunkFwd>() - 72usize];
+    ["Alignment of ChunkFwd"][::std::mem::align_of::<ChunkFwd>() - 8usize];
+    ["Offset of field: ChunkFwd::x"][::std::mem::offset_of!(ChunkFwd, x) - 0usize];
+    ["Offset of field: ChunkFwd::a"][::std::mem::offset_of!(ChunkFwd, a) - 8usize];
+    ["Offset of field: ChunkFwd::b"][::std::mem::offset_of!(ChunkFwd, b) - 16usize];
+    ["Offset of field: ChunkFwd::c"][::std::mem::offset_of!(ChunkFwd, c) - 24usize];
+    ["Offset of field: ChunkFwd::d"][::std::mem::offset_of!(ChunkFwd, d) - 32usize];
+    ["Offset of field: ChunkFwd::e"][::std::mem::offset_of!(ChunkFwd, e) - 40usize];
+    ["Offset of field: ChunkFwd::f"][::std::mem::offset_of!(ChunkFwd, f) - 48usize];
+    ["Offset of field: ChunkFwd::rows"][::std::mem::offset_of!(ChunkFwd, rows) - 56usize];
+    ["Offset of field: ChunkFwd::cols"][::std::mem::offset_of!(ChunkFwd, cols) - 60usize];
+    ["Offset of field: ChunkFwd::parts"][::std::mem::offset_of!(ChunkFwd, parts) - 64usize];
+    ["Offset of field: ChunkFwd::reserved"][::std::mem::offset_of!(ChunkFwd, reserved) - 68usize];
+};
+#[doc = " dx = da | db | …, zeros where one is absent."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct ChunkBwd {
+    #[doc = " (rows, cols) or absent, read"]
+    pub da: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub db: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub dc: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub dd: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub de: u64,
+    #[doc = " (rows, cols) or absent, read"]
+    pub df: u64,
+    #[doc = " (rows, parts·cols), written"]
+    pub dx: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub parts: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ChunkBwd"][::std::mem::size_of::<ChunkBwd>() - 72usize];
+    ["Alignment of ChunkBwd"][::std::mem::align_of::<ChunkBwd>() - 8usize];
+    ["Offset of field: ChunkBwd::da"][::std::mem::offset_of!(ChunkBwd, da) - 0usize];
+    ["Offset of field: ChunkBwd::db"][::std::mem::offset_of!(ChunkBwd, db) - 8usize];
+    ["Offset of field: ChunkBwd::dc"][::std::mem::offset_of!(ChunkBwd, dc) - 16usize];
+    ["Offset of field: ChunkBwd::dd"][::std::mem::offset_of!(ChunkBwd, dd) - 24usize];
+    ["Offset of field: ChunkBwd::de"][::std::mem::offset_of!(ChunkBwd, de) - 32usize];
+    ["Offset of field: ChunkBwd::df"][::std::mem::offset_of!(ChunkBwd, df) - 40usize];
+    ["Offset of field: ChunkBwd::dx"][::std::mem::offset_of!(ChunkBwd, dx) - 48usize];
+    ["Offset of field: ChunkBwd::rows"][::std::mem::offset_of!(ChunkBwd, rows) - 56usize];
+    ["Offset of field: ChunkBwd::cols"][::std::mem::offset_of!(ChunkBwd, cols) - 60usize];
+    ["Offset of field: ChunkBwd::parts"][::std::mem::offset_of!(ChunkBwd, parts) - 64usize];
+    ["Offset of field: ChunkBwd::reserved"][::std::mem::offset_of!(ChunkBwd, reserved) - 68usize];
+};
+#[doc = " y = Σᵢ coefficients[i]·xᵢ over the tensors that are there."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct CombineFwd {
+    #[doc = " (count), read"]
+    pub x0: u64,
+    #[doc = " (count) or absent, read"]
+    pub x1: u64,
+    #[doc = " (count) or absent, read"]
+    pub x2: u64,
+    #[doc = " (count) or absent, read"]
+    pub x3: u64,
+    #[doc = " (count) or absent, read"]
+    pub x4: u64,
+    #[doc = " (count) or absent, read"]
+    pub x5: u64,
+    #[doc = " (count) or absent, read"]
+    pub x6: u64,
+    #[doc = " (count) or absent, read"]
+    pub x7: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub coefficients: [f32; 8usize],
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CombineFwd"][::std::mem::size_of::<CombineFwd>() - 112usize];
+    ["Alignment of CombineFwd"][::std::mem::align_of::<CombineFwd>() - 8usize];
+    ["Offset of field: CombineFwd::x0"][::std::mem::offset_of!(CombineFwd, x0) - 0usize];
+    ["Offset of field: CombineFwd::x1"][::std::mem::offset_of!(CombineFwd, x1) - 8usize];
+    ["Offset of field: CombineFwd::x2"][::std::mem::offset_of!(CombineFwd, x2) - 16usize];
+    ["Offset of field: CombineFwd::x3"][::std::mem::offset_of!(CombineFwd, x3) - 24usize];
+    ["Offset of field: CombineFwd::x4"][::std::mem::offset_of!(CombineFwd, x4) - 32usize];
+    ["Offset of field: CombineFwd::x5"][::std::mem::offset_of!(CombineFwd, x5) - 40usize];
+    ["Offset of field: CombineFwd::x6"][::std::mem::offset_of!(CombineFwd, x6) - 48usize];
+    ["Offset of field: CombineFwd::x7"][::std::mem::offset_of!(CombineFwd, x7) - 56usize];
+    ["Offset of field: CombineFwd::y"][::std::mem::offset_of!(CombineFwd, y) - 64usize];
+    ["Offset of field: CombineFwd::coefficients"][::std::mem::offset_of!(CombineFwd, coefficients) - 72usize];
+    ["Offset of field: CombineFwd::count"][::std::mem::offset_of!(CombineFwd, count) - 104usize];
+    ["Offset of field: CombineFwd::reserved"][::std::mem::offset_of!(CombineFwd, reserved) - 108usize];
+};
+#[doc = " dxᵢ = coefficients[i]·dy for those that are there."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct CombineBwd {
+    #[doc = " (count), read"]
+    pub dy: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx0: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx1: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx2: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx3: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx4: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx5: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx6: u64,
+    #[doc = " (count) or absent, written"]
+    pub dx7: u64,
+    pub coefficients: [f32; 8usize],
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CombineBwd"][::std::mem::size_of::<CombineBwd>() - 112usize];
+    ["Alignment of CombineBwd"][::std::mem::align_of::<CombineBwd>() - 8usize];
+    ["Offset of field: CombineBwd::dy"][::std::mem::offset_of!(CombineBwd, dy) - 0usize];
+    ["Offset of field: CombineBwd::dx0"][::std::mem::offset_of!(CombineBwd, dx0) - 8usize];
+    ["Offset of field: CombineBwd::dx1"][::std::mem::offset_of!(CombineBwd, dx1) - 16usize];
+    ["Offset of field: CombineBwd::dx2"][::std::mem::offset_of!(CombineBwd, dx2) - 24usize];
+    ["Offset of field: CombineBwd::dx3"][::std::mem::offset_of!(CombineBwd, dx3) - 32usize];
+    ["Offset of field: CombineBwd::dx4"][::std::mem::offset_of!(CombineBwd, dx4) - 40usize];
+    ["Offset of field: CombineBwd::dx5"][::std::mem::offset_of!(CombineBwd, dx5) - 48usize];
+    ["Offset of field: CombineBwd::dx6"][::std::mem::offset_of!(CombineBwd, dx6) - 56usize];
+    ["Offset of field: CombineBwd::dx7"][::std::mem::offset_of!(CombineBwd, dx7) - 64usize];
+    ["Offset of field: CombineBwd::coefficients"][::std::mem::offset_of!(CombineBwd, coefficients) - 72usize];
+    ["Offset of field: CombineBwd::count"][::std::mem::offset_of!(CombineBwd, count) - 104usize];
+    ["Offset of field: CombineBwd::reserved"][::std::mem::offset_of!(CombineBwd, reserved) - 108usize];
+};
 #[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1044,6 +1208,60 @@ const _: () = {
     ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 88usize];
     ["Offset of field: GroupNormBwd::reserved"][::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
 };
+#[doc = " y = uncond + scale·(cond − uncond) in the first `guided` channels, cond in the others."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GuidanceFwd {
+    #[doc = " (pixels, channels), read"]
+    pub cond: u64,
+    #[doc = " (pixels, channels), read"]
+    pub uncond: u64,
+    #[doc = " (pixels, channels), written"]
+    pub y: u64,
+    pub pixels: u32,
+    pub channels: u32,
+    pub guided: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GuidanceFwd"][::std::mem::size_of::<GuidanceFwd>() - 40usize];
+    ["Alignment of GuidanceFwd"][::std::mem::align_of::<GuidanceFwd>() - 8usize];
+    ["Offset of field: GuidanceFwd::cond"][::std::mem::offset_of!(GuidanceFwd, cond) - 0usize];
+    ["Offset of field: GuidanceFwd::uncond"][::std::mem::offset_of!(GuidanceFwd, uncond) - 8usize];
+    ["Offset of field: GuidanceFwd::y"][::std::mem::offset_of!(GuidanceFwd, y) - 16usize];
+    ["Offset of field: GuidanceFwd::pixels"][::std::mem::offset_of!(GuidanceFwd, pixels) - 24usize];
+    ["Offset of field: GuidanceFwd::channels"][::std::mem::offset_of!(GuidanceFwd, channels) - 28usize];
+    ["Offset of field: GuidanceFwd::guided"][::std::mem::offset_of!(GuidanceFwd, guided) - 32usize];
+    ["Offset of field: GuidanceFwd::scale"][::std::mem::offset_of!(GuidanceFwd, scale) - 36usize];
+};
+#[doc = " In the guided channels dcond = scale·dy and duncond = (1 − scale)·dy; in the others dcond = dy and duncond = 0."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GuidanceBwd {
+    #[doc = " (pixels, channels), read"]
+    pub dy: u64,
+    #[doc = " (pixels, channels) or absent, written"]
+    pub dcond: u64,
+    #[doc = " (pixels, channels) or absent, written"]
+    pub duncond: u64,
+    pub pixels: u32,
+    pub channels: u32,
+    pub guided: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GuidanceBwd"][::std::mem::size_of::<GuidanceBwd>() - 40usize];
+    ["Alignment of GuidanceBwd"][::std::mem::align_of::<GuidanceBwd>() - 8usize];
+    ["Offset of field: GuidanceBwd::dy"][::std::mem::offset_of!(GuidanceBwd, dy) - 0usize];
+    ["Offset of field: GuidanceBwd::dcond"][::std::mem::offset_of!(GuidanceBwd, dcond) - 8usize];
+    ["Offset of field: GuidanceBwd::duncond"][::std::mem::offset_of!(GuidanceBwd, duncond) - 16usize];
+    ["Offset of field: GuidanceBwd::pixels"][::std::mem::offset_of!(GuidanceBwd, pixels) - 24usize];
+    ["Offset of field: GuidanceBwd::channels"][::std::mem::offset_of!(GuidanceBwd, channels) - 28usize];
+    ["Offset of field: GuidanceBwd::guided"][::std::mem::offset_of!(GuidanceBwd, guided) - 32usize];
+    ["Offset of field: GuidanceBwd::scale"][::std::mem::offset_of!(GuidanceBwd, scale) - 36usize];
+};
 #[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1095,6 +1313,64 @@ const _: () = {
     ["Offset of field: HingeBwd::dfake"][::std::mem::offset_of!(HingeBwd, dfake) - 32usize];
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
+};
+#[doc = " With (α, σ, α′, σ′) of each sample: xt = α·x1 + σ·x0, ut = α′·x1 + σ′·x0."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct InterpolateFwd {
+    #[doc = " (batch, count), read"]
+    pub x0: u64,
+    #[doc = " (batch, count), read"]
+    pub x1: u64,
+    #[doc = " (batch, 4), f32, read"]
+    pub coefficients: u64,
+    #[doc = " (batch, count), written"]
+    pub xt: u64,
+    #[doc = " (batch, count), written"]
+    pub ut: u64,
+    pub batch: u32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of InterpolateFwd"][::std::mem::size_of::<InterpolateFwd>() - 48usize];
+    ["Alignment of InterpolateFwd"][::std::mem::align_of::<InterpolateFwd>() - 8usize];
+    ["Offset of field: InterpolateFwd::x0"][::std::mem::offset_of!(InterpolateFwd, x0) - 0usize];
+    ["Offset of field: InterpolateFwd::x1"][::std::mem::offset_of!(InterpolateFwd, x1) - 8usize];
+    ["Offset of field: InterpolateFwd::coefficients"][::std::mem::offset_of!(InterpolateFwd, coefficients) - 16usize];
+    ["Offset of field: InterpolateFwd::xt"][::std::mem::offset_of!(InterpolateFwd, xt) - 24usize];
+    ["Offset of field: InterpolateFwd::ut"][::std::mem::offset_of!(InterpolateFwd, ut) - 32usize];
+    ["Offset of field: InterpolateFwd::batch"][::std::mem::offset_of!(InterpolateFwd, batch) - 40usize];
+    ["Offset of field: InterpolateFwd::count"][::std::mem::offset_of!(InterpolateFwd, count) - 44usize];
+};
+#[doc = " dx0 = σ·dxt + σ′·dut, dx1 = α·dxt + α′·dut."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct InterpolateBwd {
+    #[doc = " (batch, count) or absent, read"]
+    pub dxt: u64,
+    #[doc = " (batch, count) or absent, read"]
+    pub dut: u64,
+    #[doc = " (batch, 4), f32, read"]
+    pub coefficients: u64,
+    #[doc = " (batch, count) or absent, written"]
+    pub dx0: u64,
+    #[doc = " (batch, count) or absent, written"]
+    pub dx1: u64,
+    pub batch: u32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of InterpolateBwd"][::std::mem::size_of::<InterpolateBwd>() - 48usize];
+    ["Alignment of InterpolateBwd"][::std::mem::align_of::<InterpolateBwd>() - 8usize];
+    ["Offset of field: InterpolateBwd::dxt"][::std::mem::offset_of!(InterpolateBwd, dxt) - 0usize];
+    ["Offset of field: InterpolateBwd::dut"][::std::mem::offset_of!(InterpolateBwd, dut) - 8usize];
+    ["Offset of field: InterpolateBwd::coefficients"][::std::mem::offset_of!(InterpolateBwd, coefficients) - 16usize];
+    ["Offset of field: InterpolateBwd::dx0"][::std::mem::offset_of!(InterpolateBwd, dx0) - 24usize];
+    ["Offset of field: InterpolateBwd::dx1"][::std::mem::offset_of!(InterpolateBwd, dx1) - 32usize];
+    ["Offset of field: InterpolateBwd::batch"][::std::mem::offset_of!(InterpolateBwd, batch) - 40usize];
+    ["Offset of field: InterpolateBwd::count"][::std::mem::offset_of!(InterpolateBwd, count) - 44usize];
 };
 #[doc = " loss = Σ |x_hat − x| / batch."]
 #[repr(C)]
@@ -1515,6 +1791,105 @@ const _: () = {
     ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
     ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
     ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+};
+#[doc = " y[b] = x[b] + table."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AddPositionsFwd {
+    #[doc = " (batch, count), read"]
+    pub x: u64,
+    #[doc = " (count), read"]
+    pub table: u64,
+    #[doc = " (batch, count), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddPositionsFwd"][::std::mem::size_of::<AddPositionsFwd>() - 32usize];
+    ["Alignment of AddPositionsFwd"][::std::mem::align_of::<AddPositionsFwd>() - 8usize];
+    ["Offset of field: AddPositionsFwd::x"][::std::mem::offset_of!(AddPositionsFwd, x) - 0usize];
+    ["Offset of field: AddPositionsFwd::table"][::std::mem::offset_of!(AddPositionsFwd, table) - 8usize];
+    ["Offset of field: AddPositionsFwd::y"][::std::mem::offset_of!(AddPositionsFwd, y) - 16usize];
+    ["Offset of field: AddPositionsFwd::batch"][::std::mem::offset_of!(AddPositionsFwd, batch) - 24usize];
+    ["Offset of field: AddPositionsFwd::count"][::std::mem::offset_of!(AddPositionsFwd, count) - 28usize];
+};
+#[doc = " dtable = Σ_b dy[b]."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AddPositionsBwd {
+    #[doc = " (batch, count), read"]
+    pub dy: u64,
+    #[doc = " (count), written"]
+    pub dtable: u64,
+    pub batch: u32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AddPositionsBwd"][::std::mem::size_of::<AddPositionsBwd>() - 24usize];
+    ["Alignment of AddPositionsBwd"][::std::mem::align_of::<AddPositionsBwd>() - 8usize];
+    ["Offset of field: AddPositionsBwd::dy"][::std::mem::offset_of!(AddPositionsBwd, dy) - 0usize];
+    ["Offset of field: AddPositionsBwd::dtable"][::std::mem::offset_of!(AddPositionsBwd, dtable) - 8usize];
+    ["Offset of field: AddPositionsBwd::batch"][::std::mem::offset_of!(AddPositionsBwd, batch) - 16usize];
+    ["Offset of field: AddPositionsBwd::count"][::std::mem::offset_of!(AddPositionsBwd, count) - 20usize];
+};
+#[doc = " y[b, i·p + u, j·p + v, c] = x[b, i, j, u, v, c] for c < channels."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct UnpatchifyFwd {
+    #[doc = " (batch, grid_h, grid_w, patch, patch, x_channels), read"]
+    pub x: u64,
+    #[doc = " (batch, grid_h·patch, grid_w·patch, channels), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub grid_h: u32,
+    pub grid_w: u32,
+    pub patch: u32,
+    pub x_channels: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UnpatchifyFwd"][::std::mem::size_of::<UnpatchifyFwd>() - 40usize];
+    ["Alignment of UnpatchifyFwd"][::std::mem::align_of::<UnpatchifyFwd>() - 8usize];
+    ["Offset of field: UnpatchifyFwd::x"][::std::mem::offset_of!(UnpatchifyFwd, x) - 0usize];
+    ["Offset of field: UnpatchifyFwd::y"][::std::mem::offset_of!(UnpatchifyFwd, y) - 8usize];
+    ["Offset of field: UnpatchifyFwd::batch"][::std::mem::offset_of!(UnpatchifyFwd, batch) - 16usize];
+    ["Offset of field: UnpatchifyFwd::grid_h"][::std::mem::offset_of!(UnpatchifyFwd, grid_h) - 20usize];
+    ["Offset of field: UnpatchifyFwd::grid_w"][::std::mem::offset_of!(UnpatchifyFwd, grid_w) - 24usize];
+    ["Offset of field: UnpatchifyFwd::patch"][::std::mem::offset_of!(UnpatchifyFwd, patch) - 28usize];
+    ["Offset of field: UnpatchifyFwd::x_channels"][::std::mem::offset_of!(UnpatchifyFwd, x_channels) - 32usize];
+    ["Offset of field: UnpatchifyFwd::channels"][::std::mem::offset_of!(UnpatchifyFwd, channels) - 36usize];
+};
+#[doc = " The transposed map: zeros in the channels that y does not have."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct UnpatchifyBwd {
+    #[doc = " (batch, grid_h·patch, grid_w·patch, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, grid_h, grid_w, patch, patch, x_channels), written"]
+    pub dx: u64,
+    pub batch: u32,
+    pub grid_h: u32,
+    pub grid_w: u32,
+    pub patch: u32,
+    pub x_channels: u32,
+    pub channels: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UnpatchifyBwd"][::std::mem::size_of::<UnpatchifyBwd>() - 40usize];
+    ["Alignment of UnpatchifyBwd"][::std::mem::align_of::<UnpatchifyBwd>() - 8usize];
+    ["Offset of field: UnpatchifyBwd::dy"][::std::mem::offset_of!(UnpatchifyBwd, dy) - 0usize];
+    ["Offset of field: UnpatchifyBwd::dx"][::std::mem::offset_of!(UnpatchifyBwd, dx) - 8usize];
+    ["Offset of field: UnpatchifyBwd::batch"][::std::mem::offset_of!(UnpatchifyBwd, batch) - 16usize];
+    ["Offset of field: UnpatchifyBwd::grid_h"][::std::mem::offset_of!(UnpatchifyBwd, grid_h) - 20usize];
+    ["Offset of field: UnpatchifyBwd::grid_w"][::std::mem::offset_of!(UnpatchifyBwd, grid_w) - 24usize];
+    ["Offset of field: UnpatchifyBwd::patch"][::std::mem::offset_of!(UnpatchifyBwd, patch) - 28usize];
+    ["Offset of field: UnpatchifyBwd::x_channels"][::std::mem::offset_of!(UnpatchifyBwd, x_channels) - 32usize];
+    ["Offset of field: UnpatchifyBwd::channels"][::std::mem::offset_of!(UnpatchifyBwd, channels) - 36usize];
 };
 #[doc = " One block of the sequence: four words."]
 #[repr(C)]
@@ -2094,6 +2469,75 @@ const _: () = {
     ["Offset of field: UpsampleBwd::height"][::std::mem::offset_of!(UpsampleBwd, height) - 20usize];
     ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
     ["Offset of field: UpsampleBwd::channels"][::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
+};
+#[doc = " mse[b] = weight[b]·mean over the sample of (pred − target)²;\n cos[b] = mean over its rows of 1 − pred·target / (max(‖pred‖, eps)·max(‖target‖, eps))."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VelocityLossFwd {
+    #[doc = " (batch, rows, channels), read"]
+    pub pred: u64,
+    #[doc = " (batch, rows, channels), f32, read"]
+    pub target: u64,
+    #[doc = " (batch), f32, or absent, read"]
+    pub weight: u64,
+    #[doc = " (batch), f32, written"]
+    pub mse: u64,
+    #[doc = " (batch), f32, written"]
+    pub cos: u64,
+    pub batch: u32,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VelocityLossFwd"][::std::mem::size_of::<VelocityLossFwd>() - 56usize];
+    ["Alignment of VelocityLossFwd"][::std::mem::align_of::<VelocityLossFwd>() - 8usize];
+    ["Offset of field: VelocityLossFwd::pred"][::std::mem::offset_of!(VelocityLossFwd, pred) - 0usize];
+    ["Offset of field: VelocityLossFwd::target"][::std::mem::offset_of!(VelocityLossFwd, target) - 8usize];
+    ["Offset of field: VelocityLossFwd::weight"][::std::mem::offset_of!(VelocityLossFwd, weight) - 16usize];
+    ["Offset of field: VelocityLossFwd::mse"][::std::mem::offset_of!(VelocityLossFwd, mse) - 24usize];
+    ["Offset of field: VelocityLossFwd::cos"][::std::mem::offset_of!(VelocityLossFwd, cos) - 32usize];
+    ["Offset of field: VelocityLossFwd::batch"][::std::mem::offset_of!(VelocityLossFwd, batch) - 40usize];
+    ["Offset of field: VelocityLossFwd::rows"][::std::mem::offset_of!(VelocityLossFwd, rows) - 44usize];
+    ["Offset of field: VelocityLossFwd::channels"][::std::mem::offset_of!(VelocityLossFwd, channels) - 48usize];
+    ["Offset of field: VelocityLossFwd::eps"][::std::mem::offset_of!(VelocityLossFwd, eps) - 52usize];
+};
+#[doc = " dpred = dmse[b]·weight[b]·2(pred − target)/(rows·channels)\n       − dcos[b]/rows·(target/(‖pred‖‖target‖) − cos·pred/‖pred‖²), the last term only where ‖pred‖ > eps."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct VelocityLossBwd {
+    #[doc = " (batch, rows, channels), read"]
+    pub pred: u64,
+    #[doc = " (batch, rows, channels), f32, read"]
+    pub target: u64,
+    #[doc = " (batch), f32, or absent, read"]
+    pub weight: u64,
+    #[doc = " (batch), f32, or absent, read"]
+    pub dmse: u64,
+    #[doc = " (batch), f32, or absent, read"]
+    pub dcos: u64,
+    #[doc = " (batch, rows, channels), written"]
+    pub dpred: u64,
+    pub batch: u32,
+    pub rows: u32,
+    pub channels: u32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of VelocityLossBwd"][::std::mem::size_of::<VelocityLossBwd>() - 64usize];
+    ["Alignment of VelocityLossBwd"][::std::mem::align_of::<VelocityLossBwd>() - 8usize];
+    ["Offset of field: VelocityLossBwd::pred"][::std::mem::offset_of!(VelocityLossBwd, pred) - 0usize];
+    ["Offset of field: VelocityLossBwd::target"][::std::mem::offset_of!(VelocityLossBwd, target) - 8usize];
+    ["Offset of field: VelocityLossBwd::weight"][::std::mem::offset_of!(VelocityLossBwd, weight) - 16usize];
+    ["Offset of field: VelocityLossBwd::dmse"][::std::mem::offset_of!(VelocityLossBwd, dmse) - 24usize];
+    ["Offset of field: VelocityLossBwd::dcos"][::std::mem::offset_of!(VelocityLossBwd, dcos) - 32usize];
+    ["Offset of field: VelocityLossBwd::dpred"][::std::mem::offset_of!(VelocityLossBwd, dpred) - 40usize];
+    ["Offset of field: VelocityLossBwd::batch"][::std::mem::offset_of!(VelocityLossBwd, batch) - 48usize];
+    ["Offset of field: VelocityLossBwd::rows"][::std::mem::offset_of!(VelocityLossBwd, rows) - 52usize];
+    ["Offset of field: VelocityLossBwd::channels"][::std::mem::offset_of!(VelocityLossBwd, channels) - 56usize];
+    ["Offset of field: VelocityLossBwd::eps"][::std::mem::offset_of!(VelocityLossBwd, eps) - 60usize];
 };
 #[doc = " weight_t = weightᵀ. Grid: (width / 32, channels / 32), rounded up."]
 #[repr(C)]

@@ -7,7 +7,7 @@ mod parity_kinds;
 mod support;
 
 use anyhow::{Context, Result};
-use parity_kinds::{ops, vae, vf_loss, vit};
+use parity_kinds::{dit, ops, transport, vae, vf_loss, vit};
 use support::golden::Golden;
 use support::kind::{Kind, files};
 
@@ -21,14 +21,10 @@ fn check_of(kind: Kind) -> Option<Check> {
         Kind::VfLoss => Some(vf_loss::check),
         Kind::Vae => Some(vae::check),
         Kind::VitDinov2 | Kind::VitMae => Some(vit::check),
-        Kind::VaeGan
-        | Kind::Adaptive
-        | Kind::FullVaVae
-        | Kind::Dit
-        | Kind::FullDit
-        | Kind::Sampler
-        | Kind::Transport
-        | Kind::Uniformity => None,
+        Kind::Dit => Some(dit::check),
+        Kind::FullDit => Some(dit::check_full),
+        Kind::Transport => Some(transport::check),
+        Kind::VaeGan | Kind::Adaptive | Kind::FullVaVae | Kind::Sampler | Kind::Uniformity => None,
     }
 }
 
@@ -86,6 +82,21 @@ fn vf_losses() {
 #[test]
 fn va_vaes() {
     check_sets(&[Kind::Vae]);
+}
+
+#[test]
+fn lightning_dits() {
+    check_sets(&[Kind::Dit]);
+}
+
+#[test]
+fn lightning_dit_b1() {
+    check_sets(&[Kind::FullDit]);
+}
+
+#[test]
+fn transports() {
+    check_sets(&[Kind::Transport]);
 }
 
 #[test]

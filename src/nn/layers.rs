@@ -1,9 +1,13 @@
-//! Layers with PyTorch's default initialisation.
+//! Layers with their initialisation: PyTorch's default for convolutions, the caller's choice for linear layers.
 
 use super::{Fill, Forward, Init, ParamId};
 use crate::error::Result;
 use crate::ops::conv2d::{Conv2d as Conv2dOp, Padding};
+use crate::ops::embedding::Embedding as EmbeddingOp;
 use crate::ops::group_norm::GroupNorm as GroupNormOp;
+use crate::ops::layer_norm::LayerNorm as LayerNormOp;
+use crate::ops::linear::Linear as LinearOp;
+use crate::ops::rms_norm::RmsNorm as RmsNormOp;
 use crate::tape::Var;
 
 /// A convolution of channels-last images, (B, H, W, I) → (B, H′, W′, O).
@@ -31,6 +35,15 @@ impl Conv2d {
     /// 3×3, stride 1, padding 1: the size stays.
     pub fn same(init: &mut Init, inputs: usize, outputs: usize) -> Result<Conv2d> {
         Conv2d::new(init, inputs, outputs, 3, Conv2dOp { stride: 1, padding: Padding::all(1), upsample: false })
+    }
+
+    /// Patches to tokens, as a linear layer over the pixels of a patch and initialised like one: (B, H, W, I) →
+    /// (B, H/patch, W/patch, O).
+    pub fn patches(init: &mut Init, inputs: usize, outputs: usize, patch: usize) -> Result<Conv2d> {
+        let fill = Fill::xavier(inputs * patch * patch, outputs);
+        let weight = init.tensor("weight", &[outputs, patch, patch, inputs], fill)?;
+        let bias = Some(init.tensor("bias", &[outputs], Fill::Constant(0.0))?);
+        Ok(Conv2d { weight, bias, op: Conv2dOp { stride: patch, padding: Padding::NONE, upsample: false } })
     }
 
     /// Applies the layer.
@@ -64,6 +77,113 @@ impl GroupNorm {
     pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
         let op = GroupNormOp { groups: 32, eps: 1e-6, silu: self.silu };
         let [y] = pass.tape().apply(op, [x, &pass.param(self.weight), &pass.param(self.bias)])?;
+        Ok(y)
+    }
+}
+
+/// A linear layer with a bias: (.., I) → (.., O).
+pub struct Linear {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Linear {
+    /// Weights as `fill` says, biases of zero.
+    pub fn new(init: &mut Init, inputs: usize, outputs: usize, fill: Fill) -> Result<Linear> {
+        let weight = init.tensor("weight", &[outputs, inputs], fill)?;
+        Ok(Linear { weight, bias: init.tensor("bias", &[outputs], Fill::Constant(0.0))? })
+    }
+
+    /// Weights uniform in ±√(6 / (I + O)) (Glorot and Bengio, 2010).
+    pub fn xavier(init: &mut Init, inputs: usize, outputs: usize) -> Result<Linear> {
+        Linear::new(init, inputs, outputs, Fill::xavier(inputs, outputs))
+    }
+
+    /// Applies the layer.
+    pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        let [y] = pass.tape().apply(LinearOp, [x, &pass.param(self.weight), &pass.param(self.bias)])?;
+        Ok(y)
+    }
+}
+
+/// The scale and shift of adaptive layer norm, each (B, C) or not there: y·(1 + scale) + shift.
+#[derive(Default, Clone, Copy)]
+pub struct Modulation<'a> {
+    /// Multiplies what was normalised, plus one.
+    pub scale: Option<&'a Var>,
+    /// Is added.
+    pub shift: Option<&'a Var>,
+}
+
+impl Modulation<'_> {
+    fn vars(self, pass: &Forward) -> Result<[Var; 2]> {
+        let or_absent = |var: Option<&Var>| var.map_or_else(|| pass.absent(), |var| Ok(var.clone()));
+        Ok([or_absent(self.scale)?, or_absent(self.shift)?])
+    }
+}
+
+/// RMS norm over the last dimension, modulated in the same pass.
+pub struct RmsNorm {
+    weight: ParamId,
+    eps: f32,
+}
+
+impl RmsNorm {
+    /// Scales of one.
+    pub fn new(init: &mut Init, dim: usize, eps: f32) -> Result<RmsNorm> {
+        Ok(RmsNorm { weight: init.tensor("weight", &[dim], Fill::Constant(1.0))?, eps })
+    }
+
+    /// Applies the layer: (B, .., C) → the same.
+    pub fn forward(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<Var> {
+        let [scale, shift] = modulation.vars(pass)?;
+        let [y] = pass.tape().apply(RmsNormOp { eps: self.eps }, [x, &pass.param(self.weight), &scale, &shift])?;
+        Ok(y)
+    }
+}
+
+/// Layer norm over the last dimension, modulated in the same pass.
+pub struct LayerNorm {
+    affine: Option<[ParamId; 2]>,
+    eps: f32,
+}
+
+impl LayerNorm {
+    /// With scales of one and shifts of zero that are learnt.
+    pub fn new(init: &mut Init, dim: usize, eps: f32) -> Result<LayerNorm> {
+        let weight = init.tensor("weight", &[dim], Fill::Constant(1.0))?;
+        Ok(LayerNorm { affine: Some([weight, init.tensor("bias", &[dim], Fill::Constant(0.0))?]), eps })
+    }
+
+    /// Without parameters.
+    pub fn plain(eps: f32) -> LayerNorm {
+        LayerNorm { affine: None, eps }
+    }
+
+    /// Applies the layer: (B, .., C) → the same.
+    pub fn forward(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<Var> {
+        let [weight, bias] = [self.affine.map(|ids| ids[0]), self.affine.map(|ids| ids[1])];
+        let [scale, shift] = modulation.vars(pass)?;
+        let inputs = [x, &pass.optional(weight)?, &pass.optional(bias)?, &scale, &shift];
+        let [y] = pass.tape().apply(LayerNormOp { eps: self.eps }, inputs)?;
+        Ok(y)
+    }
+}
+
+/// Vectors by number: indices (B) → (B, C).
+pub struct Embedding {
+    weight: ParamId,
+}
+
+impl Embedding {
+    /// A table of `entries` vectors.
+    pub fn new(init: &mut Init, entries: usize, dim: usize, fill: Fill) -> Result<Embedding> {
+        Ok(Embedding { weight: init.tensor("weight", &[entries, dim], fill)? })
+    }
+
+    /// Looks up.
+    pub fn forward(&self, pass: &Forward, indices: &Var) -> Result<Var> {
+        let [y] = pass.tape().apply(EmbeddingOp, [&pass.param(self.weight), indices])?;
         Ok(y)
     }
 }

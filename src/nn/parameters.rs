@@ -36,6 +36,15 @@ pub enum Fill {
     Constant(f32),
     /// Uniform in ±bound.
     Uniform(f32),
+    /// Normal around 0 with this standard deviation.
+    Normal(f32),
+}
+
+impl Fill {
+    /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+    pub fn xavier(inputs: usize, outputs: usize) -> Fill {
+        Fill::Uniform((6.0 / (inputs + outputs) as f32).sqrt())
+    }
 }
 
 impl Parameters {
@@ -165,9 +174,25 @@ impl<'a> Init<'a> {
             Fill::Uniform(bound) => {
                 random::uniform(&self.params.device, shape, self.seed, random::stream(&name), -bound, bound)?
             }
+            Fill::Normal(deviation) => {
+                let values = random::normal(&self.params.device, shape, self.seed, random::stream(&name))?.to_vec()?;
+                let values: Vec<f32> = values.iter().map(|value| deviation * value).collect();
+                Tensor::from_slice(&self.params.device, shape, &values)?
+            }
         };
         self.params.entries.push(Parameter { name, value, trainable: true });
         Ok(ParamId(self.params.entries.len() - 1))
+    }
+
+    /// A parameter `prefix.name` that is what it is: saved with the others, and never trained.
+    pub fn fixed(&mut self, name: &str, value: Tensor) -> ParamId {
+        self.params.entries.push(Parameter { name: format!("{}{name}", self.prefix), value, trainable: false });
+        ParamId(self.params.entries.len() - 1)
+    }
+
+    /// The device that the parameters are made on.
+    pub fn device(&self) -> &Device {
+        &self.params.device
     }
 }
 
@@ -202,8 +227,13 @@ impl<'a> Forward<'a> {
     pub fn optional(&self, id: Option<ParamId>) -> Result<Var> {
         match id {
             Some(id) => Ok(self.param(id)),
-            None => Ok(self.tape.constant(Tensor::absent(self.tape.device())?)),
+            None => self.absent(),
         }
+    }
+
+    /// What stands for an optional input that is not there.
+    pub fn absent(&self) -> Result<Var> {
+        Ok(self.tape.constant(Tensor::absent(self.tape.device())?))
     }
 
     /// The trainable parameters used so far, in order.

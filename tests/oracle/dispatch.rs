@@ -34,11 +34,21 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
     let input = |i: usize| &call.inputs[i];
     let one = match op {
         "add" => x.zip(input(1), |a, b| a + b),
+        "add_positions" => add_positions(x, input(1)),
         "attention" => attention_of(call),
         "batch_norm_eval" => batch_norm_eval(x, input(1), input(2), call.setting("eps"), (input(3), input(4))),
         "batch_norm_train" => {
             let zeros = Array::zeros(&input(1).shape);
             batch_norm_train(x, input(1), input(2), call.setting("eps"), 0.1, (&zeros, &zeros)).y
+        }
+        "chunk" => {
+            let (parts, packed) = (call.size("parts"), x.shape[x.shape.len() - 1]);
+            let cols = packed / parts;
+            return Some((0..parts).map(|i| x.last_axis(i * cols, (i + 1) * cols)).collect());
+        }
+        "combine" => {
+            let terms = call.settings.iter().zip(call.inputs);
+            terms.fold(Array::zeros(&x.shape), |sum, ((_, factor), x)| sum.zip(x, |sum, x| sum + factor * x))
         }
         "conv2d" => conv2d_of(call),
         "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
@@ -53,7 +63,17 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "gelu_erf" => gelu_erf(x),
         "gelu_tanh" => gelu_tanh(x),
         "group_norm" => group_norm_of(call),
+        "guidance" => {
+            let (scale, guided, channels) = (call.setting("scale"), call.size("guided"), x.shape[x.shape.len() - 1]);
+            let (cond, uncond) = (x.matrix(), input(1).matrix());
+            Array::build(cond.dims::<2>(), |at| {
+                let (cond, uncond) = (cond.at(at), uncond.at(at));
+                if at[1] < guided.min(channels) { uncond + scale * (cond - uncond) } else { cond }
+            })
+            .reshape(&x.shape)
+        }
         "hinge_d" => Array::new(&[1], vec![hinge_d(x, input(1))]),
+        "interpolate" => return Some(interpolate(x, input(1), input(2)).into()),
         "kl_terms" => {
             let double = x.shape[x.shape.len() - 1];
             let mut latents = x.shape.clone();
@@ -90,7 +110,9 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "swiglu" => swiglu(x),
         "timestep_embedding" => timestep_embedding(x, call.size("dim")),
+        "unpatchify" => unpatchify(x, call.size("patch"), call.size("grid_w"), call.size("channels")),
         "upsample_nearest2" => upsample_nearest2(x),
+        "velocity_loss" => return Some(velocity_loss(x, input(1), call.optional(2)).into()),
         "vf_loss" => {
             let loss = vf_loss_of(call);
             return Some([loss.mdms, loss.mcos].map(|part| Array::new(&[1], vec![part])).into());
@@ -138,6 +160,31 @@ fn modulated(y: Array, scale: Option<&Array>, shift: Option<&Array>) -> Array {
     let tokens = y.reshape(&[batch, y.data.len() / batch / channels, channels]);
     let unscaled = Array::zeros(&[batch, channels]);
     modulate(&tokens, scale.unwrap_or(&unscaled), shift).reshape(&y.shape)
+}
+
+fn add_positions(x: &Array, table: &Array) -> Array {
+    Array::build(x.dims::<3>(), |[b, n, c]| x.at([b, n, c]) + table.at([n, c]))
+}
+
+/// Token (i, j) holds a patch of pixels (u, v), row by row: pixel (i·p + u, j·p + v) of the image.
+fn unpatchify(x: &Array, p: usize, grid_w: usize, channels: usize) -> Array {
+    let [b, n, cols] = x.dims();
+    let x = x.reshape(&[b, n / grid_w, grid_w, p, p, cols / (p * p)]);
+    Array::build([b, n / grid_w * p, grid_w * p, channels], |[b, row, column, c]| {
+        x.at([b, row / p, column / p, row % p, column % p, c])
+    })
+}
+
+/// xt and ut of noise x0 and data x1 with (α, σ, α′, σ′) of each sample.
+fn interpolate(x0: &Array, x1: &Array, coefficients: &Array) -> [Array; 2] {
+    let (batch, count) = (x1.shape[0], x1.data.len() / x1.shape[0]);
+    let [noise, data] = [x0, x1].map(|x| x.reshape(&[batch, count]));
+    [0, 2].map(|first| {
+        let at = |[b, i]: [usize; 2]| {
+            coefficients.at([b, first]) * data.at([b, i]) + coefficients.at([b, first + 1]) * noise.at([b, i])
+        };
+        Array::build([batch, count], at).reshape(&x1.shape)
+    })
 }
 
 fn drop_token(x: &Array) -> Array {

@@ -96,3 +96,15 @@ fn cosine_matrix(x: &Array) -> Array {
     let unit = l2_normalize(x, 1e-12).matrix();
     Array::build([b, n, n], |[b, i, j]| dot(unit.row(b * n + i), unit.row(b * n + j)))
 }
+
+/// Of each sample: weight·mean (pred − target)², and the mean over pixels of 1 − cos(pred, target) with eps 1e-8.
+pub fn velocity_loss(pred: &Array, target: &Array, weight: Option<&Array>) -> [Array; 2] {
+    let batch = pred.shape[0];
+    let mean = |x: &Array, b: usize| {
+        let count = x.data.len() / batch;
+        x.data[b * count..(b + 1) * count].iter().sum::<f64>() / count as f64
+    };
+    let (squares, cosines) = (pred.zip(target, |p, t| (p - t).powi(2)), cosine_similarity(pred, target, 1e-8));
+    let mse = Array::build([batch], |[b]| weight.map_or(1.0, |weight| weight.at([b])) * mean(&squares, b));
+    [mse, Array::build([batch], |[b]| 1.0 - mean(&cosines, b))]
+}

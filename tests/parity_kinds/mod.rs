@@ -1,6 +1,8 @@
 //! How the golden sets of each kind are run through the engine.
 
+pub mod dit;
 pub mod ops;
+pub mod transport;
 pub mod vae;
 pub mod vf_loss;
 pub mod vit;

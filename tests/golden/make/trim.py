@@ -3,13 +3,15 @@
     python3 trim.py FULL.safetensors SMALL.safetensors
 
 Gradients of more than 4096 entries become `gsamp.X`, 64 entries at the index rule of tests/golden/README.md, and `gnorm.X`, the
-norm of the whole. Everything else, bytes and metadata, stays. Rounding noise of a sample: that of the tensor it is from;
+norm of the whole. Parameters as large go where the set's `fill` makes them again, and so do what an optimizer made of them
+(`adamw1.X`, `ema1.X`, …). Everything else, bytes and metadata, stays. Rounding noise of a sample: that of the tensor it is from;
 of a norm: the tensor's relative noise times the norm, because entries share the errors of the gradient that flows into
 their layer and so err together.
 """
 
 import json
 import math
+import re
 import struct
 import sys
 
@@ -44,16 +46,19 @@ def write(path, metadata, tensors):
 
 def trim(description, tensors):
     noise, shapes = description["err_f32_vs_f64"], description["shapes"]
+    filled = description.get("fill") or {}
     kept = {}
     for name, (dtype, shape, data) in tensors.items():
         numel = math.prod(shape)
+        kind, _, parameter = name.partition(".")
+        if numel > LARGEST and parameter in filled and re.fullmatch(r"param|(adamw|ema)\d", kind):
+            continue
         if not name.startswith("grad.") or numel <= LARGEST:
             kept[name] = (dtype, shape, data)
             continue
         values = struct.unpack(f"<{numel}f", data)
         sample = [values[(k * 2654435761 + 12345) % numel] for k in range(SAMPLES)]
         norm = math.sqrt(math.fsum(v * v for v in values))
-        parameter = name.removeprefix("grad.")
         absolute, relative = noise[name]
         kept[f"gsamp.{parameter}"] = ("F32", [SAMPLES], struct.pack(f"<{SAMPLES}f", *sample))
         kept[f"gnorm.{parameter}"] = ("F32", [1], struct.pack("<f", norm))

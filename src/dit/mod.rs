@@ -1,0 +1,18 @@
+//! LightningDiT: a diffusion transformer on the latents of a tokenizer ("Reconstruction vs. Generation", CVPR 2025, on the
+//! shoulders of DiT and SiT).
+//!
+//! [`LightningDit`] is the model with the reference's parameter names, [`Transport`] the path between noise and data and
+//! what the model learns on it, [`training_step`] one step's losses and gradients.
+
+mod block;
+mod model;
+pub mod sampler;
+mod shape;
+mod step;
+pub mod times;
+pub mod transport;
+
+pub use model::LightningDit;
+pub use shape::{DitShape, SIZES};
+pub use step::{Batch, Losses, Step, evaluate, training_step};
+pub use transport::Transport;
