@@ -7,7 +7,7 @@ mod parity_kinds;
 mod support;
 
 use anyhow::{Context, Result};
-use parity_kinds::{dit, ops, transport, vae, vf_loss, vit};
+use parity_kinds::{dit, ops, sampler, transport, vae, vf_loss, vit};
 use support::golden::Golden;
 use support::kind::{Kind, files};
 
@@ -24,7 +24,8 @@ fn check_of(kind: Kind) -> Option<Check> {
         Kind::Dit => Some(dit::check),
         Kind::FullDit => Some(dit::check_full),
         Kind::Transport => Some(transport::check),
-        Kind::VaeGan | Kind::Adaptive | Kind::FullVaVae | Kind::Sampler | Kind::Uniformity => None,
+        Kind::Sampler => Some(sampler::check),
+        Kind::VaeGan | Kind::Adaptive | Kind::FullVaVae | Kind::Uniformity => None,
     }
 }
 
@@ -97,6 +98,11 @@ fn lightning_dit_b1() {
 #[test]
 fn transports() {
     check_sets(&[Kind::Transport]);
+}
+
+#[test]
+fn samplers() {
+    check_sets(&[Kind::Sampler]);
 }
 
 #[test]

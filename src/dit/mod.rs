@@ -2,17 +2,20 @@
 //! shoulders of DiT and SiT).
 //!
 //! [`LightningDit`] is the model with the reference's parameter names, [`Transport`] the path between noise and data and
-//! what the model learns on it, [`training_step`] one step's losses and gradients.
+//! what the model learns on it, [`training_step`] one step's losses and gradients, [`Sampler`] how noise becomes latents.
 
 mod block;
+pub mod guidance;
 mod model;
 pub mod sampler;
 mod shape;
+pub mod solver;
 mod step;
 pub mod times;
 pub mod transport;
 
 pub use model::LightningDit;
+pub use sampler::Sampler;
 pub use shape::{DitShape, SIZES};
 pub use step::{Batch, Losses, Step, evaluate, training_step};
 pub use transport::Transport;

@@ -2,6 +2,7 @@
 
 pub mod dit;
 pub mod ops;
+pub mod sampler;
 pub mod transport;
 pub mod vae;
 pub mod vf_loss;
