@@ -89,7 +89,8 @@ impl<'a> Bench<'a> {
         let live = || device.memory().live;
         let before = live();
         let with_features = (config.loss.vf_weight > 0.0).then_some(feature_channels);
-        let (model, params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
+        let (model, mut params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
+        train::set_precision(config, &mut params)?;
         let with_parameters = live();
         let adam = Adam::new(&params, train::adam_settings(config))?;
         let with_optimizer = live();
@@ -110,7 +111,14 @@ impl<'a> Bench<'a> {
     fn step(&mut self) -> Result<()> {
         let mut gradients = ParamGradients::default();
         let objective = train::objective(self.config);
-        training_step(&self.model, &self.params, &objective, &self.batch, &mut gradients, false)?;
+        training_step(
+            &self.model,
+            &self.params,
+            &objective,
+            &self.batch,
+            &mut gradients,
+            train::step_options(self.config),
+        )?;
         let norm = Adam::gradient_norm(&gradients)?;
         self.adam.update(&mut self.params, &gradients, norm, 1.0)
     }

@@ -14,4 +14,6 @@ mod step;
 pub mod train;
 
 pub use model::{Projection, VaVae, VaeShape};
-pub use step::{Batch, Evaluation, Losses, Objective, Step, VfLosses, VfObjective, evaluate, training_step};
+pub use step::{
+    Batch, Evaluation, Losses, Objective, Step, StepLosses, StepOptions, VfLosses, VfObjective, evaluate, training_step,
+};

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::features::Features;
 use super::state::{self, RunState};
-use super::step::{Batch, Evaluation, Losses, Objective, VfObjective, evaluate, training_step};
+use super::step::{Batch, Evaluation, Losses, Objective, StepOptions, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
 use crate::checkpoint;
-use crate::config::{Config, OnNonFinite};
+use crate::config::{Config, OnNonFinite, Precision};
 use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
 use crate::nn::{ParamGradients, Parameters};
@@ -93,6 +94,26 @@ pub fn objective(config: &Config) -> Objective {
         distmat_weight: l.distmat_weight as f32,
     };
     Objective { kl_weight: l.kl_weight as f32, pp_style: l.pp_style, vf: (l.vf_weight > 0.0).then_some(vf) }
+}
+
+/// How steps are computed, as configured.
+pub fn step_options(config: &Config) -> StepOptions {
+    let train = &config.train;
+    StepOptions { check_finite: train.debug_non_finite, checkpoint_activations: train.checkpoint_activations }
+}
+
+/// Lets the device and the model compute in the configured precision.
+///
+/// # Errors
+/// A precision that the device does not have.
+pub fn set_precision(config: &Config, params: &mut Parameters) -> Result<()> {
+    let precision = config.train.precision;
+    if params.device().is_cpu() && precision != Precision::F32 {
+        let message = format!("train.precision: the CPU computes in f32; use --device cuda or sim for {precision}");
+        return Err(Error::Config(message));
+    }
+    params.device().set_tf32(precision == Precision::Tf32);
+    params.compute_in(if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 })
 }
 
 /// The optimizer as configured.
@@ -219,6 +240,7 @@ impl<'a> Run<'a> {
         }
         let latest = checkpoint::latest(&checkpoints)?;
         let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
+        set_precision(config, &mut params)?;
         let mut adam = Adam::new(&params, adam_settings(config))?;
         let state = match (start, latest) {
             (Start::New, Some(_)) => {
@@ -252,7 +274,7 @@ impl<'a> Run<'a> {
         let mut gradients = ParamGradients::default();
         let mut losses = vec![];
         for batch in &batches {
-            losses.push(self.losses(batch, &mut gradients, train.debug_non_finite)?);
+            losses.push(self.losses(batch, &mut gradients, step_options(self.config))?);
         }
         self.state.step += 1;
         let scale = 1.0 / train.accumulate as f32;
@@ -271,9 +293,9 @@ impl<'a> Run<'a> {
         Ok(Done::Updated(row))
     }
 
-    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, check_finite: bool) -> Result<Losses> {
-        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, check_finite)?;
-        Ok(step.losses)
+    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, options: StepOptions) -> Result<Losses> {
+        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, options)?;
+        step.losses.read()
     }
 
     /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
@@ -285,7 +307,8 @@ impl<'a> Run<'a> {
             }
         }
         for batch in batches {
-            match self.losses(batch, &mut ParamGradients::default(), true) {
+            let options = StepOptions { check_finite: true, ..step_options(self.config) };
+            match self.losses(batch, &mut ParamGradients::default(), options) {
                 Ok(_) => {}
                 Err(Error::NonFinite(place)) => return Ok(place),
                 Err(other) => return Err(other),
