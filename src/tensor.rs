@@ -12,6 +12,7 @@ use half::bf16;
 use crate::device::{Device, Storage, cuda};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::fill;
 
 /// A tensor; clones share the memory, and memory that is shared cannot be written.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ impl Tensor {
 
     /// All zeros, f32.
     pub fn zeros(device: &Device, shape: &[usize]) -> Result<Tensor> {
-        Tensor::from_slice(device, shape, &vec![0.0; shape.iter().product()])
+        fill::full(device, shape, DType::F32, 0.0)
     }
 
     /// The values of `data` in row-major order, f32.
@@ -64,7 +65,7 @@ impl Tensor {
 
     /// A scalar, shape (1).
     pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
-        Tensor::from_slice(device, &[1], &[value])
+        fill::full(device, &[1], DType::F32, value)
     }
 
     /// The stand-in for an optional tensor that is not there: an empty slice on the CPU, a null pointer on CUDA.
