@@ -176,8 +176,17 @@ impl Cuda {
         // SAFETY: bytes of any value are valid, and kernels write what they are to read.
         unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|e| {
             let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
-            failed(&format!("allocating {bytes} bytes with {free} free"), e)
+            let message = format!(
+                "{} has no {bytes} bytes left ({free} are free, other programs may hold some): lower train.batch_size, set \
+                 train.checkpoint_activations=true, or train.precision=bf16",
+                self.name
+            );
+            if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY { Error::Device(message) } else { failed("allocating memory", e) }
         })
+    }
+
+    pub(super) fn free_memory(&self) -> Result<usize> {
+        self.context.mem_get_info().map(|(free, _)| free).map_err(|e| failed("asking for free memory", e))
     }
 
     pub(super) fn upload(&self, host: &[u8], device: &mut Slice) -> Result<()> {

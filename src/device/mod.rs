@@ -336,6 +336,14 @@ impl Device {
         done.map(|()| launches)
     }
 
+    /// Bytes of a GPU's memory that nobody holds; `None` of the CPU.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match &self.0.backend {
+            Backend::Cpu(_) | Backend::Plan => Ok(None),
+            Backend::Cuda(cuda) => cuda.free_memory().map(Some),
+        }
+    }
+
     /// Bytes held by tensors of this device.
     pub fn memory(&self) -> MemoryUse {
         MemoryUse { live: self.0.live.load(Ordering::Relaxed), peak: self.0.peak.load(Ordering::Relaxed) }

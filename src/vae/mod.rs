@@ -9,6 +9,7 @@ mod decoder;
 mod encoder;
 mod features;
 mod model;
+pub mod plan;
 mod state;
 mod step;
 pub mod train;

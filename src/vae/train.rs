@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::features::Features;
+use super::plan;
 use super::state::{self, RunState};
 use super::step::{Batch, Evaluation, Losses, Objective, StepOptions, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
@@ -234,6 +235,11 @@ impl<'a> Run<'a> {
     fn prepare(config: &'a Config, out: &'a Path, start: Start, device: &'a Device) -> Result<Run<'a>> {
         let folder = ImageFolder::open(config.training_images()?)?;
         let features = Features::open(config, &folder, device)?;
+        if let Some(free) = device.free_memory()? {
+            let plan = plan::plan(config, features.channels().unwrap_or_default())?;
+            eprintln!("memory of a step: {plan}; {} launches", plan.launches());
+            plan.fits(free)?;
+        }
         let checkpoints = out.join(CHECKPOINTS);
         for folder in [&checkpoints, &out.join(GRIDS)] {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
