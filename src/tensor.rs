@@ -47,6 +47,21 @@ impl Tensor {
         Tensor::from_bytes(device, shape, DType::F32, bytemuck::cast_slice(data))
     }
 
+    /// Writes `data` over the tensor's f32 values, in place.
+    ///
+    /// # Errors
+    /// When the lengths differ, the tensor is not f32, or something else refers to its memory.
+    pub fn write(&mut self, data: &[f32]) -> Result<()> {
+        if self.dtype != DType::F32 || self.numel() != data.len() {
+            let message = format!("{} f32 cannot overwrite {:?} of {}", data.len(), self.shape, self.dtype);
+            return Err(Error::shape("tensor", message));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.upload(bytemuck::cast_slice(data), storage)
+    }
+
     /// Unsigned integers such as labels, in row-major order.
     pub fn from_u32(device: &Device, shape: &[usize], data: &[u32]) -> Result<Tensor> {
         Tensor::from_bytes(device, shape, DType::U32, bytemuck::cast_slice(data))

@@ -165,6 +165,21 @@ enum Backend {
     Plan,
 }
 
+/// Recorded launches: see [`Device::capture`].
+pub struct Graph {
+    device: Device,
+    graph: cudarc::driver::CudaGraph,
+}
+
+impl Graph {
+    /// Enqueues all of them.
+    pub fn run(&self) -> Result<()> {
+        self.graph
+            .launch()
+            .map_err(|e| Error::Device(format!("{} does not run what was recorded: {e}", self.device.name())))
+    }
+}
+
 /// Which device to open: what `--device` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
@@ -324,6 +339,22 @@ impl Device {
                 Ok(start.elapsed().as_secs_f64())
             }
             Backend::Cuda(cuda) => Ok(f64::from(cuda.time(work)?) / 1e3),
+        }
+    }
+
+    /// Records the launches of `work` instead of running them, to be run as often as wanted by [`Graph::run`] at the cost of one
+    /// launch (a CUDA graph). Every run reads and writes the same memory: tensors made before keep their places, and those that
+    /// `work` returns hold what the last run wrote. `work` must not move values between host and device.
+    ///
+    /// # Errors
+    /// `work`'s own, or a device that cannot record: the CPU.
+    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        match &self.0.backend {
+            Backend::Cuda(cuda) => {
+                let (graph, done) = cuda.capture(work)?;
+                Ok((Graph { device: self.clone(), graph }, done))
+            }
+            Backend::Cpu(_) | Backend::Plan => Err(Error::Device(format!("{} cannot record launches", self.name()))),
         }
     }
 
