@@ -44,6 +44,8 @@ pub struct Summary {
     pub interrupted: bool,
     first: Evaluation,
     last: Evaluation,
+    /// The last step's losses; nothing where no step was made.
+    losses: Row,
     grid: PathBuf,
     plot: PathBuf,
     checkpoint: PathBuf,
@@ -54,6 +56,10 @@ impl fmt::Display for Summary {
         writeln!(f, "sample grid   {}", self.grid.display())?;
         writeln!(f, "loss curves   {}", self.plot.display())?;
         writeln!(f, "checkpoint    {}", self.checkpoint.display())?;
+        if !self.losses.is_empty() {
+            let losses: Vec<String> = self.losses.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            writeln!(f, "losses        {} at step {}", losses.join(", "), self.step)?;
+        }
         writeln!(f, "PSNR          {:.2} dB → {:.2} dB", self.first.psnr, self.last.psnr)?;
         if let (Some(first), Some(last)) = (self.first.vf_alignment, self.last.vf_alignment) {
             writeln!(f, "VF alignment  {first:.3} → {last:.3} (mean cosine similarity of latents and features)")?;
@@ -172,12 +178,14 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
         metrics.log(0, &run.state.first.row())?;
     }
     let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
+    let mut losses = vec![];
     let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
     while !ended(run.state.step) {
         let done = run.step()?;
         let step = run.state.step;
         match done {
             Done::Updated(mut row) => {
+                losses.clone_from(&row);
                 progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
                 if due(step, train.log_every) || ended(step) {
                     row.push(("images_per_second", progress.images_per_second()));
@@ -199,7 +207,7 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
     let plot = out.join("losses.png");
     plot_curves(&plot, &format!("{}: training", out.display()), &metrics::read(out)?, PANELS)?;
     let (step, interrupted) = (run.state.step, run.state.step < train.steps);
-    Ok(Summary { step, interrupted, first: run.state.first, last, grid, plot, checkpoint })
+    Ok(Summary { step, interrupted, first: run.state.first, last, losses, grid, plot, checkpoint })
 }
 
 /// How many of a step's values the progress bar shows.
