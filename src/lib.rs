@@ -29,6 +29,7 @@ pub mod params;
 pub mod random;
 pub mod tape;
 pub mod tensor;
+pub mod training;
 pub mod vae;
 pub mod vision;
 

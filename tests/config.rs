@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use vf_engine::config::{Config, Crop, OnNonFinite, preset_names};
+use vf_engine::training::RunConfig;
 
 fn load(preset: Option<&str>, set: &[&str]) -> Result<Config, String> {
     let set: Vec<_> = set.iter().map(|&text| text.to_owned()).collect();
@@ -100,7 +101,8 @@ fn training_says_what_it_lacks() {
 }
 
 const TRAIN_KEYS: &str = "accumulate, batch_size, checkpoint_activations, checkpoint_every, debug_non_finite, debug_sync, grid_every, grid_images, \
-                          keep_last, log_every, on_non_finite, precision, seed, steps";
+                          keep_last, log_every, on_non_finite, precision, seed, \
+                          spike_guard.action, spike_guard.factor, spike_guard.window, stages, steps";
 
 #[test]
 fn wrong_files_get_one_sentence() {
@@ -236,4 +238,28 @@ fn validate_checks_a_configuration_made_in_code() {
     config.validate().unwrap();
     config.optim.lr = f64::NAN;
     assert_eq!(config.validate().unwrap_err().to_string(), "optim.lr must be above 0 and finite, not NaN");
+}
+
+#[test]
+fn stages_change_what_may_change() {
+    let stages =
+        "train.stages=[{step: 10, set: [loss.vf_weight=0.2]}, {step: 5, set: [loss.vf_weight=0.3, optim.lr=1e-5]}]";
+    let config = load(Some("tiny"), &["loss.vf_weight=0.5", stages]).unwrap();
+    let weights = [0, 4, 5, 9, 10, 100].map(|step| config.at(step).unwrap().loss.vf_weight);
+    assert_eq!(weights, [0.5, 0.5, 0.3, 0.3, 0.2, 0.2]);
+    assert_eq!(config.at(10).unwrap().optim.lr, 1e-5, "a stage is over the one before");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    config.save(&path).unwrap();
+    assert_eq!(Config::load(None, Some(&path), &[]).unwrap(), config);
+    let failing =
+        |stage: &str| load(Some("tiny"), &[&format!("train.stages=[{{step: 1, set: [{stage}]}}]")]).unwrap_err();
+    for (stage, what) in [
+        ("model.ch=64", "model.ch=64: only loss., optim. can change during a run"),
+        ("loss.kl_wieght=1", "did you mean loss.kl_weight?"),
+        ("optim.lr=-1", "optim.lr must be above 0"),
+    ] {
+        let problem = failing(stage);
+        assert!(problem.contains("train.stages cannot be") && problem.contains(what), "{problem}");
+    }
 }

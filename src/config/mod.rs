@@ -5,16 +5,17 @@
 //! written. The effective configuration is saved with the run ([`Config::save`]) and can be loaded like any other file.
 
 mod layers;
+mod tree;
 mod validate;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::checkpoint::atomic;
 use crate::error::{Error, Result};
-use layers::Layers;
+use crate::training::RunConfig;
+use tree::{Source, Tree};
+use validate::Problem;
 
 const DEFAULT: &str = include_str!("../../configs/default.yaml");
 
@@ -165,6 +166,24 @@ pub struct Optim {
     pub ema_decay: Option<f64>,
     /// Largest global gradient norm; none does not clip.
     pub grad_clip: Option<f64>,
+    /// Steps over which the learning rate rises to `lr`.
+    pub warmup: u64,
+    /// How the learning rate goes on after the warm-up.
+    pub schedule: Schedule,
+    /// The learning rate at the last step, where the schedule falls.
+    pub min_lr: f64,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// It falls evenly.
+    Linear,
+    /// It falls along half a cosine.
+    Cosine,
 }
 
 /// The training loop.
@@ -195,10 +214,49 @@ pub struct Train {
     pub keep_last: Option<usize>,
     /// What to do when a loss or a gradient is not finite.
     pub on_non_finite: OnNonFinite,
+    /// What to do when a loss or a gradient is far out of line.
+    pub spike_guard: SpikeGuard,
+    /// Settings that change during the run.
+    pub stages: Vec<Stage>,
     /// Wait for the device after every kernel.
     pub debug_sync: bool,
     /// Name the first operation whose output is not finite.
     pub debug_non_finite: bool,
+}
+
+/// Looks out for steps out of line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpikeGuard {
+    /// What to do about one.
+    pub action: SpikeAction,
+    /// How many times the median a loss or a norm must be to be out of line.
+    pub factor: f64,
+    /// The latest steps, of which the median is taken.
+    pub window: usize,
+}
+
+/// What to do about a step out of line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpikeAction {
+    /// Nothing: no guard.
+    #[serde(rename = "none")]
+    Off,
+    /// Leave the weights as they are and go on with the next batch.
+    Skip,
+    /// Go back to the last checkpoint, and on from there with the next batch.
+    Rollback,
+}
+
+/// Settings from a step on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// The number of steps that were made before.
+    pub step: u64,
+    /// `section.key=value`, each over what was.
+    pub set: Vec<String>,
 }
 
 /// What a model computes in.
@@ -233,6 +291,37 @@ pub enum OnNonFinite {
     Skip,
 }
 
+impl Tree for Config {
+    const SOURCE: Source = Source { default: ("configs/default.yaml", DEFAULT), folder: "configs", presets: &PRESETS };
+    const CHANGEABLE: &'static [&'static str] = &["loss.", "optim."];
+
+    fn problem(&self) -> Option<Problem> {
+        self.first_problem()
+    }
+
+    fn stages(&self) -> &[Stage] {
+        &self.train.stages
+    }
+}
+
+impl RunConfig for Config {
+    fn optim(&self) -> &Optim {
+        &self.optim
+    }
+
+    fn train(&self) -> &Train {
+        &self.train
+    }
+
+    fn at(&self, step: u64) -> Result<Config> {
+        tree::at(self, step)
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        tree::save(self, path)
+    }
+}
+
 impl Config {
     /// Lays `preset`, `file` and each `section.key=value` of `set` over the defaults, in this order.
     ///
@@ -240,30 +329,12 @@ impl Config {
     /// An unknown preset or key, a value of the wrong kind or out of range: [`Error::Config`] in one sentence that names
     /// where it was written, the key, and what is allowed. A file that cannot be read: [`Error::Io`].
     pub fn load(preset: Option<&str>, file: Option<&Path>, set: &[String]) -> Result<Config> {
-        let mut layers = Layers::new(DEFAULT, "configs/default.yaml")?;
-        if let Some(name) = preset {
-            let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
-                return Err(Error::Config(format!(
-                    "unknown preset `{name}`; the presets are {}",
-                    preset_names().join(", ")
-                )));
-            };
-            layers.add(text, &format!("configs/{name}.yaml"))?;
-        }
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-            layers.add(&text, &path.display().to_string())?;
-        }
-        for assignment in set {
-            layers.set(assignment)?;
-        }
-        let config: Config = layers.deserialize()?;
-        config.problem().map_or(Ok(config), |(key, message)| Err(layers.error_at(key, &message)))
+        tree::load(preset, file, set)
     }
 
     /// Checks every range; [`Config::load`] has done so already.
     pub fn validate(&self) -> Result<()> {
-        self.problem().map_or(Ok(()), |(key, message)| Err(Error::Config(format!("{key} {message}"))))
+        tree::validate(self)
     }
 
     /// The folder of training images, and whether there are features for the VF loss: what a preset cannot know.
@@ -288,21 +359,18 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] if a path is not valid UTF-8.
     pub fn to_yaml(&self) -> Result<String> {
-        serde_saphyr::to_string(self)
-            .map_err(|error| Error::Config(format!("the configuration cannot be written: {error}")))
+        tree::to_yaml(self)
     }
 
     /// Writes the effective configuration to `path`.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let version = env!("CARGO_PKG_VERSION");
-        let text = format!("# The effective configuration of this run, by vf-engine {version}.\n{}", self.to_yaml()?);
-        atomic::write(path, |file| file.write_all(text.as_bytes()))
+        tree::save(self, path)
     }
 }
 
 /// The names of the presets.
 pub fn preset_names() -> Vec<&'static str> {
-    PRESETS.iter().map(|(name, _)| *name).collect()
+    tree::preset_names::<Config>()
 }
 
 /// Writes lists of numbers on one line.

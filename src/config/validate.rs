@@ -1,19 +1,25 @@
 //! The range of every key.
 
-use super::{Config, Crop};
+use super::{Config, Crop, Optim, Train};
 
 /// A key and what is wrong with its value, worded to follow the key.
-type Problem = (&'static str, String);
+pub(super) type Problem = (&'static str, String);
 
 /// Groups of every GroupNorm of the model.
 const NORM_GROUPS: usize = 32;
 
 impl Config {
     /// The first value that cannot be.
-    pub(super) fn problem(&self) -> Option<Problem> {
-        [self.model_problem(), self.loss_problem(), self.data_problem(), self.optim_problem(), self.train_problem()]
-            .into_iter()
-            .find_map(Result::err)
+    pub(super) fn first_problem(&self) -> Option<Problem> {
+        [
+            self.model_problem(),
+            self.loss_problem(),
+            self.data_problem(),
+            optim_problem(&self.optim),
+            train_problem(&self.train),
+        ]
+        .into_iter()
+        .find_map(Result::err)
     }
 
     fn model_problem(&self) -> Result<(), Problem> {
@@ -74,55 +80,59 @@ impl Config {
             "and data.foundation.weights cannot both be set: features come from the file or from the model".into()
         })
     }
-
-    fn optim_problem(&self) -> Result<(), Problem> {
-        let optim = &self.optim;
-        above_zero("optim.lr", optim.lr)?;
-        for beta in optim.betas {
-            check((0.0..1.0).contains(&beta), "optim.betas", || format!("must be at least 0 and below 1, not {beta}"))?;
-        }
-        above_zero("optim.eps", optim.eps)?;
-        not_negative("optim.weight_decay", optim.weight_decay)?;
-        if let Some(decay) = optim.ema_decay {
-            check(decay > 0.0 && decay < 1.0, "optim.ema_decay", || {
-                format!("must be above 0 and below 1, or null, not {decay}")
-            })?;
-        }
-        optim.grad_clip.map_or(Ok(()), |norm| above_zero("optim.grad_clip", norm))
-    }
-
-    fn train_problem(&self) -> Result<(), Problem> {
-        let train = &self.train;
-        at_least_one("train.steps", train.steps)?;
-        count("train.batch_size", train.batch_size, 1 << 16)?;
-        count("train.accumulate", train.accumulate, 1 << 16)?;
-        at_least_one("train.log_every", train.log_every)?;
-        count("train.grid_images", train.grid_images, 256)?;
-        train.keep_last.map_or(Ok(()), |count| at_least_one("train.keep_last", count as u64))
-    }
 }
 
-fn check(holds: bool, key: &'static str, message: impl FnOnce() -> String) -> Result<(), Problem> {
+pub(super) fn optim_problem(optim: &Optim) -> Result<(), Problem> {
+    above_zero("optim.lr", optim.lr)?;
+    for beta in optim.betas {
+        check((0.0..1.0).contains(&beta), "optim.betas", || format!("must be at least 0 and below 1, not {beta}"))?;
+    }
+    above_zero("optim.eps", optim.eps)?;
+    not_negative("optim.weight_decay", optim.weight_decay)?;
+    if let Some(decay) = optim.ema_decay {
+        check(decay > 0.0 && decay < 1.0, "optim.ema_decay", || {
+            format!("must be above 0 and below 1, or null, not {decay}")
+        })?;
+    }
+    optim.grad_clip.map_or(Ok(()), |norm| above_zero("optim.grad_clip", norm))?;
+    within("optim.min_lr", optim.min_lr, 0.0, optim.lr)
+}
+
+pub(super) fn train_problem(train: &Train) -> Result<(), Problem> {
+    at_least_one("train.steps", train.steps)?;
+    count("train.batch_size", train.batch_size, 1 << 16)?;
+    count("train.accumulate", train.accumulate, 1 << 16)?;
+    at_least_one("train.log_every", train.log_every)?;
+    count("train.grid_images", train.grid_images, 256)?;
+    train.keep_last.map_or(Ok(()), |count| at_least_one("train.keep_last", count as u64))?;
+    let guard = &train.spike_guard;
+    check(guard.factor > 1.0 && guard.factor.is_finite(), "train.spike_guard.factor", || {
+        format!("must be above 1 and finite, not {}", guard.factor)
+    })?;
+    count("train.spike_guard.window", guard.window, 1 << 16)
+}
+
+pub(super) fn check(holds: bool, key: &'static str, message: impl FnOnce() -> String) -> Result<(), Problem> {
     if holds { Ok(()) } else { Err((key, message())) }
 }
 
 /// A count from 1 to `most`; the limit keeps products of sizes far from overflow.
-fn count(key: &'static str, value: usize, most: usize) -> Result<(), Problem> {
+pub(super) fn count(key: &'static str, value: usize, most: usize) -> Result<(), Problem> {
     check((1..=most).contains(&value), key, || format!("must lie between 1 and {most}, not {value}"))
 }
 
-fn at_least_one(key: &'static str, value: u64) -> Result<(), Problem> {
+pub(super) fn at_least_one(key: &'static str, value: u64) -> Result<(), Problem> {
     check(value > 0, key, || "must be 1 or more, not 0".into())
 }
 
-fn above_zero(key: &'static str, value: f64) -> Result<(), Problem> {
+pub(super) fn above_zero(key: &'static str, value: f64) -> Result<(), Problem> {
     check(value > 0.0 && value.is_finite(), key, || format!("must be above 0 and finite, not {value}"))
 }
 
-fn not_negative(key: &'static str, value: f64) -> Result<(), Problem> {
+pub(super) fn not_negative(key: &'static str, value: f64) -> Result<(), Problem> {
     check(value >= 0.0 && value.is_finite(), key, || format!("must be 0 or more and finite, not {value}"))
 }
 
-fn within(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), Problem> {
+pub(super) fn within(key: &'static str, value: f64, low: f64, high: f64) -> Result<(), Problem> {
     check((low..=high).contains(&value), key, || format!("must lie between {low} and {high}, not {value}"))
 }

@@ -1,5 +1,7 @@
 //! The whole model: patches and positions in, blocks conditioned on time and class, the final layer and the image out.
 
+use std::sync::Arc;
+
 use super::block::{AdaLn, Block, Norm, Rope};
 use super::shape::DitShape;
 use crate::device::Device;
@@ -28,7 +30,7 @@ pub struct LightningDit {
     t_embedder: [Linear; 2],
     y_embedder: Embedding,
     rope: Option<Rope>,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     norm_final: Norm,
     final_linear: Linear,
     final_modulation: AdaLn,
@@ -63,7 +65,7 @@ impl LightningDit {
             }
             false => None,
         };
-        let block = |i: usize| Block::new(&mut init.within(format!("blocks.{i}")), &shape);
+        let block = |i: usize| Ok(Arc::new(Block::new(&mut init.within(format!("blocks.{i}")), &shape)?));
         let blocks = (0..shape.depth).map(block).collect::<Result<_>>()?;
         let mut last = init.within("final_layer");
         let norm_final = Norm::of_tokens(&mut last.within("norm_final"), &shape)?;
@@ -124,6 +126,8 @@ impl LightningDit {
     /// Times (B) in [0, 1] → (B, D).
     pub fn time_embedding(&self, pass: &Forward, t: &Var) -> Result<Var> {
         let [features] = pass.tape().apply(TimestepEmbedding { dim: FREQUENCIES }, [t])?;
+        // Times are not rounded, what becomes of them may be.
+        let features = pass.tape().constant(features.value().to_dtype(pass.dtype())?);
         let [hidden] = pass.tape().apply(Silu, [&self.t_embedder[0].forward(pass, &features)?])?;
         self.t_embedder[1].forward(pass, &hidden)
     }
@@ -141,9 +145,12 @@ impl LightningDit {
         Ok(condition)
     }
 
-    /// Block `i` over tokens (B, N, D).
+    /// Block `i` over tokens (B, N, D): what checkpointing keeps nothing of.
     pub fn block(&self, pass: &Forward, i: usize, tokens: &Var, condition: &Var) -> Result<Var> {
-        self.blocks[i].forward(pass, tokens, condition, self.rope.as_ref())
+        let (block, rope) = (self.blocks[i].clone(), self.rope.clone());
+        pass.checkpoint_all([tokens, condition], move |pass, [tokens, condition]| {
+            block.forward(pass, tokens, condition, rope.as_ref())
+        })
     }
 
     /// tokens (B, N, D) → the prediction (B, H, W, C).

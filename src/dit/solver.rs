@@ -283,7 +283,6 @@ mod tests {
         let dopri5 = Dopri5 { atol: 1e-6, rtol: 1e-6 };
         let (error, evaluations) = solve(11, &|f, grid, y| dopri5.solve(f, grid, y, &mut |_, _| Ok(())));
         assert!(error < 1e-5 && evaluations < 60, "{error:e}, {evaluations} evaluations");
-        solve(6, &|f, grid, y| dopri5.solve(f, grid, y, &mut |_, y| Ok(assert!(y[0].to_scalar()?.is_finite()))));
         let device = Device::cpu_poisoned();
         let mut field = |t: f32, y: &State| {
             let ones = vec![Tensor::from_slice(&device, &[1], &[1.0])?];

@@ -8,6 +8,7 @@ use crate::ops::interpolate::Interpolate;
 use crate::ops::velocity_loss::VelocityLoss;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::training::StepOptions;
 
 /// One (micro-)batch.
 pub struct Batch {
@@ -69,8 +70,6 @@ impl Losses {
 
 /// Forward and backward of one batch; adds the gradients of the total in every trainable parameter to `gradients`.
 ///
-/// `check_finite` fails at the first op whose output or gradient is not finite.
-///
 /// # Errors
 /// Shapes that do not fit, device failures.
 pub fn training_step(
@@ -79,11 +78,11 @@ pub fn training_step(
     transport: &Transport,
     batch: &Batch,
     gradients: &mut ParamGradients,
-    check_finite: bool,
+    options: StepOptions,
 ) -> Result<Step> {
     let device = params.device();
-    let tape = Tape::new(device).check_finite(check_finite);
-    let pass = Forward::new(&tape, params);
+    let tape = Tape::new(device).check_finite(options.check_finite);
+    let pass = Forward::new(&tape, params).checkpointing(options.checkpoint_activations);
     let (step, [mse, cos]) = forward(model, &pass, transport, batch)?;
     let count = batch.times.len();
     let one_share = Tensor::from_slice(device, &[count], &vec![1.0 / count as f32; count])?;
@@ -111,6 +110,7 @@ fn forward(model: &LightningDit, pass: &Forward, transport: &Transport, batch: &
     let point = transport.point(tape.device(), &batch.times)?;
     let inputs = [constant(&batch.noise), constant(&batch.latents), constant(&point.coefficients)];
     let [xt, target] = tape.apply(Interpolate, inputs.each_ref())?;
+    let xt = tape.constant(xt.value().to_dtype(pass.dtype())?);
     let prediction = model.forward(pass, &xt, &constant(&point.t), &constant(&batch.labels))?;
     let [mse, cos] = tape.apply(VelocityLoss, [&prediction, &target, &constant(&point.weight)])?;
     let step = Step { prediction: prediction.value().clone(), mse: mse.value().clone(), cos: cos.value().clone() };

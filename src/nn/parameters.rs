@@ -18,6 +18,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(usize);
 
+#[derive(Clone)]
 struct Parameter {
     name: String,
     value: Tensor,
@@ -96,6 +97,16 @@ impl Parameters {
         }
         parameter.value = value;
         Ok(())
+    }
+
+    /// The same parameters with other values for some: the others share their memory, so that neither set can be trained
+    /// while both are there.
+    pub fn with(&self, values: impl IntoIterator<Item = (ParamId, Tensor)>) -> Result<Parameters> {
+        let mut copy = Parameters { device: self.device.clone(), entries: self.entries.clone(), dtype: self.dtype };
+        for (id, value) in values {
+            copy.set(id, value)?;
+        }
+        Ok(copy)
     }
 
     /// A parameter's value and its rounded copy, to be updated in place together.
@@ -218,7 +229,12 @@ impl<'a> Init<'a> {
 
     /// A parameter `prefix.name` that is what it is: saved with the others, and never trained.
     pub fn fixed(&mut self, name: &str, value: Tensor) -> ParamId {
-        self.params.entries.push(Parameter { name: format!("{}{name}", self.prefix), value, trainable: false });
+        self.params.entries.push(Parameter {
+            name: format!("{}{name}", self.prefix),
+            value,
+            rounded: None,
+            trainable: false,
+        });
         ParamId(self.params.entries.len() - 1)
     }
 
@@ -234,13 +250,20 @@ pub struct Forward<'a> {
     /// Absent where every parameter that is used is there already.
     params: Option<&'a Parameters>,
     used: RefCell<HashMap<ParamId, Var>>,
+    dtype: DType,
     checkpointing: bool,
 }
 
 impl<'a> Forward<'a> {
     /// A pass over `tape` with these parameters.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Forward<'a> {
-        Forward { tape, params: Some(params), used: RefCell::default(), checkpointing: false }
+        let (used, dtype) = (RefCell::default(), params.dtype());
+        Forward { tape, params: Some(params), used, dtype, checkpointing: false }
+    }
+
+    /// What the model computes in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Lets [`Forward::checkpoint`] keep nothing of what it runs.
@@ -288,20 +311,31 @@ impl<'a> Forward<'a> {
     /// Runs `block` on `x`. With [`Forward::checkpointing`] on, nothing of what it computes is kept for backward, which runs it
     /// again instead.
     pub fn checkpoint(&self, x: &Var, block: impl Fn(&Forward, &Var) -> Result<Var> + 'static) -> Result<Var> {
+        self.checkpoint_all([x], move |pass, [x]| block(pass, x))
+    }
+
+    /// As [`Forward::checkpoint`], of several values.
+    pub fn checkpoint_all<const N: usize>(
+        &self,
+        values: [&Var; N],
+        block: impl Fn(&Forward, [&Var; N]) -> Result<Var> + 'static,
+    ) -> Result<Var> {
         if !self.checkpointing {
-            return block(self, x);
+            return block(self, values);
         }
         let once = Tape::inference(self.tape.device());
-        let pass = Forward { tape: &once, params: self.params, used: RefCell::default(), checkpointing: false };
-        let output = block(&pass, &once.constant(x.value().clone()))?.value().clone();
+        let (used, dtype) = (RefCell::default(), self.dtype);
+        let pass = Forward { tape: &once, params: self.params, used, dtype, checkpointing: false };
+        let constants = values.map(|var| once.constant(var.value().clone()));
+        let output = block(&pass, constants.each_ref())?.value().clone();
         let mut ids: Vec<ParamId> = pass.used.borrow().keys().copied().collect();
         ids.sort();
         let params: Vec<Var> = ids.iter().map(|&id| self.param(id)).collect();
-        let inputs: Vec<&Var> = std::iter::once(x).chain(&params).collect();
+        let inputs: Vec<&Var> = values.into_iter().chain(&params).collect();
         Ok(self.tape.checkpoint(&inputs, output, move |tape, inputs| {
-            let used = ids.iter().copied().zip(inputs[1..].iter().cloned()).collect();
-            let pass = Forward { tape, params: None, used: RefCell::new(used), checkpointing: false };
-            block(&pass, &inputs[0])
+            let used = RefCell::new(ids.iter().copied().zip(inputs[N..].iter().cloned()).collect());
+            let pass = Forward { tape, params: None, used, dtype, checkpointing: false };
+            block(&pass, std::array::from_fn(|i| &inputs[i]))
         }))
     }
 }

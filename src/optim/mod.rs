@@ -71,6 +71,12 @@ impl Adam {
         &mut self.slots
     }
 
+    /// The model's parameters with their moving averages in their place; as they are where no average is kept.
+    pub fn averaged(&self, params: &Parameters) -> Result<Parameters> {
+        let averages = self.slots.iter().filter(|slot| !slot.ema.is_absent());
+        params.with(averages.map(|slot| (slot.id, slot.ema.clone())))
+    }
+
     /// The norm of all gradients together.
     pub fn gradient_norm(gradients: &ParamGradients) -> Result<f32> {
         let mut total = 0f64;
@@ -80,11 +86,29 @@ impl Adam {
         Ok(total.sqrt() as f32)
     }
 
+    /// Goes on with other settings. Whether there is an average was decided at the start: only its decay may change.
+    pub fn configure(&mut self, settings: AdamSettings) {
+        let ema_decay = self.settings.ema_decay.map(|decay| settings.ema_decay.unwrap_or(decay));
+        self.settings = AdamSettings { ema_decay, ..settings };
+    }
+
     /// Updates every trainable parameter that has a gradient. The gradients, whose norm together is
     /// `gradient_norm` ([`Adam::gradient_norm`]), are multiplied by `scale`: one over the number of
     /// micro-batches that accumulated them.
     pub fn update(
         &mut self,
+        params: &mut Parameters,
+        gradients: &ParamGradients,
+        gradient_norm: f32,
+        scale: f32,
+    ) -> Result<()> {
+        self.update_at(self.settings.lr, params, gradients, gradient_norm, scale)
+    }
+
+    /// As [`Adam::update`], at a learning rate of this step's own.
+    pub fn update_at(
+        &mut self,
+        lr: f32,
         params: &mut Parameters,
         gradients: &ParamGradients,
         gradient_norm: f32,
@@ -98,7 +122,7 @@ impl Adam {
         };
         let clip = if clip == 1.0 { Tensor::absent(params.device())? } else { Tensor::scalar(params.device(), clip)? };
         let step = AdamWStep {
-            lr: s.lr,
+            lr,
             betas: s.betas,
             eps: s.eps,
             weight_decay: s.weight_decay,

@@ -10,11 +10,10 @@ mod encoder;
 mod features;
 mod model;
 pub mod plan;
-mod state;
 mod step;
 pub mod train;
 
 pub use model::{Projection, VaVae, VaeShape};
 pub use step::{
-    Batch, Evaluation, Losses, Objective, Step, StepLosses, StepOptions, VfLosses, VfObjective, evaluate, training_step,
+    Batch, Evaluation, Losses, Objective, Step, StepLosses, VfLosses, VfObjective, evaluate, training_step,
 };

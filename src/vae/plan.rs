@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::nn::{ParamGradients, Parameters};
 use crate::optim::Adam;
 use crate::random;
+use crate::training;
 
 /// What a step of `config` takes on a GPU, without computing anything; features have `feature_channels` channels.
 ///
@@ -138,9 +139,9 @@ impl<'a> RandomRun<'a> {
         let before = live();
         let with_features = (config.loss.vf_weight > 0.0).then_some(feature_channels);
         let (model, mut params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
-        train::set_precision(config, &mut params)?;
+        training::set_precision(&config.train, &mut params)?;
         let with_parameters = live();
-        let adam = Adam::new(&params, train::adam_settings(config))?;
+        let adam = Adam::new(&params, training::adam_settings(&config.optim))?;
         let with_optimizer = live();
         let side = config.model.resolution;
         let image_shape = [config.train.batch_size, side, side, config.model.in_channels];
@@ -166,7 +167,7 @@ impl<'a> RandomRun<'a> {
             &objective,
             &self.batch,
             &mut gradients,
-            train::step_options(self.config),
+            training::step_options(&self.config.train),
         )?;
         let norm = Adam::gradient_norm(&gradients)?;
         self.adam.update(&mut self.params, &gradients, norm, 1.0)

@@ -17,6 +17,7 @@ use crate::ops::l1::L1Loss;
 use crate::ops::vf_loss::VfLoss;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+use crate::training::StepOptions;
 
 /// The weights and margins of the losses; names as in the reference's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,15 +176,6 @@ struct VfStream {
     grad_latents: Tensor,
     /// Gradients of the projection, before the adaptive weight.
     grad_projection: Vec<(ParamId, Tensor)>,
-}
-
-/// How a step is computed, which does not change what it computes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StepOptions {
-    /// Fails at the first op whose output or gradient is not finite. Slow.
-    pub check_finite: bool,
-    /// Keeps the inputs of residual blocks alone, and computes what lies in between again for backward.
-    pub checkpoint_activations: bool,
 }
 
 /// Forward and backward of one batch; adds the gradients of `total` in every trainable parameter to `gradients`.

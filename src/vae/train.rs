@@ -1,72 +1,24 @@
-//! The training run: data, steps, metrics, grids, checkpoints, and going on after a stop.
-//!
-//! Everything random is a pure function of (seed, position), and a position is a number of batches; so a
-//! checkpoint holds tensors and counters, and a resumed run repeats an unbroken one bit for bit.
+//! The training run of a VA-VAE: images and features in, losses and gradients out, and what its grids show.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::features::Features;
 use super::plan;
-use super::state::{self, RunState};
-use super::step::{Batch, Evaluation, Losses, Objective, StepOptions, VfObjective, evaluate, training_step};
+use super::step::{Batch, Evaluation, Objective, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
-use crate::checkpoint;
-use crate::config::{Config, OnNonFinite, Precision};
+use crate::config::Config;
 use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
+use crate::metrics::{GridRow, Metrics, Panel, image_grid, save_png};
 use crate::nn::{ParamGradients, Parameters};
-use crate::optim::{Adam, AdamSettings};
+use crate::optim::Adam;
 use crate::random;
 use crate::tensor::Tensor;
+use crate::training::{self, Place, Row, Showing, StepOptions, Summary, Task, set_precision};
 
-const CHECKPOINTS: &str = "checkpoints";
-const GRIDS: &str = "grids";
-
-/// How a run begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// In a folder that holds no run yet.
-    New,
-    /// From the last checkpoint in the folder.
-    Resume,
-}
-
-/// What a run came to; its `Display` is for a person.
-pub struct Summary {
-    /// Steps done in all.
-    pub step: u64,
-    /// Whether Ctrl-C ended it before its last step.
-    pub interrupted: bool,
-    first: Evaluation,
-    last: Evaluation,
-    /// The last step's losses; nothing where no step was made.
-    losses: Row,
-    grid: PathBuf,
-    plot: PathBuf,
-    checkpoint: PathBuf,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "sample grid   {}", self.grid.display())?;
-        writeln!(f, "loss curves   {}", self.plot.display())?;
-        writeln!(f, "checkpoint    {}", self.checkpoint.display())?;
-        if !self.losses.is_empty() {
-            let losses: Vec<String> = self.losses.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            writeln!(f, "losses        {} at step {}", losses.join(", "), self.step)?;
-        }
-        writeln!(f, "PSNR          {:.2} dB → {:.2} dB", self.first.psnr, self.last.psnr)?;
-        if let (Some(first), Some(last)) = (self.first.vf_alignment, self.last.vf_alignment) {
-            writeln!(f, "VF alignment  {first:.3} → {last:.3} (mean cosine similarity of latents and features)")?;
-        }
-        Ok(())
-    }
-}
+pub use crate::training::Start;
 
 /// The model's shape as configured; the projection is there where features of `feature_channels` are.
 pub fn shape(config: &Config, feature_channels: Option<usize>) -> VaeShape {
@@ -103,115 +55,37 @@ pub fn objective(config: &Config) -> Objective {
     Objective { kl_weight: l.kl_weight as f32, pp_style: l.pp_style, vf: (l.vf_weight > 0.0).then_some(vf) }
 }
 
-/// How steps are computed, as configured.
-pub fn step_options(config: &Config) -> StepOptions {
-    let train = &config.train;
-    StepOptions { check_finite: train.debug_non_finite, checkpoint_activations: train.checkpoint_activations }
-}
-
-/// Lets the device and the model compute in the configured precision.
-///
-/// # Errors
-/// A precision that the device does not have.
-pub fn set_precision(config: &Config, params: &mut Parameters) -> Result<()> {
-    let precision = config.train.precision;
-    if params.device().is_cpu() && precision != Precision::F32 {
-        let message = format!("train.precision: the CPU computes in f32; use --device cuda or sim for {precision}");
-        return Err(Error::Config(message));
-    }
-    params.device().set_tf32(precision == Precision::Tf32);
-    params.compute_in(if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 })
-}
-
-/// The optimizer as configured.
-pub fn adam_settings(config: &Config) -> AdamSettings {
-    let o = &config.optim;
-    AdamSettings {
-        lr: o.lr as f32,
-        betas: (o.betas[0] as f32, o.betas[1] as f32),
-        eps: o.eps as f32,
-        weight_decay: o.weight_decay as f32,
-        decoupled: true,
-        ema_decay: o.ema_decay.map(|d| d as f32),
-        grad_clip: o.grad_clip.map(|g| g as f32),
-    }
-}
-
-/// What became of a step.
-enum Done {
-    /// The parameters moved; the values to log.
-    Updated(Row),
-    /// Something was not finite, and the parameters are as they were.
-    Skipped(String),
-}
-
-/// A run in progress.
-struct Run<'a> {
-    config: &'a Config,
-    out: &'a Path,
-    device: &'a Device,
-    model: VaVae,
-    params: Parameters,
-    adam: Adam,
-    objective: Objective,
-    features: Features,
-    loader: Loader,
-    state: RunState,
-    /// The images of the grid, and their features.
-    shown: (Tensor, Option<Tensor>),
-}
-
 /// Trains a VA-VAE as `config` says, into the folder `out`. Once `interrupt` is true it finishes the step, saves and returns.
 ///
 /// # Errors
 /// Settings, data or checkpoints that do not fit, named; a device failure; a non-finite loss where the
 /// policy is to stop.
 pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt: &AtomicBool) -> Result<Summary> {
-    device.synchronize_every_launch(config.train.debug_sync);
-    let mut run = Run::prepare(config, out, start, device)?;
-    let mut metrics = match start {
-        Start::New => Metrics::create(out)?,
-        Start::Resume => Metrics::resume(out, run.state.step)?,
+    let folder = ImageFolder::open(config.training_images()?)?;
+    let features = Features::open(config, &folder, device)?;
+    if let Some(free) = device.free_memory()? {
+        let plan = plan::plan(config, features.channels().unwrap_or_default())?;
+        eprintln!("memory of a step: {plan}; {} launches", plan.launches());
+        plan.fits(free)?;
+    }
+    let place = Place::prepare(out, start)?;
+    let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
+    set_precision(&config.train, &mut params)?;
+    let shown = first_images(config, &folder, &features, device)?;
+    let (config, device) = (config.clone(), device.clone());
+    let objective = objective(&config);
+    let task = VaeTask {
+        config: config.clone(),
+        device: device.clone(),
+        model,
+        objective,
+        features,
+        folder,
+        loader: None,
+        shown,
     };
-    let train = &config.train;
-    if start == Start::New {
-        metrics.log(0, &run.state.first.row())?;
-    }
-    let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
-    let mut losses = vec![];
-    let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
-    while !ended(run.state.step) {
-        let done = run.step()?;
-        let step = run.state.step;
-        match done {
-            Done::Updated(mut row) => {
-                losses.clone_from(&row);
-                progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
-                if due(step, train.log_every) || ended(step) {
-                    row.push(("images_per_second", progress.images_per_second()));
-                    metrics.log(step, &row)?;
-                }
-            }
-            Done::Skipped(reason) => progress.note(&format!("skipped {reason}")),
-        }
-        if due(step, train.grid_every) && !ended(step) {
-            run.show(&mut metrics)?;
-        }
-        if due(step, train.checkpoint_every) && !ended(step) {
-            run.save()?;
-        }
-    }
-    progress.finish();
-    let checkpoint = run.save()?;
-    let (last, grid) = run.show(&mut metrics)?;
-    let plot = out.join("losses.png");
-    plot_curves(&plot, &format!("{}: training", out.display()), &metrics::read(out)?, PANELS)?;
-    let (step, interrupted) = (run.state.step, run.state.step < train.steps);
-    Ok(Summary { step, interrupted, first: run.state.first, last, losses, grid, plot, checkpoint })
+    training::run(config, place, task, params, &device, interrupt)
 }
-
-/// How many of a step's values the progress bar shows.
-const SHOWN_LOSSES: usize = 4;
 
 const PANELS: &[Panel] = &[
     Panel {
@@ -232,136 +106,89 @@ const PANELS: &[Panel] = &[
     },
 ];
 
-/// Whether something that happens every `every` steps (0: never) happens at `step`.
-fn due(step: u64, every: u64) -> bool {
-    every != 0 && step.is_multiple_of(every)
+/// A VA-VAE in training.
+struct VaeTask {
+    config: Config,
+    device: Device,
+    model: VaVae,
+    objective: Objective,
+    features: Features,
+    folder: ImageFolder,
+    loader: Option<Loader>,
+    /// The images of the grid, and their features.
+    shown: (Tensor, Option<Tensor>),
 }
 
-type Row = Vec<(&'static str, f32)>;
+impl Task for VaeTask {
+    type Config = Config;
+    type Batch = Batch;
+    type Evaluation = Evaluation;
 
-impl<'a> Run<'a> {
-    fn prepare(config: &'a Config, out: &'a Path, start: Start, device: &'a Device) -> Result<Run<'a>> {
-        let folder = ImageFolder::open(config.training_images()?)?;
-        let features = Features::open(config, &folder, device)?;
-        if let Some(free) = device.free_memory()? {
-            let plan = plan::plan(config, features.channels().unwrap_or_default())?;
-            eprintln!("memory of a step: {plan}; {} launches", plan.launches());
-            plan.fits(free)?;
-        }
-        let checkpoints = out.join(CHECKPOINTS);
-        for folder in [&checkpoints, &out.join(GRIDS)] {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-        let latest = checkpoint::latest(&checkpoints)?;
-        let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
-        set_precision(config, &mut params)?;
-        let mut adam = Adam::new(&params, adam_settings(config))?;
-        let state = match (start, latest) {
-            (Start::New, Some(_)) => {
-                let out = out.display();
-                let message = format!("{out} holds a run already: go on with --resume {out}, or choose another --out");
-                return Err(Error::Config(message));
-            }
-            (Start::Resume, None) => {
-                let message = format!("{} holds no checkpoint to go on from", checkpoints.display());
-                return Err(Error::Checkpoint(message));
-            }
-            (Start::New, None) => None,
-            (Start::Resume, Some(path)) => Some(state::restore(&path, &mut params, &mut adam)?),
-        };
-        config.save(&out.join("config.yaml"))?;
-        let shown = first_images(config, &folder, &features, device)?;
-        let first = match state {
-            Some(ref state) => state.first,
-            None => evaluate(&model, &params, &shown.0, shown.1.as_ref())?.1,
-        };
-        let state = state.unwrap_or(RunState { step: 0, batches: 0, updates: 0, first });
-        let loader = Loader::new(&folder, loader_settings(config), state.batches)?;
-        let objective = objective(config);
-        Ok(Run { config, out, device, model, params, adam, objective, features, loader, state, shown })
+    const PANELS: &'static [Panel<'static>] = PANELS;
+
+    fn start(&mut self, first: u64) -> Result<()> {
+        self.loader = Some(Loader::new(&self.folder, loader_settings(&self.config), first)?);
+        Ok(())
     }
 
-    /// One optimizer step.
-    fn step(&mut self) -> Result<Done> {
-        let train = &self.config.train;
-        let batches = (0..train.accumulate).map(|_| self.next_batch()).collect::<Result<Vec<_>>>()?;
-        let mut gradients = ParamGradients::default();
-        let mut losses = vec![];
-        for batch in &batches {
-            losses.push(self.losses(batch, &mut gradients, step_options(self.config))?);
-        }
-        self.state.step += 1;
-        let scale = 1.0 / train.accumulate as f32;
-        let norm = Adam::gradient_norm(&gradients)?;
-        if !norm.is_finite() || losses.iter().any(|l| !l.total.is_finite()) {
-            let reason = format!("step {}: {}", self.state.step, self.first_non_finite(&batches)?);
-            return match train.on_non_finite {
-                OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
-                OnNonFinite::Skip => Ok(Done::Skipped(reason)),
-            };
-        }
-        self.adam.update(&mut self.params, &gradients, norm, scale)?;
-        self.state.updates += 1;
-        let mut row = Losses::mean(&losses).map(|mean| mean.row()).unwrap_or_default();
-        row.extend([("grad_norm", norm * scale), ("lr", self.config.optim.lr as f32)]);
-        Ok(Done::Updated(row))
+    fn configure(&mut self, config: &Config) -> Result<()> {
+        self.objective = objective(config);
+        Ok(())
     }
 
-    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, options: StepOptions) -> Result<Losses> {
-        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, options)?;
-        step.losses.read()
-    }
-
-    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
-    /// batches run once more with every value checked.
-    fn first_non_finite(&self, batches: &[Batch]) -> Result<String> {
-        for id in self.params.ids() {
-            if self.params.value(id).to_vec()?.iter().any(|v| !v.is_finite()) {
-                return Ok(format!("parameter {} is not finite", self.params.name(id)));
-            }
-        }
-        for batch in batches {
-            let options = StepOptions { check_finite: true, ..step_options(self.config) };
-            match self.losses(batch, &mut ParamGradients::default(), options) {
-                Ok(_) => {}
-                Err(Error::NonFinite(place)) => return Ok(place),
-                Err(other) => return Err(other),
-            }
-        }
-        Ok("the norm of the gradients is not finite though each of them is".to_string())
-    }
-
-    fn next_batch(&mut self) -> Result<Batch> {
-        let drawn = self.loader.next_batch()?;
+    fn next_batch(&mut self, number: u64) -> Result<Batch> {
+        let drawn = self.loader.as_mut().expect("a run starts before it steps").next_batch()?;
         let side = self.config.model.resolution;
         let shape = [drawn.indices.len(), side, side, 3];
-        let images = Tensor::from_slice(self.device, &shape, &drawn.images)?;
+        let images = Tensor::from_slice(&self.device, &shape, &drawn.images)?;
         let features = self.features.of(&images, &drawn.indices, &drawn.flipped)?;
-        let stream = random::stream("posterior").wrapping_add(self.state.batches);
-        let noise = random::normal(self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
-        self.state.batches += 1;
+        let stream = random::stream("posterior").wrapping_add(number);
+        let noise = random::normal(&self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
         Ok(Batch { images, features, noise })
     }
 
-    /// Evaluates the grid's images, logs how good they are and draws them above their reconstructions.
-    fn show(&self, metrics: &mut Metrics) -> Result<(Evaluation, PathBuf)> {
+    fn losses(
+        &self,
+        params: &Parameters,
+        batch: &Batch,
+        gradients: &mut ParamGradients,
+        options: StepOptions,
+    ) -> Result<Row> {
+        let step = training_step(&self.model, params, &self.objective, batch, gradients, options)?;
+        Ok(step.losses.read()?.row())
+    }
+
+    fn evaluate(&self, params: &Parameters, _: &Adam) -> Result<Evaluation> {
         let (images, features) = &self.shown;
-        let (reconstruction, evaluation) = evaluate(&self.model, &self.params, images, features.as_ref())?;
-        metrics.log(self.state.step, &evaluation.row())?;
+        Ok(evaluate(&self.model, params, images, features.as_ref())?.1)
+    }
+
+    fn row(evaluation: &Evaluation) -> Row {
+        evaluation.row()
+    }
+
+    /// Evaluates the grid's images and draws them above their reconstructions.
+    fn show(&self, at: Showing, metrics: &mut Metrics) -> Result<(Evaluation, Option<PathBuf>)> {
+        let (images, features) = &self.shown;
+        let (reconstruction, evaluation) = evaluate(&self.model, at.params, images, features.as_ref())?;
         let [_, height, width, _] = images.dims::<4>("grid")?;
         let (inputs, outputs) = (images.to_vec()?, reconstruction.to_vec()?);
         let rows = [GridRow { label: "input", images: &inputs }, GridRow { label: "reconstruction", images: &outputs }];
-        let caption = format!("step {}: {:.2} dB PSNR", self.state.step, evaluation.psnr);
+        let caption = format!("step {}: {:.2} dB PSNR", at.step, evaluation.psnr);
         let grid = image_grid(&caption, height, width, &rows)?;
-        metrics.log_image(self.state.step, "reconstructions", &grid)?;
-        let path = self.out.join(GRIDS).join(format!("step_{:08}.png", self.state.step));
+        metrics.log_image(at.step, "reconstructions", &grid)?;
+        let path = at.grid_path();
         save_png(&path, &grid)?;
-        Ok((evaluation, path))
+        Ok((evaluation, Some(path)))
     }
 
-    fn save(&self) -> Result<PathBuf> {
-        let folder = self.out.join(CHECKPOINTS);
-        state::save(&folder, &self.params, &self.adam, &self.state, self.config.train.keep_last)
+    fn progress(first: &Evaluation, last: &Evaluation) -> Vec<(&'static str, String)> {
+        let mut lines = vec![("PSNR", format!("{:.2} dB → {:.2} dB", first.psnr, last.psnr))];
+        if let (Some(first), Some(last)) = (first.vf_alignment, last.vf_alignment) {
+            let text = format!("{first:.3} → {last:.3} (mean cosine similarity of latents and features)");
+            lines.push(("VF alignment", text));
+        }
+        lines
     }
 }
 

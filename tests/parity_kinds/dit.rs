@@ -11,6 +11,7 @@ use vf_engine::ops::timestep_embedding::TimestepEmbedding;
 use vf_engine::optim::{Adam, AdamSettings};
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
+use vf_engine::training::StepOptions;
 
 /// A set, and a model with the set's parameters.
 pub struct Bench<'a> {
@@ -27,7 +28,7 @@ impl Bench<'_> {
         for id in params.ids().filter(|&id| params.is_trainable(id)).collect::<Vec<_>>() {
             let shape = params.export_shape(id);
             let golden = set.param(params.name(id), &shape)?;
-            *params.value_mut(id) = params.import(id, &shape, &golden.data)?;
+            params.set(id, params.import(id, &shape, &golden.data)?)?;
         }
         Ok(Bench { set, device, model, params })
     }
@@ -92,7 +93,8 @@ pub fn check(set: &Golden) -> Result<Report> {
     let batch = bench.batch()?;
     let run = |bench: &Bench| -> Result<_> {
         let mut gradients = ParamGradients::default();
-        let step = training_step(&bench.model, &bench.params, &transport, &batch, &mut gradients, false)?;
+        let step =
+            training_step(&bench.model, &bench.params, &transport, &batch, &mut gradients, StepOptions::default())?;
         Ok((step, gradients))
     };
     let device = bench.device.clone();

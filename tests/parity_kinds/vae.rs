@@ -7,7 +7,8 @@ use vf_engine::nn::{Forward, ParamGradients, Parameters};
 use vf_engine::ops::gaussian::GaussianSample;
 use vf_engine::tape::Tape;
 use vf_engine::tensor::Tensor;
-use vf_engine::vae::{Batch, Objective, Projection, StepOptions, VaVae, VaeShape, VfObjective, training_step};
+use vf_engine::training::StepOptions;
+use vf_engine::vae::{Batch, Objective, Projection, VaVae, VaeShape, VfObjective, training_step};
 
 /// Compares outputs, losses and gradients with the set's; returns every tensor's error as a share of its tolerance.
 pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Checkpoint, Entry, Snapshot};
@@ -11,11 +12,9 @@ use crate::nn::{ParamId, Parameters};
 use crate::optim::{Adam, Slot};
 use crate::tensor::Tensor;
 
-use super::step::Evaluation;
-
 /// What a run has to remember beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct RunState {
+pub(super) struct RunState<E> {
     /// Steps done, skipped ones included.
     pub step: u64,
     /// Batches drawn from the data; also the number of noise tensors drawn.
@@ -23,18 +22,21 @@ pub(super) struct RunState {
     /// Updates the optimizer made.
     pub updates: u64,
     /// How good the model was before the first step.
-    pub first: Evaluation,
+    pub first: E,
+    /// Losses and gradient norms of the latest steps, for the spike guard.
+    #[serde(default)]
+    pub recent: Vec<[f32; 2]>,
 }
 
 /// Writes the checkpoint of `state.step` into `folder`, keeping the newest `keep_last`.
-pub(super) fn save(
+pub(super) fn save<E: Serialize>(
     folder: &Path,
     params: &Parameters,
     adam: &Adam,
-    state: &RunState,
+    state: &RunState<E>,
     keep_last: Option<usize>,
 ) -> Result<PathBuf> {
-    let mut tensors: Vec<Entry> = params.ids().map(|id| entry(params, "model", id, params.value(id))).collect();
+    let mut tensors: Vec<Entry> = params.ids().map(|id| entry(params, MODEL, id, params.value(id))).collect();
     for slot in adam.slots() {
         tensors.extend(saved(slot).map(|(kind, tensor)| entry(params, kind, slot.id, tensor)));
     }
@@ -46,11 +48,15 @@ pub(super) fn save(
 ///
 /// # Errors
 /// A checkpoint of another model, named by its first tensor that does not fit.
-pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> Result<RunState> {
+pub(super) fn restore<E: DeserializeOwned>(
+    path: &Path,
+    params: &mut Parameters,
+    adam: &mut Adam,
+) -> Result<RunState<E>> {
     let checkpoint = Checkpoint::open(path)?;
-    let state: RunState = serde_json::from_value(checkpoint.state().clone())
-        .map_err(|e| Error::Checkpoint(format!("{}: not a VA-VAE run's state: {e}", path.display())))?;
-    let expected: Vec<(String, Vec<usize>)> = (params.ids().map(|id| ("model", id)))
+    let state: RunState<E> = serde_json::from_value(checkpoint.state().clone())
+        .map_err(|e| Error::Checkpoint(format!("{}: not the state of such a run: {e}", path.display())))?;
+    let expected: Vec<(String, Vec<usize>)> = (params.ids().map(|id| (MODEL, id)))
         .chain(adam.slots().iter().flat_map(|slot| saved(slot).map(|(kind, _)| (kind, slot.id))))
         .map(|(kind, id)| (key(params, kind, id), params.export_shape(id)))
         .collect();
@@ -60,7 +66,8 @@ pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> 
         params.import(id, &shape, &values)
     };
     for id in params.ids() {
-        params.set(id, read(params, "model", id)?)?;
+        let value = read(params, MODEL, id)?;
+        params.set(id, value)?;
     }
     for slot in adam.slots_mut() {
         slot.exp_avg = read(params, EXP_AVG, slot.id)?;
@@ -73,6 +80,29 @@ pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> 
     Ok(state)
 }
 
+/// Gives `params` the values of a checkpoint for use, not for training: the moving average of the weights where `average`
+/// asks for it. Says whether there was one.
+///
+/// # Errors
+/// A parameter that the checkpoint does not have, or has in another shape.
+pub fn load_weights(checkpoint: &Checkpoint, params: &mut Parameters, average: bool) -> Result<bool> {
+    let names = checkpoint.names();
+    let averaged = average && names.iter().any(|name| name.starts_with("ema."));
+    for id in params.ids() {
+        // Parameters that are never trained have no average.
+        let of_average = key(params, EMA, id);
+        let name = match averaged && names.binary_search(&of_average).is_ok() {
+            true => of_average,
+            false => key(params, MODEL, id),
+        };
+        let (shape, values) = checkpoint.tensor(&name)?;
+        let value = params.import(id, &shape, &values)?;
+        params.set(id, value)?;
+    }
+    Ok(averaged)
+}
+
+const MODEL: &str = "model";
 const EXP_AVG: &str = "optim.exp_avg";
 const EXP_AVG_SQ: &str = "optim.exp_avg_sq";
 const EMA: &str = "ema";
