@@ -13,6 +13,7 @@ pub mod device;
 pub mod dit;
 pub mod dtype;
 pub mod error;
+pub mod eval;
 pub mod kernels;
 pub mod metrics;
 pub mod nn;

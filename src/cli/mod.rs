@@ -1,9 +1,13 @@
 //! The command line: one file per subcommand, with no logic beyond arguments and printing.
 
 mod bench;
+mod eval;
+mod extract;
 mod features;
 mod info;
 mod interrupt;
+mod sample;
+mod train_dit;
 mod train_vae;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +24,10 @@ pub struct Cli {
 enum Command {
     TrainVae(train_vae::Args),
     Features(features::Args),
+    Extract(extract::Args),
+    TrainDit(train_dit::Args),
+    Sample(sample::Args),
+    Eval(eval::Args),
     Bench(bench::Args),
     Info(info::Args),
 }
@@ -30,6 +38,10 @@ impl Cli {
         match self.command {
             Command::TrainVae(args) => train_vae::run(args),
             Command::Features(args) => features::run(args),
+            Command::Extract(args) => extract::run(args),
+            Command::TrainDit(args) => train_dit::run(args),
+            Command::Sample(args) => sample::run(args),
+            Command::Eval(args) => eval::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Info(args) => info::run(args),
         }

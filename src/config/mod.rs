@@ -4,6 +4,7 @@
 //! that the defaults do not have and a value that cannot be are errors before anything starts, and name where they were
 //! written. The effective configuration is saved with the run ([`Config::save`]) and can be loaded like any other file.
 
+mod dit;
 mod layers;
 mod tree;
 mod validate;
@@ -11,6 +12,11 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use dit::{
+    DiffusionType, DitConfig, DitData, DitModel, LastStepType, PathType, PredictionType, SampleConfig, SamplingMethod,
+    TransportConfig, WeightType, dit_preset_names,
+};
 
 use crate::error::{Error, Result};
 use crate::training::RunConfig;

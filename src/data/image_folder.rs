@@ -86,6 +86,13 @@ impl ImageFolder {
         &self.inner.names
     }
 
+    /// SHA-256 of the images' names in order, each ended by a 0 byte; hexadecimal.
+    pub fn names_sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        self.inner.names.iter().for_each(|name| hash.update([name.as_bytes(), &[0]].concat()));
+        hexadecimal(hash.finalize().into())
+    }
+
     /// Where image `index` is.
     pub fn path(&self, index: usize) -> PathBuf {
         self.inner.root.join(&self.inner.names[index])
@@ -124,7 +131,11 @@ impl ImageFolder {
 /// # Errors
 /// [`Error::Io`] naming the file.
 pub fn sha256_of_file(path: impl AsRef<Path>) -> Result<String> {
-    Ok(sha256(path.as_ref())?.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(sha256(path.as_ref())?))
+}
+
+fn hexadecimal(hash: [u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn sha256(path: &Path) -> Result<[u8; 32]> {

@@ -36,6 +36,13 @@ impl Evaluations {
         self.conditional + self.unconditional
     }
 
+    /// Counts another batch's runs too.
+    pub fn add(&mut self, other: Evaluations) {
+        self.times += other.times;
+        self.conditional += other.conditional;
+        self.unconditional += other.unconditional;
+    }
+
     /// The share of the reference's runs that were not needed: it always makes both where it guides.
     pub fn saved(&self) -> f64 {
         if self.unconditional == 0 { 0.0 } else { 1.0 - self.runs() as f64 / (2 * self.times) as f64 }

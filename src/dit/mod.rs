@@ -5,15 +5,20 @@
 //! what the model learns on it, [`training_step`] one step's losses and gradients, [`Sampler`] how noise becomes latents.
 
 mod block;
+mod decode;
+pub mod generate;
 pub mod guidance;
 mod model;
 pub mod sampler;
+pub mod settings;
 mod shape;
 pub mod solver;
 mod step;
 pub mod times;
+pub mod train;
 pub mod transport;
 
+pub use decode::Decoder;
 pub use model::LightningDit;
 pub use sampler::Sampler;
 pub use shape::{DitShape, SIZES};

@@ -3,6 +3,7 @@
 mod font;
 mod grid;
 mod jsonl;
+mod npz;
 mod plot;
 mod progress;
 mod tensorboard;
@@ -15,6 +16,7 @@ use image::{ImageFormat, RgbImage};
 
 pub use grid::{GridRow, image_grid};
 pub use jsonl::{Record, read};
+pub use npz::write_npz;
 pub use plot::{Panel, plot_curves};
 pub use progress::Progress;
 

@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
+
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -139,6 +141,24 @@ impl Parameters {
     /// The number of scalars in all parameters.
     pub fn numel(&self) -> usize {
         self.entries.iter().map(|p| p.value.numel()).sum()
+    }
+
+    /// SHA-256 of all values, hexadecimal: of every parameter by name, its name, shape and values as files hold them. Files
+    /// that hold the same weights in different ways have one hash.
+    pub fn sha256(&self) -> Result<String> {
+        let mut ids: Vec<_> = self.ids().collect();
+        ids.sort_by_key(|&id| self.name(id).to_owned());
+        let mut hash = Sha256::new();
+        for id in ids {
+            hash.update(self.name(id).as_bytes());
+            hash.update([0]);
+            self.export_shape(id).iter().for_each(|&side| hash.update((side as u64).to_le_bytes()));
+            let values = self.export(id, self.value(id))?;
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// A parameter's shape in the reference's files.

@@ -184,6 +184,29 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The folder of the run at `path` and a checkpoint in it: the latest, or the one that `path` is.
+///
+/// # Errors
+/// A folder without a checkpoint, or a checkpoint whose run is not around it.
+pub fn locate(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    if path.is_dir() {
+        let checkpoints = path.join(CHECKPOINTS);
+        let latest = if checkpoints.is_dir() { checkpoint::latest(&checkpoints)? } else { None };
+        let latest = latest.ok_or_else(|| {
+            Error::Checkpoint(format!("{} is not the folder of a run: it holds no checkpoint", path.display()))
+        })?;
+        return Ok((path.to_path_buf(), latest));
+    }
+    let run = path.parent().and_then(Path::parent).unwrap_or(Path::new(".")).to_path_buf();
+    match run.join(CONFIG).exists() {
+        true => Ok((run, path.to_path_buf())),
+        false => {
+            let path = path.display();
+            Err(Error::Checkpoint(format!("{path}: there is no {CONFIG} in the run's folder, two above it")))
+        }
+    }
+}
+
 /// A run in progress.
 struct Run<'a, T: Task> {
     /// The whole run's.

@@ -7,13 +7,16 @@
 mod blocks;
 mod decoder;
 mod encoder;
+pub mod extract;
 mod features;
 mod model;
 pub mod plan;
 mod step;
+mod tokenizer;
 pub mod train;
 
 pub use model::{Projection, VaVae, VaeShape};
 pub use step::{
     Batch, Evaluation, Losses, Objective, Step, StepLosses, VfLosses, VfObjective, evaluate, training_step,
 };
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,130 @@
+//! `vf-engine eval`: how good generated images are.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+use vf_engine::data::ImageFolder;
+use vf_engine::device::{Device, DeviceSpec};
+use vf_engine::eval::{FrechetStats, ImageFeatures, frechet_distance, image_stats};
+use vf_engine::metrics::Progress;
+use vf_engine::vision::Options;
+
+/// Evaluate generated images.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Frechet(Frechet),
+}
+
+/// The Fréchet distance between two sets of images, on the features of a frozen foundation model.
+///
+/// Each side is a folder of images, or statistics that --save wrote. The features of an image are the mean over its patches of
+/// the model's last layer, and the distance is named after the model: with DINOv2 ViT-S it is FD-DINOv2-S. It is not FID, whose
+/// features are those of an Inception network, and its values cannot be compared with FID's. Square roots of covariances are in
+/// f64. Distances depend on the number of images: compare only those over equally many.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  vf-engine eval frechet samples/images photos --weights dinov2_vits14.safetensors --size 64
+  vf-engine eval frechet photos --save photos.stats --weights dinov2_vits14.safetensors")]
+struct Frechet {
+    /// A folder of images, or a file of statistics.
+    first: PathBuf,
+    /// Another; without it the first one's statistics are computed, for --save.
+    second: Option<PathBuf>,
+    /// The foundation model's weights: safetensors with timm's names.
+    #[arg(long, value_name = "FILE", required_unless_present = "second")]
+    weights: Option<PathBuf>,
+    /// Side of the centre crops that the model sees, a multiple of 16.
+    #[arg(long, value_name = "PIXELS", default_value_t = 256)]
+    size: usize,
+    /// Write the first side's statistics to this file.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Images that go through the model at a time.
+    #[arg(long, value_name = "IMAGES", default_value_t = 16)]
+    batch: usize,
+    /// Decoding threads.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Where to compute: auto, cpu, cuda, cuda:N or sim (the CUDA kernels on the software GPU).
+    #[arg(long, default_value = "auto")]
+    device: DeviceSpec,
+}
+
+#[derive(Serialize)]
+struct Report {
+    distance: Option<f64>,
+    name: Option<String>,
+    features: String,
+    images: Vec<usize>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    match args.what {
+        What::Frechet(args) => frechet(&args),
+    }
+}
+
+fn frechet(args: &Frechet) -> anyhow::Result<()> {
+    let device = Device::open(args.device)?;
+    let extractor = match &args.weights {
+        Some(weights) => Some(ImageFeatures::open(&device, weights, Options::default(), args.size)?),
+        None => None,
+    };
+    let side = |path: &Path| stats(args, &device, extractor.as_ref(), path);
+    let first = side(&args.first)?;
+    if let Some(path) = &args.save {
+        first.save(path)?;
+    }
+    let second = args.second.as_deref().map(side).transpose()?;
+    let distance = second.as_ref().map(|second| frechet_distance(&first, second)).transpose()?;
+    let report = Report {
+        distance,
+        name: extractor.as_ref().map(ImageFeatures::distance_name),
+        features: first.features.clone(),
+        images: std::iter::once(&first).chain(&second).map(FrechetStats::count).collect(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!("features  {}", report.features);
+    match (report.distance, &report.images[..]) {
+        (Some(distance), [first, second]) => {
+            let name = report.name.as_deref().unwrap_or("Fréchet distance");
+            println!("{name}  {distance:.4} between {first} and {second} images");
+        }
+        _ => println!("statistics of {} images", first.count()),
+    }
+    Ok(())
+}
+
+fn stats(
+    args: &Frechet,
+    device: &Device,
+    extractor: Option<&ImageFeatures>,
+    path: &Path,
+) -> anyhow::Result<FrechetStats> {
+    if path.is_file() {
+        return Ok(FrechetStats::open(path)?);
+    }
+    let folder = ImageFolder::open(path)?;
+    let Some(extractor) = extractor else {
+        anyhow::bail!("{} is a folder of images: give --weights of the model that sees them", path.display());
+    };
+    let batch = args.batch.max(1);
+    let mut progress = Progress::new(0, folder.len().div_ceil(batch) as u64, batch);
+    let report = |done: usize| progress.step(done.div_ceil(batch) as u64, &[]);
+    let stats = image_stats(extractor, device, &folder, args.batch, args.workers, report);
+    progress.finish();
+    Ok(stats?)
+}
