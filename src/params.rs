@@ -6,7 +6,8 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
-pub const FILL_THREADS: u32 = 256;
+pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
+pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const RANDOM_THREADS: u32 = 256;
@@ -127,16 +128,16 @@ const _: () = {
     ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 80usize];
     ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 84usize];
 };
-#[doc = " sum = Σ xᵢ²."]
+#[doc = " parts[b] = Σ xᵢ² over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct SumOfSquares {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub sum: u64,
     pub count: u32,
-    pub reserved: u32,
+    pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -145,17 +146,17 @@ const _: () = {
     ["Offset of field: SumOfSquares::x"][::std::mem::offset_of!(SumOfSquares, x) - 0usize];
     ["Offset of field: SumOfSquares::sum"][::std::mem::offset_of!(SumOfSquares, sum) - 8usize];
     ["Offset of field: SumOfSquares::count"][::std::mem::offset_of!(SumOfSquares, count) - 16usize];
-    ["Offset of field: SumOfSquares::reserved"][::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
+    ["Offset of field: SumOfSquares::parts"][::std::mem::offset_of!(SumOfSquares, parts) - 20usize];
 };
 #[doc = " weight = clamp(√nll / (√other + 1e-4), 0, largest) · factor, of squared norms."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct AdaptiveWeight {
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub nll: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub other: u64,
-    #[doc = " (1), written"]
+    #[doc = " (1) f32, written"]
     pub weight: u64,
     pub largest: f32,
     pub factor: f32,
@@ -176,7 +177,7 @@ const _: () = {
 pub struct Scale {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), written"]
     pub y: u64,
@@ -199,7 +200,7 @@ const _: () = {
 pub struct AddScaled {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), read and written"]
     pub sum: u64,
@@ -519,6 +520,26 @@ const _: () = {
     ["Offset of field: BatchNormTrack::running"][::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
     ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
     ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
+};
+#[doc = " y = x in the other of the two dtypes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Cast {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count) of the other dtype, written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Cast"][::std::mem::size_of::<Cast>() - 24usize];
+    ["Alignment of Cast"][::std::mem::align_of::<Cast>() - 8usize];
+    ["Offset of field: Cast::x"][::std::mem::offset_of!(Cast, x) - 0usize];
+    ["Offset of field: Cast::y"][::std::mem::offset_of!(Cast, y) - 8usize];
+    ["Offset of field: Cast::count"][::std::mem::offset_of!(Cast, count) - 16usize];
+    ["Offset of field: Cast::reserved"][::std::mem::offset_of!(Cast, reserved) - 20usize];
 };
 #[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
@@ -872,7 +893,7 @@ pub struct GaussianFwd {
     pub noise: u64,
     #[doc = " (pixels, channels), written"]
     pub z: u64,
-    #[doc = " (1), written"]
+    #[doc = " f32, a part for each block, written"]
     pub kl: u64,
     #[doc = " batch·height·width"]
     pub pixels: u32,
@@ -903,7 +924,7 @@ pub struct GaussianBwd {
     pub noise: u64,
     #[doc = " (pixels, channels) or absent, read"]
     pub dz: u64,
-    #[doc = " (1) or absent, read"]
+    #[doc = " (1) f32 or absent, read"]
     pub dkl: u64,
     #[doc = " (pixels, 2·channels) or absent, written"]
     pub dmoments: u64,
@@ -1114,7 +1135,7 @@ const _: () = {
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
 };
-#[doc = " loss = Σ |x_hat − x| / batch."]
+#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L1Fwd {
@@ -1122,20 +1143,24 @@ pub struct L1Fwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub loss: u64,
     pub count: u32,
     pub batch: u32,
+    pub parts: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 32usize];
+    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 40usize];
     ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
     ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
     ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
     ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
     ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
     ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
+    ["Offset of field: L1Fwd::parts"][::std::mem::offset_of!(L1Fwd, parts) - 32usize];
+    ["Offset of field: L1Fwd::reserved"][::std::mem::offset_of!(L1Fwd, reserved) - 36usize];
 };
 #[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
 #[repr(C)]
@@ -1145,7 +1170,7 @@ pub struct L1Bwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub dloss: u64,
     #[doc = " (count) or absent, written"]
     pub dx_hat: u64,
@@ -1868,6 +1893,26 @@ const _: () = {
     ["Offset of field: SplitBwd::dx"][::std::mem::offset_of!(SplitBwd, dx) - 24usize];
     ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
     ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
+};
+#[doc = " sum = Σ parts, in an order that does not change."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SumParts {
+    #[doc = " (count) f32, read"]
+    pub parts: u64,
+    #[doc = " (1) f32, written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SumParts"][::std::mem::size_of::<SumParts>() - 24usize];
+    ["Alignment of SumParts"][::std::mem::align_of::<SumParts>() - 8usize];
+    ["Offset of field: SumParts::parts"][::std::mem::offset_of!(SumParts, parts) - 0usize];
+    ["Offset of field: SumParts::sum"][::std::mem::offset_of!(SumParts, sum) - 8usize];
+    ["Offset of field: SumParts::count"][::std::mem::offset_of!(SumParts, count) - 16usize];
+    ["Offset of field: SumParts::reserved"][::std::mem::offset_of!(SumParts, reserved) - 20usize];
 };
 #[doc = " y[r, i] = silu(x[r, i]) · x[r, hidden + i], with silu(a) = a / (1 + e⁻ᵃ)."]
 #[repr(C)]

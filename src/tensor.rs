@@ -12,7 +12,7 @@ use half::bf16;
 use crate::device::{Device, Storage, cuda};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::fill;
+use crate::ops::{cast, fill};
 
 /// A tensor; clones share the memory, and memory that is shared cannot be written.
 #[derive(Clone)]
@@ -122,6 +122,7 @@ impl Tensor {
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         match (self.dtype, dtype) {
             (from, to) if from == to => Ok(self.clone()),
+            (DType::F32, DType::Bf16) | (DType::Bf16, DType::F32) if !self.device().is_cpu() => cast::cast(self),
             (DType::F32, DType::Bf16) => {
                 let halves: Vec<bf16> = self.to_vec()?.into_iter().map(bf16::from_f32).collect();
                 Tensor::from_bytes(self.device(), &self.shape, dtype, bytemuck::cast_slice(&halves))

@@ -22,6 +22,7 @@ use bytemuck::Pod;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::REGISTRY;
+use crate::params;
 use crate::tensor::Tensor;
 
 /// A kernel: one C struct of parameters, a safe CPU body, and the geometry of its CUDA twin.
@@ -106,6 +107,18 @@ pub struct Geometry {
     pub block: [u32; 3],
     /// Dynamic shared memory per block, in bytes.
     pub shared_bytes: u32,
+}
+
+impl Geometry {
+    /// A thread for every 16 bytes of `count` elements: kernels of `elementwise.cuh`.
+    pub fn elementwise(count: u32, math: Math) -> Geometry {
+        Geometry::blocks(count.div_ceil(math.lanes() * params::ELEMENTWISE_THREADS))
+    }
+
+    /// So many blocks of such a kernel.
+    pub fn blocks(count: u32) -> Geometry {
+        Geometry { grid: [count, 1, 1], block: [params::ELEMENTWISE_THREADS, 1, 1], shared_bytes: 0 }
+    }
 }
 
 /// What a kernel looks like without its types: for `vf-engine info` and for tests over all kernels.
