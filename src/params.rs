@@ -6,6 +6,18 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const ADAMW_LIST: u32 = 512;
+pub const ADAMW_BLOCK_ELEMENTS: u32 = 4096;
+pub const ADAMW_THREADS: u32 = 256;
+pub const ADAMW_UPDATES: u32 = 0;
+pub const ADAMW_SKIPPED: u32 = 1;
+pub const ADAMW_NORM: u32 = 2;
+pub const ADAMW_FACTOR: u32 = 3;
+pub const ADAMW_STEP_SIZE: u32 = 4;
+pub const ADAMW_RSQRT_CORRECTION2: u32 = 5;
+pub const ADAMW_DECAY: u32 = 6;
+pub const ADAMW_APPLY: u32 = 7;
+pub const ADAMW_STATE: u32 = 8;
 pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
@@ -76,58 +88,137 @@ const _: () = {
     ["Offset of field: ActivationBwd::slope"][::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
     ["Offset of field: ActivationBwd::reserved"][::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
 };
-#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = clip·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps)  with cᵢ = 1 − βᵢᵗ."]
+#[doc = " parts[first_part + b] = Σ grad² over the elements of block b."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamWNorm {
+    #[doc = " a part for each block, written"]
+    pub parts: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamWNorm"][::std::mem::size_of::<AdamWNorm>() - 8208usize];
+    ["Alignment of AdamWNorm"][::std::mem::align_of::<AdamWNorm>() - 8usize];
+    ["Offset of field: AdamWNorm::parts"][::std::mem::offset_of!(AdamWNorm, parts) - 0usize];
+    ["Offset of field: AdamWNorm::grad"][::std::mem::offset_of!(AdamWNorm, grad) - 8usize];
+    ["Offset of field: AdamWNorm::count"][::std::mem::offset_of!(AdamWNorm, count) - 4104usize];
+    ["Offset of field: AdamWNorm::first_block"][::std::mem::offset_of!(AdamWNorm, first_block) - 6152usize];
+    ["Offset of field: AdamWNorm::tensors"][::std::mem::offset_of!(AdamWNorm, tensors) - 8200usize];
+    ["Offset of field: AdamWNorm::first_part"][::std::mem::offset_of!(AdamWNorm, first_part) - 8204usize];
+};
+impl Default for AdamWNorm {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[doc = " The scalars of the next update: norm = √Σ parts · scale; factor = scale · min(1, max_norm / norm); cᵢ = 1 − βᵢᵗ. A norm that is\n not finite makes it a skipped one."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct AdamW {
+pub struct AdamWPrepare {
     #[doc = " (count), read"]
-    pub grad: u64,
-    #[doc = " (1) or absent, read: multiplies the gradient"]
-    pub clip: u64,
-    #[doc = " (count), read and written"]
-    pub param: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg_sq: u64,
-    #[doc = " (count) or absent, read and written"]
-    pub ema: u64,
+    pub parts: u64,
+    #[doc = " (1), read"]
+    pub lr: u64,
+    #[doc = " (ADAMW_STATE), read and written"]
+    pub state: u64,
+    pub count: u32,
+    pub scale: f32,
+    #[doc = " 0: gradients are not clipped"]
+    pub max_norm: f32,
     pub beta1: f32,
     pub beta2: f32,
-    pub eps: f32,
-    #[doc = " lr / c₁"]
-    pub step_size: f32,
-    #[doc = " 1 / √c₂"]
-    pub rsqrt_correction2: f32,
-    #[doc = " lr·wd for AdamW, wd for Adam"]
-    pub decay: f32,
-    pub ema_decay: f32,
+    pub weight_decay: f32,
     #[doc = " 1: AdamW; 0: Adam"]
     pub decoupled: u32,
-    pub count: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 88usize];
-    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
-    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 0usize];
-    ["Offset of field: AdamW::clip"][::std::mem::offset_of!(AdamW, clip) - 8usize];
-    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 16usize];
-    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 24usize];
-    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 32usize];
-    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 40usize];
-    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 48usize];
-    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 52usize];
-    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 56usize];
-    ["Offset of field: AdamW::step_size"][::std::mem::offset_of!(AdamW, step_size) - 60usize];
-    ["Offset of field: AdamW::rsqrt_correction2"][::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
-    ["Offset of field: AdamW::decay"][::std::mem::offset_of!(AdamW, decay) - 68usize];
-    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 72usize];
-    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 76usize];
-    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 80usize];
-    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 84usize];
+    ["Size of AdamWPrepare"][::std::mem::size_of::<AdamWPrepare>() - 56usize];
+    ["Alignment of AdamWPrepare"][::std::mem::align_of::<AdamWPrepare>() - 8usize];
+    ["Offset of field: AdamWPrepare::parts"][::std::mem::offset_of!(AdamWPrepare, parts) - 0usize];
+    ["Offset of field: AdamWPrepare::lr"][::std::mem::offset_of!(AdamWPrepare, lr) - 8usize];
+    ["Offset of field: AdamWPrepare::state"][::std::mem::offset_of!(AdamWPrepare, state) - 16usize];
+    ["Offset of field: AdamWPrepare::count"][::std::mem::offset_of!(AdamWPrepare, count) - 24usize];
+    ["Offset of field: AdamWPrepare::scale"][::std::mem::offset_of!(AdamWPrepare, scale) - 28usize];
+    ["Offset of field: AdamWPrepare::max_norm"][::std::mem::offset_of!(AdamWPrepare, max_norm) - 32usize];
+    ["Offset of field: AdamWPrepare::beta1"][::std::mem::offset_of!(AdamWPrepare, beta1) - 36usize];
+    ["Offset of field: AdamWPrepare::beta2"][::std::mem::offset_of!(AdamWPrepare, beta2) - 40usize];
+    ["Offset of field: AdamWPrepare::weight_decay"][::std::mem::offset_of!(AdamWPrepare, weight_decay) - 44usize];
+    ["Offset of field: AdamWPrepare::decoupled"][::std::mem::offset_of!(AdamWPrepare, decoupled) - 48usize];
+    ["Offset of field: AdamWPrepare::reserved"][::std::mem::offset_of!(AdamWPrepare, reserved) - 52usize];
 };
+#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = factor·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps);  rounded ← p in bf16."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamW {
+    #[doc = " (ADAMW_STATE), read"]
+    pub state: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub param: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg_sq: [u64; 512usize],
+    #[doc = " (count) each or absent, read and written"]
+    pub ema: [u64; 512usize],
+    #[doc = " (count) bf16 each or absent, written"]
+    pub rounded: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub ema_decay: f32,
+    #[doc = " 1: AdamW; 0: Adam"]
+    pub decoupled: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 28712usize];
+    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
+    ["Offset of field: AdamW::state"][::std::mem::offset_of!(AdamW, state) - 0usize];
+    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 8usize];
+    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 4104usize];
+    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 8200usize];
+    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 12296usize];
+    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 16392usize];
+    ["Offset of field: AdamW::rounded"][::std::mem::offset_of!(AdamW, rounded) - 20488usize];
+    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 24584usize];
+    ["Offset of field: AdamW::first_block"][::std::mem::offset_of!(AdamW, first_block) - 26632usize];
+    ["Offset of field: AdamW::tensors"][::std::mem::offset_of!(AdamW, tensors) - 28680usize];
+    ["Offset of field: AdamW::first_part"][::std::mem::offset_of!(AdamW, first_part) - 28684usize];
+    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 28688usize];
+    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 28692usize];
+    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 28696usize];
+    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 28700usize];
+    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 28704usize];
+    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 28708usize];
+};
+impl Default for AdamW {
+    fn default() -> Self {
+        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
 #[doc = " parts[b] = Σ xᵢ² over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]

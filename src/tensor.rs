@@ -62,6 +62,20 @@ impl Tensor {
         device.upload(bytemuck::cast_slice(data), storage)
     }
 
+    /// Copies the values of `from`, which has the same shape and dtype, over this tensor's, in place.
+    ///
+    /// # Errors
+    /// When they differ, or something else refers to this tensor's memory.
+    pub fn copy_from(&mut self, from: &Tensor) -> Result<()> {
+        if (self.shape.as_slice(), self.dtype) != (from.shape(), from.dtype) || !self.device().same(from.device()) {
+            return Err(Error::shape("tensor", format!("{from:?} cannot overwrite {self:?}")));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.copy(&from.storage, storage)
+    }
+
     /// Unsigned integers such as labels, in row-major order.
     pub fn from_u32(device: &Device, shape: &[usize], data: &[u32]) -> Result<Tensor> {
         Tensor::from_bytes(device, shape, DType::U32, bytemuck::cast_slice(data))

@@ -7,9 +7,12 @@
 
 pub mod cpu;
 pub mod cuda;
+mod list;
 pub mod mmap;
 pub mod philox;
 pub mod sim;
+
+pub use list::{Group, ListBody, ListKernel};
 
 use std::fmt;
 use std::str::FromStr;
@@ -467,9 +470,11 @@ impl Device {
 
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Storage> {
         let memory = match &self.0.backend {
+            // An absent tensor's: nobody asks for its address.
+            _ if bytes == 0 => Memory::None,
             Backend::Cpu(cpu) => Memory::Cpu(cpu.allocate(bytes.div_ceil(4))),
             Backend::Cuda(cuda) => Memory::Cuda(cuda.allocate(bytes)?),
-            Backend::Plan => Memory::Planned,
+            Backend::Plan => Memory::None,
         };
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);
@@ -479,7 +484,7 @@ impl Device {
     pub(crate) fn upload(&self, words: &[u8], storage: &mut Storage) -> Result<()> {
         match (&self.0.backend, &mut storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.upload(words, slice),
-            (_, Memory::Planned) => Ok(()),
+            (_, Memory::None) => Ok(()),
             (_, Memory::Cpu(memory)) => {
                 bytemuck::cast_slice_mut::<f32, u8>(memory)[..words.len()].copy_from_slice(words);
                 Ok(())
@@ -488,10 +493,23 @@ impl Device {
         }
     }
 
+    /// Copies the memory of `from`, which has the size of `to`, on the device.
+    pub(crate) fn copy(&self, from: &Storage, to: &mut Storage) -> Result<()> {
+        match (&self.0.backend, &from.memory, &mut to.memory) {
+            (Backend::Cuda(cuda), Memory::Cuda(from), Memory::Cuda(to)) => cuda.copy(from, to),
+            (_, Memory::Cpu(from), Memory::Cpu(to)) => {
+                let words = from.len().min(to.len());
+                to[..words].copy_from_slice(&from[..words]);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn download(&self, storage: &Storage, words: &mut [u8]) -> Result<()> {
         match (&self.0.backend, &storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.download(slice, words),
-            (_, Memory::Planned) => {
+            (_, Memory::None) => {
                 words.fill(0);
                 Ok(())
             }
@@ -520,8 +538,8 @@ pub(crate) struct Storage {
 enum Memory {
     Cpu(Vec<f32>),
     Cuda(cuda::Slice),
-    /// Counted only.
-    Planned,
+    /// Counted only: nothing, or a plan's.
+    None,
 }
 
 impl Storage {
@@ -532,21 +550,21 @@ impl Storage {
     pub(crate) fn cpu_words(&self) -> &[f32] {
         match &self.memory {
             Memory::Cpu(words) => &words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &[],
+            Memory::Cuda(_) | Memory::None => &[],
         }
     }
 
     pub(crate) fn cpu_words_mut(&mut self) -> &mut [f32] {
         match &mut self.memory {
             Memory::Cpu(words) => &mut words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &mut [],
+            Memory::Cuda(_) | Memory::None => &mut [],
         }
     }
 
     pub(crate) fn cuda(&self) -> Option<&cuda::Slice> {
         match &self.memory {
             Memory::Cuda(slice) => Some(slice),
-            Memory::Cpu(_) | Memory::Planned => None,
+            Memory::Cpu(_) | Memory::None => None,
         }
     }
 }
