@@ -19,6 +19,12 @@ pub const ADAMW_DECAY: u32 = 6;
 pub const ADAMW_APPLY: u32 = 7;
 pub const ADAMW_STATE: u32 = 8;
 pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
+pub const ATTENTION_THREADS: u32 = 256;
+pub const ATTENTION_MAX_HEAD: u32 = 512;
+pub const ATTENTION_DELTA_ROWS: u32 = 64;
+pub const ATTENTION_WIDE_ROWS: u32 = 32;
+pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
+pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
@@ -388,6 +394,33 @@ const _: () = {
     ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
     ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
 };
+#[doc = " delta = Σ out·dout of every row and head."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionDelta {
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub out: u64,
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub dout: u64,
+    #[doc = " (batch, heads, queries) f32, written"]
+    pub delta: u64,
+    pub batch: u32,
+    pub queries: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionDelta"][::std::mem::size_of::<AttentionDelta>() - 40usize];
+    ["Alignment of AttentionDelta"][::std::mem::align_of::<AttentionDelta>() - 8usize];
+    ["Offset of field: AttentionDelta::out"][::std::mem::offset_of!(AttentionDelta, out) - 0usize];
+    ["Offset of field: AttentionDelta::dout"][::std::mem::offset_of!(AttentionDelta, dout) - 8usize];
+    ["Offset of field: AttentionDelta::delta"][::std::mem::offset_of!(AttentionDelta, delta) - 16usize];
+    ["Offset of field: AttentionDelta::batch"][::std::mem::offset_of!(AttentionDelta, batch) - 24usize];
+    ["Offset of field: AttentionDelta::queries"][::std::mem::offset_of!(AttentionDelta, queries) - 28usize];
+    ["Offset of field: AttentionDelta::heads"][::std::mem::offset_of!(AttentionDelta, heads) - 32usize];
+    ["Offset of field: AttentionDelta::head_dim"][::std::mem::offset_of!(AttentionDelta, head_dim) - 36usize];
+};
 #[doc = " The gradients, with the probabilities recomputed from q, k and logsumexp."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -399,11 +432,11 @@ pub struct AttentionBwd {
     #[doc = " (batch, keys, heads, head_dim), read"]
     pub v: u64,
     #[doc = " (batch, queries, heads, head_dim), read"]
-    pub out: u64,
+    pub dout: u64,
     #[doc = " (batch, heads, queries) f32, read"]
     pub logsumexp: u64,
-    #[doc = " (batch, queries, heads, head_dim), read"]
-    pub dout: u64,
+    #[doc = " (batch, heads, queries) f32, read"]
+    pub delta: u64,
     #[doc = " (batch, queries, heads, head_dim) or absent, written"]
     pub dq: u64,
     #[doc = " (batch, keys, heads, head_dim) or absent, written"]
@@ -424,9 +457,9 @@ const _: () = {
     ["Offset of field: AttentionBwd::q"][::std::mem::offset_of!(AttentionBwd, q) - 0usize];
     ["Offset of field: AttentionBwd::k"][::std::mem::offset_of!(AttentionBwd, k) - 8usize];
     ["Offset of field: AttentionBwd::v"][::std::mem::offset_of!(AttentionBwd, v) - 16usize];
-    ["Offset of field: AttentionBwd::out"][::std::mem::offset_of!(AttentionBwd, out) - 24usize];
+    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 24usize];
     ["Offset of field: AttentionBwd::logsumexp"][::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
-    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 40usize];
+    ["Offset of field: AttentionBwd::delta"][::std::mem::offset_of!(AttentionBwd, delta) - 40usize];
     ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 48usize];
     ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 56usize];
     ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 64usize];

@@ -14,7 +14,7 @@ use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::gemm::gemm_serial;
 use crate::device::cpu::math::exp;
 use crate::device::cpu::rows::sum2;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -28,16 +28,44 @@ pub struct Attention {
     pub heads: usize,
 }
 
-const FWD: Kernel<params::AttentionFwd, 3, 2> =
-    Kernel { name: "attention_fwd", reads: ["q", "k", "v"], writes: ["out", "logsumexp"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::AttentionFwd, 3, 2> = Kernel {
+    name: "attention_fwd",
+    reads: ["q", "k", "v"],
+    writes: ["out", "logsumexp"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("attention", |p, math| wide(p.queries.div_ceil(params::ATTENTION_WIDE_ROWS), p.heads, p.batch, math))),
+};
+
+const DELTA: Kernel<params::AttentionDelta, 2, 1> = Kernel {
+    name: "attention_delta",
+    reads: ["out", "dout"],
+    writes: ["delta"],
+    cpu: delta_cpu,
+    cuda: Some(CudaKernel::new("attention", |p, _| Geometry {
+        grid: [p.queries.div_ceil(params::ATTENTION_DELTA_ROWS), p.heads, p.batch],
+        block: [params::ATTENTION_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
+};
 
 const BWD: Kernel<params::AttentionBwd, 6, 3> = Kernel {
     name: "attention_bwd",
-    reads: ["q", "k", "v", "out", "logsumexp", "dout"],
+    reads: ["q", "k", "v", "dout", "logsumexp", "delta"],
     writes: ["dq", "dk", "dv"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("attention", |p, math| {
+        let [keys, queries] = [p.keys, p.queries].map(|rows| rows.div_ceil(params::ATTENTION_WIDE_ROWS));
+        wide(keys + queries, p.heads, p.batch, math)
+    })),
 };
+
+fn wide(blocks: u32, heads: u32, batch: u32, math: Math) -> Geometry {
+    let shared_bytes = match math {
+        Math::Bf16 => params::ATTENTION_WIDE_BYTES_BF16,
+        Math::F32 | Math::Tf32 => params::ATTENTION_WIDE_BYTES_F32,
+    };
+    Geometry { grid: [blocks, heads, batch], block: [params::ATTENTION_THREADS, 1, 1], shared_bytes }
+}
 
 impl Attention {
     fn shape(&self, q: &Tensor, k: &Tensor) -> Result<Shape> {
@@ -60,6 +88,12 @@ impl Op<3> for Attention {
         }
         check::shape(Self::NAME, "k", k, &[batch, keys, cols])?;
         check::shape(Self::NAME, "v", v, k.shape())?;
+        let head_dim = cols / self.heads;
+        check::aligned(Self::NAME, "the head size", head_dim, q)?;
+        if !q.device().is_cpu() && head_dim > params::ATTENTION_MAX_HEAD as usize {
+            let message = format!("heads of {head_dim} channels; CUDA takes up to {}", params::ATTENTION_MAX_HEAD);
+            return Err(Error::shape(Self::NAME, message));
+        }
         let s = self.shape(q, k)?;
         let p = params::AttentionFwd {
             batch: s.batch as u32,
@@ -92,9 +126,21 @@ impl Op<3> for Attention {
             scale: s.scale(),
             ..Default::default()
         };
+        let device = q.device();
+        let mut delta = Tensor::absent(device)?;
+        if needs[0] || needs[1] {
+            delta = logsumexp.uninit_like()?;
+            let p = params::AttentionDelta {
+                batch: s.batch as u32,
+                queries: s.queries as u32,
+                heads: s.heads as u32,
+                head_dim: s.head_dim as u32,
+                ..Default::default()
+            };
+            device.launch(&DELTA, p, [out, only(grads)], [&mut delta])?;
+        }
         let mut gradients = grads::allocate([q, k, v], needs)?;
-        let reads = [q, k, v, out, logsumexp, only(grads)];
-        q.device().launch(&BWD, p, reads, gradients.each_mut())?;
+        device.launch(&BWD, p, [q, k, v, only(grads), logsumexp, &delta], gradients.each_mut())?;
         Ok(grads::asked(gradients, needs))
     }
 }
@@ -255,10 +301,21 @@ fn probabilities(row: &mut [f32], scale: f32, logsumexp: &[f32]) {
 
 /// probability ← the gradient of its score.
 #[inline(never)]
-fn score_gradients(row: &mut [f32], dprobabilities: &[f32], through_sum: &[f32], scale: f32) {
-    for ((probability, dprobability), through_sum) in row.iter_mut().zip(dprobabilities).zip(through_sum) {
-        *probability *= (dprobability - through_sum) * scale;
+fn score_gradients(row: &mut [f32], dprobabilities: &[f32], delta: &[f32], scale: f32) {
+    for ((probability, dprobability), delta) in row.iter_mut().zip(dprobabilities).zip(delta) {
+        *probability *= (dprobability - delta) * scale;
     }
+}
+
+fn delta_cpu(p: &params::AttentionDelta, [out, dout]: [&[f32]; 2], [delta]: [&mut [f32]; 1]) {
+    let [queries, heads, d] = [p.queries, p.heads, p.head_dim].map(|n| n as usize);
+    delta.par_chunks_mut(queries).enumerate().for_each(|(batch_head, delta)| {
+        let (batch, head) = (batch_head / heads, batch_head % heads);
+        for (row, delta) in delta.iter_mut().enumerate() {
+            let at = ((batch * queries + row) * heads + head) * d;
+            *delta = sum2(&dout[at..at + d], &out[at..at + d], |dout, out| dout * out);
+        }
+    });
 }
 
 /// What one backward task makes: rows of dq, and its share of a head's dk and dv; empty where not asked for.
@@ -301,7 +358,7 @@ fn bwd_cpu(p: &params::AttentionBwd, reads: [&[f32]; 6], [dq, dk, dv]: [&mut [f3
 fn bwd_part(
     s: Shape,
     scale: f32,
-    [q, k, v, out, logsumexp, dout]: [&[f32]; 6],
+    [q, k, v, dout, logsumexp, delta]: [&[f32]; 6],
     batch_head: usize,
     queries: Range<usize>,
     [needs_dq, needs_dk, needs_dv]: [bool; 3],
@@ -313,8 +370,9 @@ fn bwd_part(
         let block = first..queries.end.min(first + s.block());
         let len = block.len();
         let at = s.offset(batch_head, s.queries, first);
-        let (block_q, block_out, block_dout) = (&q[at..], &out[at..], &dout[at..]);
-        let lse = &logsumexp[batch_head * s.queries + first..][..len];
+        let (block_q, block_dout) = (&q[at..], &dout[at..]);
+        let rows = batch_head * s.queries + first..batch_head * s.queries + first + len;
+        let lse = &logsumexp[rows.clone()];
         let mut scores = s.scores(q, k, batch_head, &block);
         scores.chunks_exact_mut(len).for_each(|row| probabilities(row, scale, lse));
         if needs_dv {
@@ -324,11 +382,8 @@ fn bwd_part(
             continue;
         }
         let dprobabilities = s.against_keys(block_dout, &v[s.offset(batch_head, keys, 0)..], len);
-        let through_sum: Vec<f32> = (0..len)
-            .map(|i| sum2(&block_dout[i * cols..][..d], &block_out[i * cols..][..d], |dout, out| dout * out))
-            .collect();
         for (row, dprobabilities) in scores.chunks_exact_mut(len).zip(dprobabilities.chunks_exact(len)) {
-            score_gradients(row, dprobabilities, &through_sum, scale);
+            score_gradients(row, dprobabilities, &delta[rows.clone()], scale);
         }
         if needs_dk {
             gemm_serial(keys, d, len, &scores, (len, 1), block_q, (cols, 1), &mut part.dk, d, true);
@@ -342,7 +397,7 @@ fn bwd_part(
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info()]
+    vec![FWD.info(), DELTA.info(), BWD.info()]
 }
 
 fn case(label: &'static str, [batch, queries, keys]: [usize; 3], heads: usize, head_dim: usize, bench: bool) -> Case {
