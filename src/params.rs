@@ -25,6 +25,7 @@ pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
 pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
 pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
+pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
@@ -1117,16 +1118,48 @@ const _: () = {
     ["Offset of field: KlTermsBwd::pixels"][::std::mem::offset_of!(KlTermsBwd, pixels) - 24usize];
     ["Offset of field: KlTermsBwd::channels"][::std::mem::offset_of!(KlTermsBwd, channels) - 28usize];
 };
-#[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group."]
+#[doc = " The mean and the sum of squared differences from it, of each group in each part of the positions.\n Grid: (parts, channels / tile, batch); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormStats {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, parts, groups, 2) f32: mean, sum of squares; written"]
+    pub partial: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    #[doc = " channels of a block: whole groups and whole chunks of 16 bytes, and a divisor of `channels`"]
+    pub tile: u32,
+    #[doc = " positions are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormStats"][::std::mem::size_of::<GroupNormStats>() - 40usize];
+    ["Alignment of GroupNormStats"][::std::mem::align_of::<GroupNormStats>() - 8usize];
+    ["Offset of field: GroupNormStats::x"][::std::mem::offset_of!(GroupNormStats, x) - 0usize];
+    ["Offset of field: GroupNormStats::partial"][::std::mem::offset_of!(GroupNormStats, partial) - 8usize];
+    ["Offset of field: GroupNormStats::batch"][::std::mem::offset_of!(GroupNormStats, batch) - 16usize];
+    ["Offset of field: GroupNormStats::positions"][::std::mem::offset_of!(GroupNormStats, positions) - 20usize];
+    ["Offset of field: GroupNormStats::channels"][::std::mem::offset_of!(GroupNormStats, channels) - 24usize];
+    ["Offset of field: GroupNormStats::groups"][::std::mem::offset_of!(GroupNormStats, groups) - 28usize];
+    ["Offset of field: GroupNormStats::tile"][::std::mem::offset_of!(GroupNormStats, tile) - 32usize];
+    ["Offset of field: GroupNormStats::parts"][::std::mem::offset_of!(GroupNormStats, parts) - 36usize];
+};
+#[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group, from the statistics of its parts.\n Grid: (slices, channels / tile, batch); dynamic shared memory: four arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GroupNormFwd {
     #[doc = " (batch, positions, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
+    #[doc = " (batch, parts, groups, 2) f32, of `GroupNormStats`, read"]
+    pub partial: u64,
     #[doc = " (batch, positions, channels), written"]
     pub y: u64,
     #[doc = " (batch, groups) f32, written"]
@@ -1137,36 +1170,48 @@ pub struct GroupNormFwd {
     pub positions: u32,
     pub channels: u32,
     pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " of `partial`"]
+    pub parts: u32,
+    #[doc = " positions are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub eps: f32,
     #[doc = " 1: act is SiLU; 0: the identity"]
     pub silu: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 72usize];
+    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 96usize];
     ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
     ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
     ["Offset of field: GroupNormFwd::weight"][::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
     ["Offset of field: GroupNormFwd::bias"][::std::mem::offset_of!(GroupNormFwd, bias) - 16usize];
-    ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 24usize];
-    ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 32usize];
-    ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 40usize];
-    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 48usize];
-    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 52usize];
-    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 56usize];
-    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 60usize];
-    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 64usize];
-    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 68usize];
+    ["Offset of field: GroupNormFwd::partial"][::std::mem::offset_of!(GroupNormFwd, partial) - 24usize];
+    ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 32usize];
+    ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 40usize];
+    ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 48usize];
+    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 56usize];
+    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 60usize];
+    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 64usize];
+    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 68usize];
+    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 72usize];
+    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 76usize];
+    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 80usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 84usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 88usize];
+    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 92usize];
 };
-#[doc = " The gradients, from x and the statistics; the normalised tensor is recomputed."]
+#[doc = " With x\u{302} = (x − mean)·rstd, dz = dy·act′(x\u{302}·weight + bias) and, over a part's positions, S = Σ dz and T = Σ dz·x\u{302} of each channel: S\n and T, and for each group the sums over its channels of weight·S and weight·T.\n Grid: (parts, channels / tile, batch); dynamic shared memory: five arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct GroupNormBwd {
+pub struct GroupNormBwdSums {
     #[doc = " (batch, positions, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
     #[doc = " (batch, groups) f32, read"]
     pub mean: u64,
@@ -1174,22 +1219,85 @@ pub struct GroupNormBwd {
     pub rstd: u64,
     #[doc = " (batch, positions, channels), read"]
     pub dy: u64,
-    #[doc = " (batch, positions, channels) or absent, written"]
-    pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
+    #[doc = " (batch, parts, 2, channels) f32: S, T; or absent; written"]
+    pub by_channel: u64,
+    #[doc = " (batch, parts, groups, 2) f32: of weight·S, of weight·T; or absent; written"]
+    pub by_group: u64,
     pub batch: u32,
     pub positions: u32,
     pub channels: u32,
     pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " as above"]
+    pub parts: u32,
+    #[doc = " as above"]
     pub silu: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 96usize];
+    ["Size of GroupNormBwdSums"][::std::mem::size_of::<GroupNormBwdSums>() - 96usize];
+    ["Alignment of GroupNormBwdSums"][::std::mem::align_of::<GroupNormBwdSums>() - 8usize];
+    ["Offset of field: GroupNormBwdSums::x"][::std::mem::offset_of!(GroupNormBwdSums, x) - 0usize];
+    ["Offset of field: GroupNormBwdSums::weight"][::std::mem::offset_of!(GroupNormBwdSums, weight) - 8usize];
+    ["Offset of field: GroupNormBwdSums::bias"][::std::mem::offset_of!(GroupNormBwdSums, bias) - 16usize];
+    ["Offset of field: GroupNormBwdSums::mean"][::std::mem::offset_of!(GroupNormBwdSums, mean) - 24usize];
+    ["Offset of field: GroupNormBwdSums::rstd"][::std::mem::offset_of!(GroupNormBwdSums, rstd) - 32usize];
+    ["Offset of field: GroupNormBwdSums::dy"][::std::mem::offset_of!(GroupNormBwdSums, dy) - 40usize];
+    ["Offset of field: GroupNormBwdSums::by_channel"][::std::mem::offset_of!(GroupNormBwdSums, by_channel) - 48usize];
+    ["Offset of field: GroupNormBwdSums::by_group"][::std::mem::offset_of!(GroupNormBwdSums, by_group) - 56usize];
+    ["Offset of field: GroupNormBwdSums::batch"][::std::mem::offset_of!(GroupNormBwdSums, batch) - 64usize];
+    ["Offset of field: GroupNormBwdSums::positions"][::std::mem::offset_of!(GroupNormBwdSums, positions) - 68usize];
+    ["Offset of field: GroupNormBwdSums::channels"][::std::mem::offset_of!(GroupNormBwdSums, channels) - 72usize];
+    ["Offset of field: GroupNormBwdSums::groups"][::std::mem::offset_of!(GroupNormBwdSums, groups) - 76usize];
+    ["Offset of field: GroupNormBwdSums::tile"][::std::mem::offset_of!(GroupNormBwdSums, tile) - 80usize];
+    ["Offset of field: GroupNormBwdSums::parts"][::std::mem::offset_of!(GroupNormBwdSums, parts) - 84usize];
+    ["Offset of field: GroupNormBwdSums::silu"][::std::mem::offset_of!(GroupNormBwdSums, silu) - 88usize];
+    ["Offset of field: GroupNormBwdSums::reserved"][::std::mem::offset_of!(GroupNormBwdSums, reserved) - 92usize];
+};
+#[doc = " dbias = Σ S and dweight = Σ T over batch and parts; dx = rstd·(weight·dz − m − x\u{302}·n), where m and n are the sums of weight·S and of\n weight·T over the parts of a group, divided by the number of its elements.\n Grid: (slices + 1, channels / tile, batch), where block x = 0 sums and the others write dx, or (1, channels / tile, 1) where no dx is\n asked for; dynamic shared memory: six arrays of channels."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormBwd {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (channels) f32, read"]
+    pub weight: u64,
+    #[doc = " (channels) f32, read"]
+    pub bias: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub mean: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub rstd: u64,
+    #[doc = " (batch, positions, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, parts, 2, channels) f32 or absent with dweight and dbias, read"]
+    pub by_channel: u64,
+    #[doc = " (batch, parts, groups, 2) f32 or absent with dx, read"]
+    pub by_group: u64,
+    #[doc = " (batch, positions, channels) or absent, written"]
+    pub dx: u64,
+    #[doc = " (channels) f32 or absent, written"]
+    pub dweight: u64,
+    #[doc = " (channels) f32 or absent, written"]
+    pub dbias: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " of `by_channel` and `by_group`"]
+    pub parts: u32,
+    #[doc = " as above; 0 where no dx is asked for"]
+    pub slices: u32,
+    #[doc = " as above"]
+    pub silu: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 120usize];
     ["Alignment of GroupNormBwd"][::std::mem::align_of::<GroupNormBwd>() - 8usize];
     ["Offset of field: GroupNormBwd::x"][::std::mem::offset_of!(GroupNormBwd, x) - 0usize];
     ["Offset of field: GroupNormBwd::weight"][::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
@@ -1197,15 +1305,19 @@ const _: () = {
     ["Offset of field: GroupNormBwd::mean"][::std::mem::offset_of!(GroupNormBwd, mean) - 24usize];
     ["Offset of field: GroupNormBwd::rstd"][::std::mem::offset_of!(GroupNormBwd, rstd) - 32usize];
     ["Offset of field: GroupNormBwd::dy"][::std::mem::offset_of!(GroupNormBwd, dy) - 40usize];
-    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 48usize];
-    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 56usize];
-    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 64usize];
-    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 72usize];
-    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 76usize];
-    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 80usize];
-    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 84usize];
-    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 88usize];
-    ["Offset of field: GroupNormBwd::reserved"][::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
+    ["Offset of field: GroupNormBwd::by_channel"][::std::mem::offset_of!(GroupNormBwd, by_channel) - 48usize];
+    ["Offset of field: GroupNormBwd::by_group"][::std::mem::offset_of!(GroupNormBwd, by_group) - 56usize];
+    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 64usize];
+    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 72usize];
+    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 80usize];
+    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 88usize];
+    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 92usize];
+    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 96usize];
+    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 100usize];
+    ["Offset of field: GroupNormBwd::tile"][::std::mem::offset_of!(GroupNormBwd, tile) - 104usize];
+    ["Offset of field: GroupNormBwd::parts"][::std::mem::offset_of!(GroupNormBwd, parts) - 108usize];
+    ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 112usize];
+    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 116usize];
 };
 #[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
 #[repr(C)]

@@ -5,6 +5,7 @@
 //! see `docs/adding-an-op.md`.
 
 mod case;
+mod channel_tile;
 mod check;
 mod grads;
 pub mod position;
