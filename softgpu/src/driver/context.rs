@@ -135,7 +135,10 @@ export! {
     /// `cuCtxGetId`.
     fn cuCtxGetId(context: Handle, id: *mut u64) |_driver| { give(id, context as u64) }
     /// `cuCtxSynchronize`.
-    fn cuCtxSynchronize() |driver| { driver.in_context() }
+    fn cuCtxSynchronize() |driver| {
+        driver.in_context()?;
+        driver.not_while_capturing()
+    }
     /// `cuCtxSetLimit`.
     fn cuCtxSetLimit(_limit: c_int, _value: usize) |_driver| { Ok(()) }
     /// `cuCtxGetLimit`.

@@ -9,6 +9,7 @@
 mod capi;
 mod context;
 mod device;
+mod graph;
 mod memory;
 mod module;
 mod stream;
@@ -54,8 +55,15 @@ const ASSERT: Status = 710;
 const LAUNCH_FAILED: Status = 719;
 const COOPERATIVE_LAUNCH_TOO_LARGE: Status = 720;
 const NOT_SUPPORTED: Status = 801;
-const STREAM_CAPTURE_UNSUPPORTED: Status = 900;
-const STREAM_CAPTURE_INVALIDATED: Status = 901;
+const CAPTURE_UNSUPPORTED: Status = 900;
+const CAPTURE_INVALIDATED: Status = 901;
+const CAPTURE_MERGE: Status = 902;
+const CAPTURE_UNMATCHED: Status = 903;
+const CAPTURE_UNJOINED: Status = 904;
+const CAPTURE_ISOLATION: Status = 905;
+const CAPTURE_IMPLICIT: Status = 906;
+const CAPTURED_EVENT: Status = 907;
+const CAPTURE_WRONG_THREAD: Status = 908;
 const UNKNOWN: Status = 999;
 
 /// Names and sentences of the results above.
@@ -85,14 +93,45 @@ const STATUSES: &[(Status, &std::ffi::CStr, &std::ffi::CStr)] = &[
     ),
     (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED", c"operation not supported"),
     (
-        STREAM_CAPTURE_UNSUPPORTED,
+        CAPTURE_UNSUPPORTED,
         c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
         c"operation not permitted when stream is capturing",
     ),
     (
-        STREAM_CAPTURE_INVALIDATED,
+        CAPTURE_INVALIDATED,
         c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
         c"operation failed due to a previous error during capture",
+    ),
+    (
+        CAPTURE_MERGE,
+        c"CUDA_ERROR_STREAM_CAPTURE_MERGE",
+        c"operation would result in a merge of separate capture sequences",
+    ),
+    (
+        CAPTURE_UNMATCHED,
+        c"CUDA_ERROR_STREAM_CAPTURE_UNMATCHED",
+        c"capture was not ended in the same stream as it began",
+    ),
+    (CAPTURE_UNJOINED, c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED", c"capturing stream has unjoined work"),
+    (
+        CAPTURE_ISOLATION,
+        c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
+        c"dependency created on uncaptured work in another stream",
+    ),
+    (
+        CAPTURE_IMPLICIT,
+        c"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+        c"operation would make the legacy stream depend on a capturing blocking stream",
+    ),
+    (
+        CAPTURED_EVENT,
+        c"CUDA_ERROR_CAPTURED_EVENT",
+        c"operation not permitted on an event last recorded in a capturing stream",
+    ),
+    (
+        CAPTURE_WRONG_THREAD,
+        c"CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
+        c"attempt to terminate a thread-local capture sequence from another thread",
     ),
     (UNKNOWN, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
 ];
@@ -123,8 +162,10 @@ struct Driver {
     modules: HashMap<usize, module::Module>,
     functions: HashMap<usize, module::Function>,
     streams: HashMap<usize, stream::Stream>,
-    events: HashMap<usize, Option<f64>>,
-    graphs: HashMap<usize, Vec<stream::Operation>>,
+    /// Their flags, and what was recorded last.
+    events: HashMap<usize, (u32, stream::Event)>,
+    captures: HashMap<usize, graph::Capture>,
+    graphs: HashMap<usize, graph::Graph>,
     host_memory: HashMap<usize, std::alloc::Layout>,
     /// Nanoseconds of the imitated GPU: the least that what was asked of it takes.
     now_ns: f64,
@@ -153,6 +194,7 @@ impl Driver {
             functions: HashMap::new(),
             streams: HashMap::new(),
             events: HashMap::new(),
+            captures: HashMap::new(),
             graphs: HashMap::new(),
             host_memory: HashMap::new(),
             now_ns: 0.0,
