@@ -202,7 +202,11 @@ fn the_shared_library_is_the_drivers() {
         assert!(!find.is_null());
         type Find = unsafe extern "C" fn(*const c_char, *mut *mut c_void, c_int, u64, *mut c_int) -> c_int;
         let find: Find = std::mem::transmute(find);
-        for (name, symbol) in [(c"cuMemAlloc", c"cuMemAlloc_v2"), (c"cuLaunchKernel", c"cuLaunchKernel")] {
+        for (name, symbol) in [
+            (c"cuMemAlloc", c"cuMemAlloc_v2"),
+            (c"cuLaunchKernel", c"cuLaunchKernel"),
+            (c"cuGraphInstantiate", c"cuGraphInstantiateWithFlags"),
+        ] {
             let (mut found, mut status) = (null_mut(), 0);
             assert_eq!(find(name.as_ptr(), &mut found, 12000, 0, &mut status), 0);
             assert_eq!(found, libc::dlsym(handle, symbol.as_ptr()));

@@ -338,4 +338,7 @@ export! {
     fn cuMemPoolTrimTo(_pool: Handle, _keep: usize) |_driver| { Ok(()) }
 }
 
-refuse! { cuMemPoolCreate cuMemcpy3D_v2 cuMemcpy3DAsync_v2 cuMemHostGetDevicePointer_v2 }
+refuse! {
+    cuMemPoolCreate cuMemPoolDestroy cuMemcpy3D_v2 cuMemcpy3DAsync_v2 cuMemcpyPeerAsync cuMemHostGetDevicePointer_v2 cuMemAdvise_v2
+    cuImportExternalMemory cuExternalMemoryGetMappedBuffer cuDestroyExternalMemory
+}

@@ -67,7 +67,8 @@ interface! {
     cuFuncGetAttribute(*mut c_int, c_int, Handle);
     cuFuncSetAttribute(Handle, c_int, c_int);
     cuOccupancyMaxActiveBlocksPerMultiprocessor(*mut c_int, Handle, c_int, usize);
-    cuOccupancyMaxPotentialBlockSize(*mut c_int, *mut c_int, Handle, Option<extern "C" fn(c_int) -> usize>, usize, c_int);
+    cuOccupancyMaxPotentialBlockSize(*mut c_int, *mut c_int, Handle, Option<unsafe extern "C" fn(c_int) -> usize>, usize, c_int);
+    cuOccupancyAvailableDynamicSMemPerBlock(*mut usize, Handle, c_int, c_int);
     cuLaunchKernel(
         Handle, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, Handle, *mut *mut c_void, *mut *mut c_void
     );

@@ -74,6 +74,11 @@ fn occupancy_is_what_a_multiprocessor_holds() {
         assert_eq!([blocks(1024, 0), blocks(256, 0), blocks(32, 0)], [2, 8, 32]);
         assert_eq!([blocks(32, 48 << 10), blocks(32, 75 << 10), blocks(32, 227 << 10)], [4, 3, 1]);
         assert_eq!(blocks(32, 228 << 10), 0);
+        // The other way round: what each of so many blocks can have.
+        let available =
+            |count, threads| -> usize { get!(cuOccupancyAvailableDynamicSMemPerBlock(reverse, count, threads)) };
+        assert_eq!([available(1, 32), available(3, 32), available(4, 32)], [227 << 10, 75 << 10, 56 << 10]);
+        assert_eq!(call!(cuOccupancyAvailableDynamicSMemPerBlock(&mut 0, reverse, 3, 1024)), 1);
         let (mut grid, mut block) = (0, 0);
         ok!(cuOccupancyMaxPotentialBlockSize(&mut grid, &mut block, reverse, None, 0, 0));
         assert_eq!((grid * block, block % 32), (132 * 2048, 0));
