@@ -3,7 +3,7 @@
 //! A number is a pure function of (seed, stream, position), so nothing has to be saved to go on: a
 //! stream is named by what it is for, and by how many came before.
 
-use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo, philox};
+use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo, Math, philox};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::params;
@@ -14,7 +14,7 @@ const NORMAL: Kernel<params::RandomNormal, 0, 1> = Kernel {
     reads: [],
     writes: ["y"],
     cpu: normal_cpu,
-    cuda: Some(cuda(|p| geometry(p.count))),
+    cuda: Some(CudaKernel::new("random", |p, math| geometry(p.count, math))),
 };
 
 const UNIFORM: Kernel<params::RandomUniform, 0, 1> = Kernel {
@@ -22,16 +22,12 @@ const UNIFORM: Kernel<params::RandomUniform, 0, 1> = Kernel {
     reads: [],
     writes: ["y"],
     cpu: uniform_cpu,
-    cuda: Some(cuda(|p| geometry(p.count))),
+    cuda: Some(CudaKernel::new("random", |p, math| geometry(p.count, math))),
 };
 
-const fn cuda<P>(geometry: fn(&P) -> Geometry) -> CudaKernel<P> {
-    CudaKernel { module: "random", geometry }
-}
-
-/// A thread per four f32 (or eight bf16, where the last half of the blocks has nothing to do).
-fn geometry(count: u32) -> Geometry {
-    let blocks = count.div_ceil(4 * params::RANDOM_THREADS);
+/// A thread takes 16 bytes.
+fn geometry(count: u32, math: Math) -> Geometry {
+    let blocks = count.div_ceil(math.lanes() * params::RANDOM_THREADS);
     Geometry { grid: [blocks, 1, 1], block: [params::RANDOM_THREADS, 1, 1], shared_bytes: 0 }
 }
 

@@ -6,7 +6,7 @@ use crate::device::{Device, sim};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::RESOURCES;
-use crate::ops::{Case, Input, Values};
+use crate::ops::{Case, Input};
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -200,11 +200,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
 
 /// A case's inputs in this dtype.
 fn draw(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Tensor>> {
-    let inputs = case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| match input.values {
-        Values::Below(_) => Ok(tensor),
-        _ => tensor.to_dtype(dtype),
-    });
-    inputs.collect()
+    case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| input.as_taken(tensor, dtype)).collect()
 }
 
 fn place(tape: &Tape, case: &Case, inputs: &[Tensor]) -> Vec<Var> {

@@ -13,7 +13,7 @@ pub mod sim;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -50,8 +50,51 @@ pub type CpuBody<P, const R: usize, const W: usize> = fn(&P, [&[f32]; R], [&mut 
 pub struct CudaKernel<P> {
     /// The stem of the `.cu` file that holds the kernel.
     pub module: &'static str,
-    /// Grid, block and dynamic shared memory for given parameters.
-    pub geometry: fn(&P) -> Geometry,
+    /// Grid, block and dynamic shared memory for given parameters and the arithmetic of the entry.
+    pub geometry: fn(&P, Math) -> Geometry,
+    /// Whether there is a `_tf32` entry beside the `_f32` one.
+    pub tf32: bool,
+}
+
+impl<P> CudaKernel<P> {
+    /// A kernel of `module` with entries for f32 and bf16.
+    pub const fn new(module: &'static str, geometry: fn(&P, Math) -> Geometry) -> CudaKernel<P> {
+        CudaKernel { module, geometry, tf32: false }
+    }
+
+    /// The same, with an entry for TF32 as well.
+    pub const fn with_tf32(self) -> CudaKernel<P> {
+        CudaKernel { module: self.module, geometry: self.geometry, tf32: true }
+    }
+}
+
+/// What an entry of a CUDA kernel computes in: the last part of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Math {
+    /// f32, exact products.
+    F32,
+    /// f32 tensors whose products round their factors to TF32 for the tensor cores.
+    Tf32,
+    /// bf16.
+    Bf16,
+}
+
+impl Math {
+    /// Elements in 16 bytes.
+    pub const fn lanes(self) -> u32 {
+        match self {
+            Math::F32 | Math::Tf32 => 4,
+            Math::Bf16 => 8,
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Math::F32 => "f32",
+            Math::Tf32 => "tf32",
+            Math::Bf16 => "bf16",
+        }
+    }
 }
 
 /// How a CUDA kernel is launched.
@@ -112,6 +155,7 @@ struct Inner {
     peak: AtomicUsize,
     /// The launches so far, where somebody asked for them.
     launches: Mutex<Option<Vec<Launch>>>,
+    tf32: AtomicBool,
 }
 
 enum Backend {
@@ -119,6 +163,21 @@ enum Backend {
     Cuda(cuda::Cuda),
     /// A GPU that computes nothing: memory is counted, launches are recorded, and what is read back is zero.
     Plan,
+}
+
+/// Recorded launches: see [`Device::capture`].
+pub struct Graph {
+    device: Device,
+    graph: cudarc::driver::CudaGraph,
+}
+
+impl Graph {
+    /// Enqueues all of them.
+    pub fn run(&self) -> Result<()> {
+        self.graph
+            .launch()
+            .map_err(|e| Error::Device(format!("{} does not run what was recorded: {e}", self.device.name())))
+    }
 }
 
 /// Which device to open: what `--device` takes.
@@ -228,7 +287,7 @@ impl Device {
 
     fn new(backend: Backend) -> Device {
         let (live, peak, launches) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
-        Device(Arc::new(Inner { backend, live, peak, launches }))
+        Device(Arc::new(Inner { backend, live, peak, launches, tf32: AtomicBool::new(false) }))
     }
 
     /// `cpu`, `cuda:N (the GPU's name)` or `sim (the GPU it imitates)`.
@@ -265,6 +324,12 @@ impl Device {
         }
     }
 
+    /// Lets products of f32 matrices round their factors to TF32 on the tensor cores of a GPU: several times faster, and exact to three
+    /// digits only. Off until switched on; the CPU always computes in f32.
+    pub fn set_tf32(&self, on: bool) {
+        self.0.tf32.store(on, Ordering::Relaxed);
+    }
+
     /// Seconds that `work` took on the device: by events on CUDA, by the clock on the CPU.
     pub fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         match &self.0.backend {
@@ -277,6 +342,22 @@ impl Device {
         }
     }
 
+    /// Records the launches of `work` instead of running them, to be run as often as wanted by [`Graph::run`] at the cost of one
+    /// launch (a CUDA graph). Every run reads and writes the same memory: tensors made before keep their places, and those that
+    /// `work` returns hold what the last run wrote. `work` must not move values between host and device.
+    ///
+    /// # Errors
+    /// `work`'s own, or a device that cannot record: the CPU.
+    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        match &self.0.backend {
+            Backend::Cuda(cuda) => {
+                let (graph, done) = cuda.capture(work)?;
+                Ok((Graph { device: self.clone(), graph }, done))
+            }
+            Backend::Cpu(_) | Backend::Plan => Err(Error::Device(format!("{} cannot record launches", self.name()))),
+        }
+    }
+
     /// Runs `work` and gives its launches in order. None on the CPU.
     pub fn record_launches(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Launch>> {
         let replace = |by| std::mem::replace(&mut *self.0.launches.lock().expect("no panic while holding it"), by);
@@ -284,6 +365,14 @@ impl Device {
         let done = work();
         let launches = replace(None).unwrap_or_default();
         done.map(|()| launches)
+    }
+
+    /// Bytes of a GPU's memory that nobody holds; `None` of the CPU.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match &self.0.backend {
+            Backend::Cpu(_) | Backend::Plan => Ok(None),
+            Backend::Cuda(cuda) => cuda.free_memory().map(Some),
+        }
     }
 
     /// Bytes held by tensors of this device.
@@ -335,16 +424,21 @@ impl Device {
                 Ok(())
             }
             Backend::Cuda(_) | Backend::Plan => {
-                let Some(CudaKernel { module, geometry }) = &kernel.cuda else {
+                let Some(CudaKernel { module, geometry, tf32 }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
-                let geometry = geometry(&params);
+                let typed = reads.first().copied().or(writes.first().map(|t| &**t));
+                let math = match typed.map_or(DType::F32, Tensor::dtype) {
+                    DType::Bf16 => Math::Bf16,
+                    _ if *tf32 && self.0.tf32.load(Ordering::Relaxed) => Math::Tf32,
+                    _ => Math::F32,
+                };
+                let geometry = geometry(&params, math);
                 if geometry.grid.contains(&0) {
                     // Nothing to compute; the driver refuses empty grids.
                     return Ok(());
                 }
-                let typed = reads.first().copied().or(writes.first().map(|t| &**t));
-                let entry = format!("{}_{}", kernel.name, typed.map_or(DType::F32, Tensor::dtype));
+                let entry = format!("{}_{}", kernel.name, math.suffix());
                 if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
                     let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
                     let bytes = tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();

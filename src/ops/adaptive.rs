@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::Case;
 use crate::device::cpu::reduce;
 use crate::device::{Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::params;
 use crate::tensor::Tensor;
@@ -31,7 +32,7 @@ const NORM_FLOOR: f32 = 1e-4;
 
 /// Σ xᵢ², shape (1).
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
-    let mut sum = Tensor::uninit(x.device(), &[1], x.dtype())?;
+    let mut sum = Tensor::uninit(x.device(), &[1], DType::F32)?;
     let p = params::SumOfSquares { count: x.numel() as u32, ..Default::default() };
     x.device().launch(&SUM_OF_SQUARES, p, [x], [&mut sum])?;
     Ok(sum)

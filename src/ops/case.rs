@@ -1,6 +1,7 @@
 //! One row of an op's case table: drives the oracle test, the gradient check and the benchmark.
 
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::random;
 use crate::tape::{Tape, Var};
@@ -53,6 +54,8 @@ pub struct Input {
     pub values: Values,
     /// Whether its gradient is checked.
     pub differentiable: bool,
+    /// Whether it stays f32 where the op runs in bf16: vectors of parameters.
+    pub keeps_f32: bool,
 }
 
 /// How the values of an input are drawn.
@@ -95,7 +98,7 @@ impl Tolerance {
 impl Input {
     /// A differentiable input of standard normal values.
     pub fn normal(name: &'static str, shape: &[usize]) -> Input {
-        Input { name, shape: shape.to_vec(), values: Values::Normal(0.0, 1.0), differentiable: true }
+        Input { name, shape: shape.to_vec(), values: Values::Normal(0.0, 1.0), differentiable: true, keeps_f32: false }
     }
 
     fn draw(&self, device: &Device, seed: u64) -> Result<Tensor> {
@@ -117,12 +120,26 @@ impl Input {
 
     /// An optional input that is left out.
     pub fn absent(name: &'static str) -> Input {
-        Input { name, shape: vec![0], values: Values::Normal(0.0, 1.0), differentiable: false }
+        Input { name, shape: vec![0], values: Values::Normal(0.0, 1.0), differentiable: false, keeps_f32: true }
     }
 
     /// The same input with other values.
     pub fn values(self, values: Values) -> Input {
         Input { values, ..self }
+    }
+
+    /// The same input, f32 also where the op runs in bf16.
+    pub fn f32(self) -> Input {
+        Input { keeps_f32: true, ..self }
+    }
+
+    /// The same input's tensor as an op that runs in `dtype` takes it.
+    pub fn as_taken(&self, tensor: Tensor, dtype: DType) -> Result<Tensor> {
+        match self.values {
+            Values::Below(_) => Ok(tensor),
+            _ if self.keeps_f32 => Ok(tensor),
+            _ => tensor.to_dtype(dtype),
+        }
     }
 
     /// The same input, without a gradient.

@@ -25,14 +25,11 @@ const FWD: Kernel<params::RmsNormFwd, 4, 2> = Kernel {
     reads: ["x", "weight", "scale", "shift"],
     writes: ["y", "rstd"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel {
-        module: "rms_norm",
-        geometry: |p| Geometry {
+    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
             grid: [p.rows.div_ceil(params::RMS_NORM_FWD_THREADS / WARP), 1, 1],
             block: [params::RMS_NORM_FWD_THREADS, 1, 1],
             shared_bytes: 0,
-        },
-    }),
+        })),
 };
 
 const BWD: Kernel<params::RmsNormBwd, 5, 3> = Kernel {
@@ -40,14 +37,11 @@ const BWD: Kernel<params::RmsNormBwd, 5, 3> = Kernel {
     reads: ["x", "weight", "scale", "rstd", "dy"],
     writes: ["dx", "sum_dy_xhat", "sum_dy"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel {
-        module: "rms_norm",
-        geometry: |p| Geometry {
+    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
             grid: [p.parts, p.rows.div_ceil(p.rows_per_group), 1],
             block: [params::RMS_NORM_BWD_THREADS, 1, 1],
             shared_bytes: 32 * p.dim.next_multiple_of(256),
-        },
-    }),
+        })),
 };
 
 const SUMS: Kernel<params::RmsNormSums, 4, 3> = Kernel {
@@ -55,14 +49,11 @@ const SUMS: Kernel<params::RmsNormSums, 4, 3> = Kernel {
     reads: ["weight", "scale", "sum_dy_xhat", "sum_dy"],
     writes: ["dweight", "dscale", "dshift"],
     cpu: sums_cpu,
-    cuda: Some(CudaKernel {
-        module: "rms_norm",
-        geometry: |p| Geometry {
+    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
             grid: [p.dim.div_ceil(128), 1, 1],
             block: [params::RMS_NORM_SUMS_THREADS, 1, 1],
             shared_bytes: 0,
-        },
-    }),
+        })),
 };
 
 /// Threads that share a row.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{Case, Input, Tolerance, check};
 use crate::device::cpu::math::sigmoid;
 use crate::device::cpu::rows::rows_per_task;
-use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -21,7 +21,7 @@ const FWD: Kernel<params::SwigluFwd, 1, 1> = Kernel {
     reads: ["x"],
     writes: ["y"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel { module: "swiglu", geometry: |p| geometry(p.rows, p.hidden) }),
+    cuda: Some(CudaKernel::new("swiglu", |p, math| geometry(p.rows, p.hidden, math))),
 };
 
 const BWD: Kernel<params::SwigluBwd, 2, 1> = Kernel {
@@ -29,12 +29,12 @@ const BWD: Kernel<params::SwigluBwd, 2, 1> = Kernel {
     reads: ["x", "dy"],
     writes: ["dx"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel { module: "swiglu", geometry: |p| geometry(p.rows, p.hidden) }),
+    cuda: Some(CudaKernel::new("swiglu", |p, math| geometry(p.rows, p.hidden, math))),
 };
 
-/// A thread takes 16 bytes: four f32. For bf16 that is twice the threads needed, and the rest leave at once.
-fn geometry(rows: u32, hidden: u32) -> Geometry {
-    let threads = u64::from(rows) * u64::from(hidden / 4);
+/// A thread takes 16 bytes.
+fn geometry(rows: u32, hidden: u32, math: Math) -> Geometry {
+    let threads = u64::from(rows) * u64::from(hidden / math.lanes());
     let blocks = threads.div_ceil(u64::from(params::SWIGLU_THREADS)) as u32;
     Geometry { grid: [blocks, 1, 1], block: [params::SWIGLU_THREADS, 1, 1], shared_bytes: 0 }
 }

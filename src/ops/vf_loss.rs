@@ -23,7 +23,7 @@ mod cpu;
 pub(super) use cases::cases;
 
 use super::check;
-use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo};
+use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
@@ -48,7 +48,7 @@ const TRANSPOSE: Kernel<params::VfLossTranspose, 1, 1> = Kernel {
     reads: ["weight"],
     writes: ["weight_t"],
     cpu: cpu::transpose,
-    cuda: cuda(|p| geometry([p.width.div_ceil(32), p.channels.div_ceil(32)], 0)),
+    cuda: cuda(|p, _| geometry([p.width.div_ceil(32), p.channels.div_ceil(32)], 0)),
 };
 
 const PROJECT: Kernel<params::VfLossProject, 2, 3> = Kernel {
@@ -56,7 +56,7 @@ const PROJECT: Kernel<params::VfLossProject, 2, 3> = Kernel {
     reads: ["features", "weight_t"],
     writes: ["projected", "feature_norm", "gram"],
     cpu: cpu::project,
-    cuda: cuda(|p| geometry([p.tokens.div_ceil(TILE) + 1, 1], 0)),
+    cuda: cuda(|p, _| geometry([p.tokens.div_ceil(TILE) + 1, 1], 0)),
 };
 
 const NORMALIZE: Kernel<params::VfLossNormalize, 2, 3> = Kernel {
@@ -64,7 +64,7 @@ const NORMALIZE: Kernel<params::VfLossNormalize, 2, 3> = Kernel {
     reads: ["z", "gram"],
     writes: ["norm", "zhat", "qhat"],
     cpu: cpu::normalize,
-    cuda: cuda(|p| geometry([p.tokens.div_ceil(TILE), 1], 0)),
+    cuda: cuda(|p, _| geometry([p.tokens.div_ceil(TILE), 1], 0)),
 };
 
 const PAIRS: Kernel<params::VfLossPairs, 4, 2> = Kernel {
@@ -72,7 +72,7 @@ const PAIRS: Kernel<params::VfLossPairs, 4, 2> = Kernel {
     reads: ["features", "feature_norm", "zhat", "qhat"],
     writes: ["pull", "pair_loss"],
     cpu: cpu::pairs,
-    cuda: cuda(|p| {
+    cuda: cuda(|p, _| {
         let shared = params::VF_LOSS_PAIRS_BYTES + params::VF_LOSS_PAIRS_BYTES_PER_CHANNEL * (p.channels + 4);
         geometry([pairs_of(p.positions.div_ceil(TILE)), p.batch], shared)
     }),
@@ -83,7 +83,7 @@ const TOKENS: Kernel<params::VfLossTokens, 9, 4> = Kernel {
     reads: ["z", "projected", "feature_norm", "gram", "norm", "qhat", "pull", "dmdms", "dmcos"],
     writes: ["token_loss", "dz", "toward", "residual"],
     cpu: cpu::tokens,
-    cuda: cuda(|p| geometry([(p.batch * p.positions).div_ceil(TILE), 1], 0)),
+    cuda: cuda(|p, _| geometry([(p.batch * p.positions).div_ceil(TILE), 1], 0)),
 };
 
 const SUM: Kernel<params::VfLossSum, 2, 2> = Kernel {
@@ -91,7 +91,7 @@ const SUM: Kernel<params::VfLossSum, 2, 2> = Kernel {
     reads: ["pair_loss", "token_loss"],
     writes: ["mdms", "mcos"],
     cpu: cpu::sum,
-    cuda: cuda(|_| geometry([1, 1], 0)),
+    cuda: cuda(|_, _| geometry([1, 1], 0)),
 };
 
 const BWD_WEIGHT: Kernel<params::VfLossBwdWeight, 4, 1> = Kernel {
@@ -99,7 +99,7 @@ const BWD_WEIGHT: Kernel<params::VfLossBwdWeight, 4, 1> = Kernel {
     reads: ["features", "toward", "residual", "zhat"],
     writes: ["partial"],
     cpu: cpu::bwd_weight,
-    cuda: cuda(|p| geometry([p.width.div_ceil(TILE) + 1, p.splits], 0)),
+    cuda: cuda(|p, _| geometry([p.width.div_ceil(TILE) + 1, p.splits], 0)),
 };
 
 const BWD_WEIGHT_SUM: Kernel<params::VfLossBwdWeightSum, 2, 1> = Kernel {
@@ -107,7 +107,7 @@ const BWD_WEIGHT_SUM: Kernel<params::VfLossBwdWeightSum, 2, 1> = Kernel {
     reads: ["weight", "partial"],
     writes: ["dweight"],
     cpu: cpu::bwd_weight_sum,
-    cuda: cuda(|p| geometry([p.width.div_ceil(TILE), 1], 0)),
+    cuda: cuda(|p, _| geometry([p.width.div_ceil(TILE), 1], 0)),
 };
 
 const TILE: u32 = params::VF_LOSS_TILE;
@@ -115,8 +115,8 @@ const TILE: u32 = params::VF_LOSS_TILE;
 /// Tokens per partial sum of the projection's gradient.
 const SPLIT: usize = 512;
 
-const fn cuda<P>(geometry: fn(&P) -> Geometry) -> Option<CudaKernel<P>> {
-    Some(CudaKernel { module: "vf_loss", geometry })
+const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
+    Some(CudaKernel::new("vf_loss", geometry))
 }
 
 fn geometry([x, y]: [u32; 2], shared_bytes: u32) -> Geometry {
