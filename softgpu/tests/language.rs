@@ -3,6 +3,7 @@
 
 mod support;
 
+use softgpu::counters::Counters;
 use softgpu::exec::launch::{Config, Machine};
 use softgpu::exec::program::LoadedModule;
 
@@ -50,7 +51,7 @@ impl Bench {
     }
 
     /// Runs a kernel, with parameters as their bytes.
-    fn run(&self, kernel: &str, blocks: u32, threads: u32, params: &[&[u8]]) {
+    fn run(&self, kernel: &str, blocks: u32, threads: u32, params: &[&[u8]]) -> Counters {
         let program = &self.module.kernels[kernel];
         assert_eq!(program.params.len(), params.len(), "parameters of {kernel}");
         let mut bytes = vec![0; program.param_bytes as usize];
@@ -61,6 +62,7 @@ impl Bench {
         let config = Config { grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0, cooperative: false };
         let outcome = softgpu::exec::launch::launch(&self.machine, program, &config, &bytes).expect("it launches");
         assert!(outcome.findings.is_empty(), "{}", outcome.findings[0]);
+        outcome.counters
     }
 }
 
@@ -321,6 +323,35 @@ fn what_is_not_supported_is_refused_with_its_line() {
     let recursive = ".version 8.0\n.target sm_80\n.address_size 64\n.func f() {\n  call f;\n  ret;\n}\n.entry k() {\n  call f;\n  ret;\n}\n";
     let error = LoadedModule::load(recursive, &support::machine(0).arena).expect_err("it calls itself").to_string();
     assert!(error.starts_with("PTX line 5: "), "{error}");
+}
+
+#[test]
+fn costs_are_counted() {
+    let body = "
+    .local .align 4 .b8 own[8];
+    .reg .f32 %f<5>;
+    st.local.u32 [own], %x;
+    ld.local.u32 %r0, [own];
+    bar.sync 0;
+    bar.sync 1;
+    mov.f32 %f0, 0f3F800000;
+    fma.rn.f32 %f1, %f0, %f0, %f0;
+    add.rn.f32 %f2, %f0, %f1;
+    mov.f32 %f3, %f2;
+    mov.f32 %f4, %f2;
+    mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, {%x, %x, %x, %x}, {%x, %x}, {%f1, %f2, %f3, %f4};
+    setp.lt.u32 %p0, %x, 40;
+    @%p0 bra DONE;
+    add.u32 %d, %d, 1;
+DONE:";
+    let bench = Bench::new(&kernel(body), 0);
+    let out = bench.allocate(256);
+    let counters = bench.run("k", 1, 64, &[&out.to_le_bytes()]);
+    // Of two warps: a store and a load of 4 bytes by every lane, two barriers, a product of 16 x 8 x 16, and one branch that divides
+    // the second warp.
+    assert_eq!((counters.local_bytes, counters.barriers), (2 * 4 * 64, 4));
+    assert_eq!((counters.tensor_flops, counters.fp32_flops), (2 * 2 * 16 * 8 * 16, 3 * 64));
+    assert_eq!((counters.divergent_branches, counters.global_store_bytes), (1, 256));
 }
 
 #[test]
