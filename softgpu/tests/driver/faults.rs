@@ -62,9 +62,11 @@ fn misaligned_addresses_have_their_error() {
 
 #[test]
 fn findings_are_reported_as_json() {
-    let report = std::env::temp_dir().join(format!("softgpu-report-{}.jsonl", std::process::id()));
-    let path = report.to_str().expect("UTF-8").to_string();
-    let printed = apart("faults::findings_are_reported_as_json", &[("SOFTGPU_REPORT", &path)], || {
+    let files = ["report", "counters"]
+        .map(|name| std::env::temp_dir().join(format!("softgpu-{name}-{}.jsonl", std::process::id())));
+    let [report, counters] = files.each_ref().map(|path| path.to_str().expect("UTF-8"));
+    let variables = [("SOFTGPU_REPORT", report), ("SOFTGPU_COUNTERS", counters)];
+    let printed = apart("faults::findings_are_reported_as_json", &variables, || {
         start();
         let (x, y) = (allocate(256), allocate(256));
         // Nothing wrote x. The launch goes on, and so does the program.
@@ -76,9 +78,16 @@ fn findings_are_reported_as_json() {
     if printed.is_none() {
         return;
     }
-    let text = std::fs::read_to_string(&report).expect("the report");
-    std::fs::remove_file(&report).expect("it was there");
-    let findings: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(path).expect("a file");
+        std::fs::remove_file(path).expect("it was there");
+        text
+    };
+    let lines = |text: &str| text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect::<Vec<Value>>();
+    let launches = lines(&read(counters));
+    assert_eq!((launches.len(), &launches[0]["counters"]["global_load_bytes"]), (1, &Value::from(256)));
+    let text = read(report);
+    let findings = lines(&text);
     let kinds: Vec<&Value> = findings.iter().map(|finding| &finding["kind"]).collect();
     // A leak at the context's end: x, but not the module's variables.
     assert_eq!(kinds, ["uninitialized", "leak"], "{text}");
