@@ -119,15 +119,6 @@ const _: () = {
     ["Offset of field: AdamWNorm::tensors"][::std::mem::offset_of!(AdamWNorm, tensors) - 8200usize];
     ["Offset of field: AdamWNorm::first_part"][::std::mem::offset_of!(AdamWNorm, first_part) - 8204usize];
 };
-impl Default for AdamWNorm {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
 #[doc = " The scalars of the next update: norm = √Σ parts · scale; factor = scale · min(1, max_norm / norm); cᵢ = 1 − βᵢᵗ. A norm that is\n not finite makes it a skipped one."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -217,15 +208,6 @@ const _: () = {
     ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 28704usize];
     ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 28708usize];
 };
-impl Default for AdamW {
-    fn default() -> Self {
-        let mut s = ::std::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::std::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
 #[doc = " parts[b] = Σ xᵢ² over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]

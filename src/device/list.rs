@@ -35,7 +35,10 @@ pub struct ListKernel<P, const S: usize, const T: usize, const R: usize, const W
 
 /// A [`ListKernel`] on the CPU.
 pub type ListBody<P, const S: usize, const T: usize, const R: usize, const W: usize> =
-    fn(&P, [&[f32]; S], [&mut [f32]; T], Vec<([&[f32]; R], [&mut [f32]; W])>);
+    fn(&P, [&[f32]; S], [&mut [f32]; T], Slices<R, W>);
+
+/// The elements of all groups' tensors: of those that are read, and of those that are written.
+pub type Slices<'a, const R: usize, const W: usize> = Vec<([&'a [f32]; R], [&'a mut [f32]; W])>;
 
 /// The tensors of one group.
 pub struct Group<'a, const R: usize, const W: usize> {

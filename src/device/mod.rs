@@ -12,7 +12,7 @@ pub mod mmap;
 pub mod philox;
 pub mod sim;
 
-pub use list::{Group, ListBody, ListKernel};
+pub use list::{Group, ListBody, ListKernel, Slices};
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::Case;
 use crate::device::cpu::reduce;
-use crate::device::{CudaKernel, Device, Geometry, Group, Kernel, KernelInfo, ListKernel};
+use crate::device::{CudaKernel, Device, Geometry, Group, Kernel, KernelInfo, ListKernel, Slices};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::params;
@@ -164,7 +164,7 @@ fn norm_cpu(
     _: &params::AdamWNorm,
     []: [&[f32]; 0],
     [parts]: [&mut [f32]; 1],
-    groups: Vec<([&[f32]; 1], [&mut [f32]; 0])>,
+    groups: Slices<1, 0>,
 ) {
     parts[0] = groups.iter().map(|([grad], [])| reduce::sum_of_squares(grad)).sum::<f64>() as f32;
 }
@@ -193,7 +193,7 @@ fn step_cpu(
     p: &params::AdamW,
     [state]: [&[f32]; 1],
     []: [&mut [f32]; 0],
-    groups: Vec<([&[f32]; 1], [&mut [f32]; 5])>,
+    groups: Slices<1, 5>,
 ) {
     let at = |index: u32| state[index as usize];
     if at(params::ADAMW_APPLY) == 0.0 {
