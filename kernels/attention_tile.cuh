@@ -17,6 +17,8 @@
 
 namespace attention {
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 using bf16 = __nv_bfloat16;
 
 /// Rows of `COLUMNS` elements in shared memory, by a 32-bit address.
@@ -30,6 +32,17 @@ template <class T, uint32_t COLUMNS> struct Tile {
 
     __device__ __forceinline__ Tile at(uint32_t row, uint32_t column) const {
         return {address + row * ROW_BYTES + column * (uint32_t)sizeof(T)};
+    }
+};
+
+/// Rows of 64 bytes, where padding would cost a quarter: chunk c of row r lies at c ^ (r / 2 % 4) instead. `at` counts from the start.
+template <> struct Tile<__nv_bfloat16, 32> {
+    static constexpr uint32_t ROW_BYTES = 64;
+
+    uint32_t address;
+
+    __device__ __forceinline__ Tile at(uint32_t row, uint32_t column) const {
+        return {address + row * ROW_BYTES + (column / 8 ^ row / 2 % 4) * 16 + column % 8 * 2};
     }
 };
 
@@ -80,6 +93,7 @@ template <class T, uint32_t COLUMNS>
 static __device__ __forceinline__ void store_pair(Tile<T, COLUMNS> to, float first, float second) {
     store_pair((T *)nullptr, to.address, first, second);
 }
+static __device__ __forceinline__ void store_one(uint32_t to, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(v) : "memory"); }
 static __device__ __forceinline__ float load_one(uint32_t from) {
     float v;
     asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(from) : "memory");
@@ -99,9 +113,16 @@ static __device__ __forceinline__ uint4 load_chunk(uint32_t from) {
     return v;
 }
 
-/// Starts copying 16 bytes; with `valid` false it writes zeros and reads nothing.
-static __device__ __forceinline__ void copy_chunk(uint32_t to, const void *from, bool valid) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
+/// Starts copying 16 bytes; with `valid` false it writes zeros and reads nothing, and where `active` is false it does nothing. A predicate,
+/// not a branch: the warp stays together.
+static __device__ __forceinline__ void copy_chunk(uint32_t to, const void *from, bool valid, bool active = true) {
+    asm volatile("{\n.reg .pred active;\nsetp.ne.b32 active, %3, 0;\n@active cp.async.cg.shared.global [%0], [%1], 16, %2;\n}" ::"r"(to), "l"(from),
+                 "r"(valid ? 16 : 0), "r"((uint32_t)active)
+                 : "memory");
+}
+/// The same with 4 bytes.
+static __device__ __forceinline__ void copy_word(uint32_t to, const void *from, bool valid) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(valid ? 4 : 0) : "memory");
 }
 /// Ends a group of copies.
 static __device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -200,32 +221,29 @@ template <int M, int K> struct Held<bf16, M, K> {
     }
 };
 
-/// A tile (K, M·16): the left side is its transpose.
-template <class T, int M, int K> struct Columns;
+/// 16 columns of a tile (K, ..), from `first` on: the left side is their transpose.
+template <class T, int K> struct Columns;
 
-template <int M, int K> struct Columns<bf16, M, K> {
+template <int K> struct Columns<bf16, K> {
     uint32_t row, bytes;
 
     template <uint32_t COLUMNS>
-    __device__ __forceinline__ explicit Columns(Tile<bf16, COLUMNS> tile)
-        : row(tile.at(lane_id() / 16 * 8 + lane_id() % 8, lane_id() / 8 % 2 * 8).address), bytes(tile.ROW_BYTES) {}
+    __device__ __forceinline__ Columns(Tile<bf16, COLUMNS> tile, uint32_t first)
+        : row(tile.at(lane_id() / 16 * 8 + lane_id() % 8, first + lane_id() / 8 % 2 * 8).address), bytes(tile.ROW_BYTES) {}
 
-    __device__ __forceinline__ void get(int k, uint32_t (&a)[M][4]) const {
-#pragma unroll
-        for (int m = 0; m < M; m++) load_matrices_transposed(a[m], row + 16 * k * bytes + 32 * m);
-    }
+    __device__ __forceinline__ void get(int k, uint32_t (&a)[1][4]) const { load_matrices_transposed(a[0], row + 16 * k * bytes); }
 };
 
-template <int M, int K> struct Columns<float, M, K> {
+template <int K> struct Columns<float, K> {
     uint32_t column, bytes;
 
     template <uint32_t COLUMNS>
-    __device__ __forceinline__ explicit Columns(Tile<float, COLUMNS> tile)
-        : column(tile.at(0, fragment_row<float>()).address), bytes(tile.ROW_BYTES) {}
+    __device__ __forceinline__ Columns(Tile<float, COLUMNS> tile, uint32_t first)
+        : column(tile.at(0, first + fragment_row<float>()).address), bytes(tile.ROW_BYTES) {}
 
-    __device__ __forceinline__ void get(int k, float (&a)[M][2][4]) const {
+    __device__ __forceinline__ void get(int k, float (&a)[1][2][4]) const {
 #pragma unroll
-        for (int i = 0; i < 8 * M; i++) a[i / 8][i / 4 % 2][i % 4] = load_one(column + (4 * k + i % 4) * bytes + i / 4 * 32);
+        for (int i = 0; i < 8; i++) a[0][i / 4][i % 4] = load_one(column + (4 * k + i % 4) * bytes + i / 4 * 32);
     }
 };
 

@@ -8,7 +8,7 @@
 //                 phase 3  sum0 += dweights·other0                            dS·k = dq                dSᵀ·q = dk
 // In phases 0 and 1 a warp makes 16 of the 32 rows times 16 of the 64; in 2 and 3 all rows times 8 channels of each slab.
 #pragma once
-#include "attention_tile.cuh"
+#include "attention_rows.cuh"
 
 namespace attention {
 
@@ -20,21 +20,6 @@ template <class T> constexpr uint32_t STAGE_BYTES = (OWN + OTHER) * Slab<T>::ROW
 template <class T> constexpr uint32_t WIDE_BYTES = STAGES * STAGE_BYTES<T> + 2 * OWN * Slab<T>::ROW_BYTES;
 
 enum class Role { Forward, Queries, Keys };
-
-/// A head's rows in device memory: `rows` of them from `first` on, `stride` elements apart.
-template <class T> struct HeadRows {
-    T *first;
-    uint32_t rows, stride;
-
-    __device__ __forceinline__ HeadRows from(uint32_t row) const { return {first + (size_t)row * stride, rows - row, stride}; }
-};
-
-/// This block's head of a (batch, rows, heads, head_dim) tensor.
-template <class T>
-static __device__ __forceinline__ HeadRows<T> head_rows(uint64_t address, uint32_t rows, uint32_t heads, uint32_t head_dim) {
-    uint32_t stride = heads * head_dim;
-    return {at<T>(address) + (size_t)blockIdx.z * rows * stride + blockIdx.y * head_dim, rows, stride};
-}
 
 /// The slabs of all tiles and phases, in order, through a ring of stages. A thread copies the same chunk of every AT_ONCEth row.
 template <class T> struct Ring {
@@ -166,8 +151,6 @@ static __device__ __forceinline__ void store_sums(Slab<T> shared, SlabSums &sum,
         __stwb(reinterpret_cast<uint4 *>(to.first + (size_t)row * to.stride + channel), chunk);
     }
 }
-
-constexpr float LOG2_E = 1.4426950408889634f;
 
 /// A lane's two rows of running softmax: the largest score and the sum of this lane's weights.
 struct Softmax {

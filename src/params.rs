@@ -20,6 +20,7 @@ pub const ADAMW_APPLY: u32 = 7;
 pub const ADAMW_STATE: u32 = 8;
 pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
 pub const ATTENTION_THREADS: u32 = 256;
+pub const ATTENTION_FWD_THREADS: u32 = 128;
 pub const ATTENTION_MAX_HEAD: u32 = 512;
 pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
@@ -414,18 +415,22 @@ pub struct AttentionBwd {
     pub k: u64,
     #[doc = " (batch, keys, heads, head_dim), read"]
     pub v: u64,
-    #[doc = " (batch, queries, heads, head_dim), read"]
-    pub dout: u64,
+    #[doc = " (batch, queries, heads, head_dim) where delta is absent, read"]
+    pub out: u64,
     #[doc = " (batch, heads, queries) f32, read"]
     pub logsumexp: u64,
-    #[doc = " (batch, heads, queries) f32, read"]
+    #[doc = " (batch, heads, queries) f32 or absent, read"]
     pub delta: u64,
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub dout: u64,
     #[doc = " (batch, queries, heads, head_dim) or absent, written"]
     pub dq: u64,
     #[doc = " (batch, keys, heads, head_dim) or absent, written"]
     pub dk: u64,
     #[doc = " (batch, keys, heads, head_dim) or absent, written"]
     pub dv: u64,
+    #[doc = " (parts, batch, queries, heads, head_dim) f32 in place of dq, or absent, written"]
+    pub dq_parts: u64,
     pub batch: u32,
     pub queries: u32,
     pub keys: u32,
@@ -435,23 +440,45 @@ pub struct AttentionBwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AttentionBwd"][::std::mem::size_of::<AttentionBwd>() - 96usize];
+    ["Size of AttentionBwd"][::std::mem::size_of::<AttentionBwd>() - 112usize];
     ["Alignment of AttentionBwd"][::std::mem::align_of::<AttentionBwd>() - 8usize];
     ["Offset of field: AttentionBwd::q"][::std::mem::offset_of!(AttentionBwd, q) - 0usize];
     ["Offset of field: AttentionBwd::k"][::std::mem::offset_of!(AttentionBwd, k) - 8usize];
     ["Offset of field: AttentionBwd::v"][::std::mem::offset_of!(AttentionBwd, v) - 16usize];
-    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 24usize];
+    ["Offset of field: AttentionBwd::out"][::std::mem::offset_of!(AttentionBwd, out) - 24usize];
     ["Offset of field: AttentionBwd::logsumexp"][::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
     ["Offset of field: AttentionBwd::delta"][::std::mem::offset_of!(AttentionBwd, delta) - 40usize];
-    ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 48usize];
-    ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 56usize];
-    ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 64usize];
-    ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 72usize];
-    ["Offset of field: AttentionBwd::queries"][::std::mem::offset_of!(AttentionBwd, queries) - 76usize];
-    ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 80usize];
-    ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 84usize];
-    ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
-    ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 92usize];
+    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 48usize];
+    ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 56usize];
+    ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 64usize];
+    ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 72usize];
+    ["Offset of field: AttentionBwd::dq_parts"][::std::mem::offset_of!(AttentionBwd, dq_parts) - 80usize];
+    ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 88usize];
+    ["Offset of field: AttentionBwd::queries"][::std::mem::offset_of!(AttentionBwd, queries) - 92usize];
+    ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 96usize];
+    ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 100usize];
+    ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 104usize];
+    ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 108usize];
+};
+#[doc = " dq = the sum of what the parts of a head's keys gave. dq comes first because an entry has the dtype of the first tensor."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionBwdSum {
+    #[doc = " (elements), written"]
+    pub dq: u64,
+    #[doc = " (parts, elements) f32, read"]
+    pub dq_parts: u64,
+    pub elements: u32,
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionBwdSum"][::std::mem::size_of::<AttentionBwdSum>() - 24usize];
+    ["Alignment of AttentionBwdSum"][::std::mem::align_of::<AttentionBwdSum>() - 8usize];
+    ["Offset of field: AttentionBwdSum::dq"][::std::mem::offset_of!(AttentionBwdSum, dq) - 0usize];
+    ["Offset of field: AttentionBwdSum::dq_parts"][::std::mem::offset_of!(AttentionBwdSum, dq_parts) - 8usize];
+    ["Offset of field: AttentionBwdSum::elements"][::std::mem::offset_of!(AttentionBwdSum, elements) - 16usize];
+    ["Offset of field: AttentionBwdSum::parts"][::std::mem::offset_of!(AttentionBwdSum, parts) - 20usize];
 };
 #[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
 #[repr(C)]

@@ -35,7 +35,7 @@ use crate::tensor::Tensor;
 /// fills in the addresses; an absent optional tensor is [`Tensor::absent`]: an empty slice on
 /// the CPU and a null pointer on CUDA.
 pub struct Kernel<P, const R: usize, const W: usize> {
-    /// `<op>_<direction>`, for example `rms_norm_fwd`; the CUDA entry adds `_<dtype>`.
+    /// `<op>_<direction>`, for example `rms_norm_fwd`; the CUDA entry adds `_<dtype>`, after a variant where there are several.
     pub name: &'static str,
     /// The tensors read, by the names of the struct's fields.
     pub reads: [&'static str; R],
@@ -58,17 +58,24 @@ pub struct CudaKernel<P> {
     pub geometry: fn(&P, Math) -> Geometry,
     /// Whether there is a `_tf32` entry beside the `_f32` one.
     pub tf32: bool,
+    /// Which of several entries serves given parameters: `Some("wide")` is `<kernel>_wide_<dtype>`.
+    pub variant: fn(&P) -> Option<&'static str>,
 }
 
 impl<P> CudaKernel<P> {
     /// A kernel of `module` with entries for f32 and bf16.
     pub const fn new(module: &'static str, geometry: fn(&P, Math) -> Geometry) -> CudaKernel<P> {
-        CudaKernel { module, geometry, tf32: false }
+        CudaKernel { module, geometry, tf32: false, variant: |_| None }
     }
 
     /// The same, with an entry for TF32 as well.
     pub const fn with_tf32(self) -> CudaKernel<P> {
-        CudaKernel { module: self.module, geometry: self.geometry, tf32: true }
+        CudaKernel { module: self.module, geometry: self.geometry, tf32: true, variant: self.variant }
+    }
+
+    /// The same, with several entries, of which `variant` chooses.
+    pub const fn with_variants(self, variant: fn(&P) -> Option<&'static str>) -> CudaKernel<P> {
+        CudaKernel { module: self.module, geometry: self.geometry, tf32: self.tf32, variant }
     }
 }
 
@@ -89,6 +96,14 @@ impl Math {
         match self {
             Math::F32 | Math::Tf32 => 4,
             Math::Bf16 => 8,
+        }
+    }
+
+    /// What its tensors are.
+    pub const fn dtype(self) -> DType {
+        match self {
+            Math::F32 | Math::Tf32 => DType::F32,
+            Math::Bf16 => DType::Bf16,
         }
     }
 
@@ -440,7 +455,7 @@ impl Device {
                 Ok(())
             }
             Backend::Cuda(_) | Backend::Plan => {
-                let Some(CudaKernel { module, geometry, tf32 }) = &kernel.cuda else {
+                let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
                 let typed = reads.first().copied().or(writes.first().map(|t| &**t));
@@ -454,7 +469,10 @@ impl Device {
                     // Nothing to compute; the driver refuses empty grids.
                     return Ok(());
                 }
-                let entry = format!("{}_{}", kernel.name, math.suffix());
+                let entry = match variant(&params) {
+                    None => format!("{}_{}", kernel.name, math.suffix()),
+                    Some(variant) => format!("{}_{variant}_{}", kernel.name, math.suffix()),
+                };
                 if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
                     let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
                     let bytes = tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();
