@@ -27,7 +27,7 @@ static __device__ __forceinline__ float silu_slope(float z) {
 }
 
 template <class T, class C> static __device__ __forceinline__ void stats(const GroupNormStats &p) {
-    __shared__ RowSums<C::N> sums;
+    __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> sums;
     ChannelTile<C> tile(p.tile);
     Part part(blockIdx.x, p.parts, p.positions);
     uint32_t sample = blockIdx.z, first_channel = blockIdx.y * p.tile;
@@ -128,7 +128,7 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
 }
 
 template <class T, class C> static __device__ __forceinline__ void backward_sums(const GroupNormBwdSums &p) {
-    __shared__ RowSums<C::N> sums;
+    __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> sums;
     ChannelTile<C> tile(p.tile);
     Part part(blockIdx.x, p.parts, p.positions);
     uint32_t sample = blockIdx.z, first_channel = blockIdx.y * p.tile, size = p.channels / p.groups;

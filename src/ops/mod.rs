@@ -9,6 +9,7 @@ mod channel_tile;
 mod check;
 mod grads;
 pub mod position;
+mod row_norm;
 
 pub use case::{Case, Input, Tolerance, Values};
 
