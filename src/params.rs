@@ -6,9 +6,12 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const PART_SUMS_COLUMNS: u32 = 64;
+pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
@@ -346,107 +349,34 @@ const _: () = {
     ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
     ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 92usize];
 };
-#[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainFwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub bias: u64,
-    #[doc = " (rows, channels), written"]
-    pub y: u64,
-    #[doc = " (channels), written"]
-    pub mean: u64,
-    #[doc = " (channels), written"]
-    pub unbiased: u64,
-    #[doc = " (channels), written: 1/√(var + eps)"]
-    pub rstd: u64,
-    pub rows: u32,
-    pub channels: u32,
-    pub eps: f32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainFwd"][::std::mem::size_of::<BatchNormTrainFwd>() - 72usize];
-    ["Alignment of BatchNormTrainFwd"][::std::mem::align_of::<BatchNormTrainFwd>() - 8usize];
-    ["Offset of field: BatchNormTrainFwd::x"][::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainFwd::weight"][::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainFwd::bias"][::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
-    ["Offset of field: BatchNormTrainFwd::y"][::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
-    ["Offset of field: BatchNormTrainFwd::mean"][::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
-    ["Offset of field: BatchNormTrainFwd::unbiased"][::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
-    ["Offset of field: BatchNormTrainFwd::rstd"][::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
-    ["Offset of field: BatchNormTrainFwd::rows"][::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
-    ["Offset of field: BatchNormTrainFwd::channels"][::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
-    ["Offset of field: BatchNormTrainFwd::eps"][::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
-    ["Offset of field: BatchNormTrainFwd::reserved"][::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
-};
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·(dy − dbias/rows − x\u{302}·dweight/rows), x\u{302} = (x − mean)·rstd."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainBwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub mean: u64,
-    #[doc = " (channels), read"]
-    pub rstd: u64,
-    #[doc = " (rows, channels), read"]
-    pub dy: u64,
-    #[doc = " (rows, channels) or absent, written"]
-    pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
-    pub rows: u32,
-    pub channels: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainBwd"][::std::mem::size_of::<BatchNormTrainBwd>() - 72usize];
-    ["Alignment of BatchNormTrainBwd"][::std::mem::align_of::<BatchNormTrainBwd>() - 8usize];
-    ["Offset of field: BatchNormTrainBwd::x"][::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainBwd::weight"][::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainBwd::mean"][::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
-    ["Offset of field: BatchNormTrainBwd::rstd"][::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
-    ["Offset of field: BatchNormTrainBwd::dy"][::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
-    ["Offset of field: BatchNormTrainBwd::dx"][::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
-    ["Offset of field: BatchNormTrainBwd::dweight"][::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormTrainBwd::dbias"][::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormTrainBwd::rows"][::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
-    ["Offset of field: BatchNormTrainBwd::channels"][::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
-};
-#[doc = " y = (x − mean)/√(var + eps)·weight + bias with given statistics."]
+#[doc = " y = (x − mean)/√(var + eps)·weight + bias.\n Grid: (slices, channels / tile); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalFwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), written"]
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " channels of a block"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub eps: f32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 64usize];
+    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 72usize];
     ["Alignment of BatchNormEvalFwd"][::std::mem::align_of::<BatchNormEvalFwd>() - 8usize];
     ["Offset of field: BatchNormEvalFwd::x"][::std::mem::offset_of!(BatchNormEvalFwd, x) - 0usize];
     ["Offset of field: BatchNormEvalFwd::weight"][::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
@@ -456,31 +386,35 @@ const _: () = {
     ["Offset of field: BatchNormEvalFwd::y"][::std::mem::offset_of!(BatchNormEvalFwd, y) - 40usize];
     ["Offset of field: BatchNormEvalFwd::rows"][::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
     ["Offset of field: BatchNormEvalFwd::channels"][::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
-    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
-    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::tile"][::std::mem::offset_of!(BatchNormEvalFwd, tile) - 56usize];
+    ["Offset of field: BatchNormEvalFwd::slices"][::std::mem::offset_of!(BatchNormEvalFwd, slices) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 64usize];
+    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 68usize];
 };
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·dy."]
+#[doc = " dx = weight·dy/√(var + eps); and, per part of the rows, of dy and of dy·x\u{302}, the sums whose sums are dbias and dweight.\n Grid: (parts, channels / tile); dynamic shared memory: two arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalBwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), read"]
     pub dy: u64,
     #[doc = " (rows, channels) or absent, written"]
     pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
+    #[doc = " (parts, 2, channels) f32 or absent, written"]
+    pub sums: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
     pub reserved: u32,
 }
@@ -494,20 +428,21 @@ const _: () = {
     ["Offset of field: BatchNormEvalBwd::var"][::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
     ["Offset of field: BatchNormEvalBwd::dy"][::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
     ["Offset of field: BatchNormEvalBwd::dx"][::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
-    ["Offset of field: BatchNormEvalBwd::dweight"][::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormEvalBwd::dbias"][::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
-    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
+    ["Offset of field: BatchNormEvalBwd::sums"][::std::mem::offset_of!(BatchNormEvalBwd, sums) - 48usize];
+    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 56usize];
+    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 60usize];
+    ["Offset of field: BatchNormEvalBwd::tile"][::std::mem::offset_of!(BatchNormEvalBwd, tile) - 64usize];
+    ["Offset of field: BatchNormEvalBwd::parts"][::std::mem::offset_of!(BatchNormEvalBwd, parts) - 68usize];
     ["Offset of field: BatchNormEvalBwd::eps"][::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
     ["Offset of field: BatchNormEvalBwd::reserved"][::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
 };
-#[doc = " running += momentum·(batch − running)."]
+#[doc = " running += momentum·(batch − running).\n Grid: channels / 128, rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormTrack {
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub batch: u64,
-    #[doc = " (channels), read and written"]
+    #[doc = " (channels) f32, read and written"]
     pub running: u64,
     pub channels: u32,
     pub momentum: f32,
@@ -1004,6 +939,8 @@ pub struct GroupNormFwd {
     pub mean: u64,
     #[doc = " (batch, groups) f32, written"]
     pub rstd: u64,
+    #[doc = " (batch, groups) f32 or absent: the variance by one element less, for batch norm; written"]
+    pub unbiased: u64,
     pub batch: u32,
     pub positions: u32,
     pub channels: u32,
@@ -1021,7 +958,7 @@ pub struct GroupNormFwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 96usize];
+    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 104usize];
     ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
     ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
     ["Offset of field: GroupNormFwd::weight"][::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
@@ -1030,16 +967,17 @@ const _: () = {
     ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 32usize];
     ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 40usize];
     ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 48usize];
-    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 56usize];
-    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 60usize];
-    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 64usize];
-    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 68usize];
-    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 72usize];
-    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 76usize];
-    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 80usize];
-    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 84usize];
-    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 88usize];
-    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 92usize];
+    ["Offset of field: GroupNormFwd::unbiased"][::std::mem::offset_of!(GroupNormFwd, unbiased) - 56usize];
+    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 64usize];
+    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 68usize];
+    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 72usize];
+    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 76usize];
+    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 80usize];
+    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 84usize];
+    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 88usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 92usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 96usize];
+    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 100usize];
 };
 #[doc = " With x\u{302} = (x − mean)·rstd, dz = dy·act′(x\u{302}·weight + bias) and, over a part's positions, S = Σ dz and T = Σ dz·x\u{302} of each channel: S\n and T, and for each group the sums over its channels of weight·S and weight·T.\n Grid: (parts, channels / tile, batch); dynamic shared memory: five arrays of channels."]
 #[repr(C)]
@@ -1678,6 +1616,37 @@ const _: () = {
     ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
     ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
     ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+};
+#[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PartSums {
+    #[doc = " any tensor of the results' dtype; not read"]
+    pub like: u64,
+    #[doc = " (groups, parts, values, columns) f32, read"]
+    pub sums: u64,
+    #[doc = " (groups, columns) or absent, written"]
+    pub first: u64,
+    #[doc = " (groups, columns) or absent, written; there only if `values` is 2"]
+    pub second: u64,
+    pub groups: u32,
+    pub parts: u32,
+    #[doc = " sums of each column: 1 or 2"]
+    pub values: u32,
+    pub columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PartSums"][::std::mem::size_of::<PartSums>() - 48usize];
+    ["Alignment of PartSums"][::std::mem::align_of::<PartSums>() - 8usize];
+    ["Offset of field: PartSums::like"][::std::mem::offset_of!(PartSums, like) - 0usize];
+    ["Offset of field: PartSums::sums"][::std::mem::offset_of!(PartSums, sums) - 8usize];
+    ["Offset of field: PartSums::first"][::std::mem::offset_of!(PartSums, first) - 16usize];
+    ["Offset of field: PartSums::second"][::std::mem::offset_of!(PartSums, second) - 24usize];
+    ["Offset of field: PartSums::groups"][::std::mem::offset_of!(PartSums, groups) - 32usize];
+    ["Offset of field: PartSums::parts"][::std::mem::offset_of!(PartSums, parts) - 36usize];
+    ["Offset of field: PartSums::values"][::std::mem::offset_of!(PartSums, values) - 40usize];
+    ["Offset of field: PartSums::columns"][::std::mem::offset_of!(PartSums, columns) - 44usize];
 };
 #[doc = " One block of the sequence: four words."]
 #[repr(C)]

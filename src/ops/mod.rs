@@ -8,6 +8,7 @@ mod case;
 mod channel_tile;
 mod check;
 mod grads;
+mod part_sums;
 pub mod position;
 mod row_norm;
 

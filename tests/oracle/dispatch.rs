@@ -40,6 +40,12 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             let zeros = Array::zeros(&input(1).shape);
             batch_norm_train(x, input(1), input(2), call.setting("eps"), 0.1, (&zeros, &zeros)).y
         }
+        "batch_norm_statistics" => {
+            let running = (input(3), input(4));
+            let BatchNorm { running_mean, running_var, .. } =
+                batch_norm_train(x, input(1), input(2), call.setting("eps"), call.setting("momentum"), running);
+            return Some(vec![running_mean, running_var]);
+        }
         "conv2d" => conv2d_of(call),
         "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
         "drop_token" => drop_token(x),
