@@ -1,4 +1,5 @@
-// Group norm over channels-last images, with SiLU fused, forward and backward.
+// Group norm over channels-last images, with SiLU fused, forward and backward; and batch norm in training, which is group norm of one
+// sample, the whole batch, with a group for each channel.
 //
 // Formula   y = act(x̂·w + b), x̂ = (x − mean)·rstd, rstd = 1 / √(var + eps), over the positions and channels of a group.
 //           With dz = dy·act′(x̂·w + b), S = Σ dz and T = Σ dz·x̂ over positions: db = Σ_batch S, dw = Σ_batch T,
@@ -27,7 +28,7 @@ static __device__ __forceinline__ float silu_slope(float z) {
 }
 
 template <class T, class C> static __device__ __forceinline__ void stats(const GroupNormStats &p) {
-    __shared__ RowSums<C::N> sums;
+    __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> sums;
     ChannelTile<C> tile(p.tile);
     Part part(blockIdx.x, p.parts, p.positions);
     uint32_t sample = blockIdx.z, first_channel = blockIdx.y * p.tile;
@@ -89,13 +90,15 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
         },
         [&](uint32_t group, float3 sum) {
             float mean = shift + sum.x / count;
-            float variance = fmaxf(sum.z + sum.y - sum.x * sum.x / count, 0.0f) / count;
-            float rstd = 1.0f / sqrtf(variance + p.eps);
+            float squares = fmaxf(sum.z + sum.y - sum.x * sum.x / count, 0.0f);
+            float rstd = 1.0f / sqrtf(squares / count + p.eps);
             means[group] = mean;
             rstds[group] = rstd;
             if (blockIdx.x == 0) {
-                at<float>(p.mean)[sample * p.groups + first_group + group] = mean;
-                at<float>(p.rstd)[sample * p.groups + first_group + group] = rstd;
+                uint32_t to = sample * p.groups + first_group + group;
+                at<float>(p.mean)[to] = mean;
+                at<float>(p.rstd)[to] = rstd;
+                if (p.unbiased) at<float>(p.unbiased)[to] = squares / (count - 1.0f);
             }
         });
 
@@ -128,7 +131,7 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
 }
 
 template <class T, class C> static __device__ __forceinline__ void backward_sums(const GroupNormBwdSums &p) {
-    __shared__ RowSums<C::N> sums;
+    __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> sums;
     ChannelTile<C> tile(p.tile);
     Part part(blockIdx.x, p.parts, p.positions);
     uint32_t sample = blockIdx.z, first_channel = blockIdx.y * p.tile, size = p.channels / p.groups;

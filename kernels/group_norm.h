@@ -18,13 +18,14 @@ struct GroupNormStats {
 /// y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group, from the statistics of its parts.
 /// Grid: (slices, channels / tile, batch); dynamic shared memory: four arrays of channels.
 struct GroupNormFwd {
-    uint64_t x;        ///< (batch, positions, channels), read
-    uint64_t weight;   ///< (channels) f32, read
-    uint64_t bias;     ///< (channels) f32, read
-    uint64_t partial;  ///< (batch, parts, groups, 2) f32, of `GroupNormStats`, read
-    uint64_t y;        ///< (batch, positions, channels), written
-    uint64_t mean;     ///< (batch, groups) f32, written
-    uint64_t rstd;     ///< (batch, groups) f32, written
+    uint64_t x;         ///< (batch, positions, channels), read
+    uint64_t weight;    ///< (channels) f32, read
+    uint64_t bias;      ///< (channels) f32, read
+    uint64_t partial;   ///< (batch, parts, groups, 2) f32, of `GroupNormStats`, read
+    uint64_t y;         ///< (batch, positions, channels), written
+    uint64_t mean;      ///< (batch, groups) f32, written
+    uint64_t rstd;      ///< (batch, groups) f32, written
+    uint64_t unbiased;  ///< (batch, groups) f32 or absent: the variance by one element less, for batch norm; written
     uint32_t batch;
     uint32_t positions;
     uint32_t channels;

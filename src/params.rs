@@ -26,16 +26,20 @@ pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
 pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
 pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
+pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const PART_SUMS_COLUMNS: u32 = 64;
+pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
-pub const RMS_NORM_FWD_THREADS: u32 = 256;
-pub const RMS_NORM_BWD_THREADS: u32 = 128;
-pub const RMS_NORM_SUMS_THREADS: u32 = 256;
+pub const ROW_NORM_THREADS: u32 = 512;
+pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
+pub const ROW_NORM_SUM_THREADS: u32 = 256;
+pub const ROW_NORM_ROWS: u32 = 2;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_THREADS: u32 = 256;
@@ -480,107 +484,34 @@ const _: () = {
     ["Offset of field: AttentionBwdSum::elements"][::std::mem::offset_of!(AttentionBwdSum, elements) - 16usize];
     ["Offset of field: AttentionBwdSum::parts"][::std::mem::offset_of!(AttentionBwdSum, parts) - 20usize];
 };
-#[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainFwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub bias: u64,
-    #[doc = " (rows, channels), written"]
-    pub y: u64,
-    #[doc = " (channels), written"]
-    pub mean: u64,
-    #[doc = " (channels), written"]
-    pub unbiased: u64,
-    #[doc = " (channels), written: 1/√(var + eps)"]
-    pub rstd: u64,
-    pub rows: u32,
-    pub channels: u32,
-    pub eps: f32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainFwd"][::std::mem::size_of::<BatchNormTrainFwd>() - 72usize];
-    ["Alignment of BatchNormTrainFwd"][::std::mem::align_of::<BatchNormTrainFwd>() - 8usize];
-    ["Offset of field: BatchNormTrainFwd::x"][::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainFwd::weight"][::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainFwd::bias"][::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
-    ["Offset of field: BatchNormTrainFwd::y"][::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
-    ["Offset of field: BatchNormTrainFwd::mean"][::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
-    ["Offset of field: BatchNormTrainFwd::unbiased"][::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
-    ["Offset of field: BatchNormTrainFwd::rstd"][::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
-    ["Offset of field: BatchNormTrainFwd::rows"][::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
-    ["Offset of field: BatchNormTrainFwd::channels"][::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
-    ["Offset of field: BatchNormTrainFwd::eps"][::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
-    ["Offset of field: BatchNormTrainFwd::reserved"][::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
-};
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·(dy − dbias/rows − x\u{302}·dweight/rows), x\u{302} = (x − mean)·rstd."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainBwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub mean: u64,
-    #[doc = " (channels), read"]
-    pub rstd: u64,
-    #[doc = " (rows, channels), read"]
-    pub dy: u64,
-    #[doc = " (rows, channels) or absent, written"]
-    pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
-    pub rows: u32,
-    pub channels: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainBwd"][::std::mem::size_of::<BatchNormTrainBwd>() - 72usize];
-    ["Alignment of BatchNormTrainBwd"][::std::mem::align_of::<BatchNormTrainBwd>() - 8usize];
-    ["Offset of field: BatchNormTrainBwd::x"][::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainBwd::weight"][::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainBwd::mean"][::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
-    ["Offset of field: BatchNormTrainBwd::rstd"][::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
-    ["Offset of field: BatchNormTrainBwd::dy"][::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
-    ["Offset of field: BatchNormTrainBwd::dx"][::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
-    ["Offset of field: BatchNormTrainBwd::dweight"][::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormTrainBwd::dbias"][::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormTrainBwd::rows"][::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
-    ["Offset of field: BatchNormTrainBwd::channels"][::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
-};
-#[doc = " y = (x − mean)/√(var + eps)·weight + bias with given statistics."]
+#[doc = " y = (x − mean)/√(var + eps)·weight + bias.\n Grid: (slices, channels / tile); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalFwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), written"]
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " channels of a block"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub eps: f32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 64usize];
+    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 72usize];
     ["Alignment of BatchNormEvalFwd"][::std::mem::align_of::<BatchNormEvalFwd>() - 8usize];
     ["Offset of field: BatchNormEvalFwd::x"][::std::mem::offset_of!(BatchNormEvalFwd, x) - 0usize];
     ["Offset of field: BatchNormEvalFwd::weight"][::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
@@ -590,31 +521,35 @@ const _: () = {
     ["Offset of field: BatchNormEvalFwd::y"][::std::mem::offset_of!(BatchNormEvalFwd, y) - 40usize];
     ["Offset of field: BatchNormEvalFwd::rows"][::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
     ["Offset of field: BatchNormEvalFwd::channels"][::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
-    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
-    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::tile"][::std::mem::offset_of!(BatchNormEvalFwd, tile) - 56usize];
+    ["Offset of field: BatchNormEvalFwd::slices"][::std::mem::offset_of!(BatchNormEvalFwd, slices) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 64usize];
+    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 68usize];
 };
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·dy."]
+#[doc = " dx = weight·dy/√(var + eps); and, per part of the rows, of dy and of dy·x\u{302}, the sums whose sums are dbias and dweight.\n Grid: (parts, channels / tile); dynamic shared memory: two arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalBwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), read"]
     pub dy: u64,
     #[doc = " (rows, channels) or absent, written"]
     pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
+    #[doc = " (parts, 2, channels) f32 or absent, written"]
+    pub sums: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
     pub reserved: u32,
 }
@@ -628,20 +563,21 @@ const _: () = {
     ["Offset of field: BatchNormEvalBwd::var"][::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
     ["Offset of field: BatchNormEvalBwd::dy"][::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
     ["Offset of field: BatchNormEvalBwd::dx"][::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
-    ["Offset of field: BatchNormEvalBwd::dweight"][::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormEvalBwd::dbias"][::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
-    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
+    ["Offset of field: BatchNormEvalBwd::sums"][::std::mem::offset_of!(BatchNormEvalBwd, sums) - 48usize];
+    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 56usize];
+    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 60usize];
+    ["Offset of field: BatchNormEvalBwd::tile"][::std::mem::offset_of!(BatchNormEvalBwd, tile) - 64usize];
+    ["Offset of field: BatchNormEvalBwd::parts"][::std::mem::offset_of!(BatchNormEvalBwd, parts) - 68usize];
     ["Offset of field: BatchNormEvalBwd::eps"][::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
     ["Offset of field: BatchNormEvalBwd::reserved"][::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
 };
-#[doc = " running += momentum·(batch − running)."]
+#[doc = " running += momentum·(batch − running).\n Grid: channels / 128, rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormTrack {
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub batch: u64,
-    #[doc = " (channels), read and written"]
+    #[doc = " (channels) f32, read and written"]
     pub running: u64,
     pub channels: u32,
     pub momentum: f32,
@@ -1175,6 +1111,8 @@ pub struct GroupNormFwd {
     pub mean: u64,
     #[doc = " (batch, groups) f32, written"]
     pub rstd: u64,
+    #[doc = " (batch, groups) f32 or absent: the variance by one element less, for batch norm; written"]
+    pub unbiased: u64,
     pub batch: u32,
     pub positions: u32,
     pub channels: u32,
@@ -1192,7 +1130,7 @@ pub struct GroupNormFwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 96usize];
+    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 104usize];
     ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
     ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
     ["Offset of field: GroupNormFwd::weight"][::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
@@ -1201,16 +1139,17 @@ const _: () = {
     ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 32usize];
     ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 40usize];
     ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 48usize];
-    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 56usize];
-    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 60usize];
-    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 64usize];
-    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 68usize];
-    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 72usize];
-    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 76usize];
-    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 80usize];
-    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 84usize];
-    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 88usize];
-    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 92usize];
+    ["Offset of field: GroupNormFwd::unbiased"][::std::mem::offset_of!(GroupNormFwd, unbiased) - 56usize];
+    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 64usize];
+    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 68usize];
+    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 72usize];
+    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 76usize];
+    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 80usize];
+    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 84usize];
+    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 88usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 92usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 96usize];
+    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 100usize];
 };
 #[doc = " With x\u{302} = (x − mean)·rstd, dz = dy·act′(x\u{302}·weight + bias) and, over a part's positions, S = Σ dz and T = Σ dz·x\u{302} of each channel: S\n and T, and for each group the sums over its channels of weight·S and weight·T.\n Grid: (parts, channels / tile, batch); dynamic shared memory: five arrays of channels."]
 #[repr(C)]
@@ -1487,34 +1426,38 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
     ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
 };
-#[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale) + shift, mean and rstd over the columns of a row."]
+#[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LayerNormFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub bias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub shift: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (rows, dim), written"]
     pub y: u64,
     #[doc = " (rows) f32, written"]
     pub mean: u64,
     #[doc = " (rows) f32, written"]
     pub rstd: u64,
     pub rows: u32,
-    pub cols: u32,
-    pub rows_per_batch: u32,
+    pub dim: u32,
+    #[doc = " rows that share a scale and shift: the tokens of an image"]
+    pub rows_per_group: u32,
+    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 80usize];
+    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 88usize];
     ["Alignment of LayerNormFwd"][::std::mem::align_of::<LayerNormFwd>() - 8usize];
     ["Offset of field: LayerNormFwd::x"][::std::mem::offset_of!(LayerNormFwd, x) - 0usize];
     ["Offset of field: LayerNormFwd::weight"][::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
@@ -1525,63 +1468,109 @@ const _: () = {
     ["Offset of field: LayerNormFwd::mean"][::std::mem::offset_of!(LayerNormFwd, mean) - 48usize];
     ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 56usize];
     ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 64usize];
-    ["Offset of field: LayerNormFwd::cols"][::std::mem::offset_of!(LayerNormFwd, cols) - 68usize];
-    ["Offset of field: LayerNormFwd::rows_per_batch"][::std::mem::offset_of!(LayerNormFwd, rows_per_batch) - 72usize];
-    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 76usize];
+    ["Offset of field: LayerNormFwd::dim"][::std::mem::offset_of!(LayerNormFwd, dim) - 68usize];
+    ["Offset of field: LayerNormFwd::rows_per_group"][::std::mem::offset_of!(LayerNormFwd, rows_per_group) - 72usize];
+    ["Offset of field: LayerNormFwd::parts"][::std::mem::offset_of!(LayerNormFwd, parts) - 76usize];
+    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 80usize];
+    ["Offset of field: LayerNormFwd::reserved"][::std::mem::offset_of!(LayerNormFwd, reserved) - 84usize];
 };
-#[doc = " The gradients, from x and the statistics."]
+#[doc = " dx = rstd·(d − mean(d) − x\u{302}·mean(d·x\u{302})) + dresidual with x\u{302} = (x − mean)·rstd and d = dy·(1 + scale)·weight; and, per part of a group's\n rows, the sums over its rows of dy and of dy·x\u{302}, from which `LayerNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LayerNormBwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
-    #[doc = " (cols) or absent, read"]
-    pub bias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
     #[doc = " (rows) f32, read"]
     pub mean: u64,
     #[doc = " (rows) f32, read"]
     pub rstd: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub dy: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
+    pub dresidual: u64,
+    #[doc = " (rows, dim) or absent, written"]
     pub dx: u64,
-    #[doc = " (cols) or absent, written"]
-    pub dweight: u64,
-    #[doc = " (cols) or absent, written"]
-    pub dbias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
-    pub dscale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
-    pub dshift: u64,
+    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    pub sums: u64,
     pub rows: u32,
-    pub cols: u32,
-    pub rows_per_batch: u32,
+    pub dim: u32,
+    #[doc = " as above"]
+    pub rows_per_group: u32,
+    #[doc = " as above"]
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 88usize];
+    ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
+    ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
+    ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
+    ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 16usize];
+    ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 24usize];
+    ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 32usize];
+    ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 40usize];
+    ["Offset of field: LayerNormBwd::dresidual"][::std::mem::offset_of!(LayerNormBwd, dresidual) - 48usize];
+    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
+    ["Offset of field: LayerNormBwd::sums"][::std::mem::offset_of!(LayerNormBwd, sums) - 64usize];
+    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 72usize];
+    ["Offset of field: LayerNormBwd::dim"][::std::mem::offset_of!(LayerNormBwd, dim) - 76usize];
+    ["Offset of field: LayerNormBwd::rows_per_group"][::std::mem::offset_of!(LayerNormBwd, rows_per_group) - 80usize];
+    ["Offset of field: LayerNormBwd::parts"][::std::mem::offset_of!(LayerNormBwd, parts) - 84usize];
+};
+#[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g] + bias·A[g], dshift[g] = A[g],\n dweight = Σ over g of (1 + scale[g])·D[g], dbias = Σ over g of (1 + scale[g])·A[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LayerNormSums {
+    #[doc = " (groups, dim) or absent, read"]
+    pub scale: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
+    pub shift: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub weight: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub bias: u64,
+    #[doc = " (groups, parts, 2, dim) f32, read"]
+    pub sums: u64,
+    #[doc = " (dim) f32 or absent, written"]
+    pub dweight: u64,
+    #[doc = " (dim) f32 or absent, written"]
+    pub dbias: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dscale: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dshift: u64,
+    pub dim: u32,
+    pub groups: u32,
+    pub parts: u32,
+    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    pub modulated: u32,
+    #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
+    pub affine: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 112usize];
-    ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
-    ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
-    ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
-    ["Offset of field: LayerNormBwd::bias"][::std::mem::offset_of!(LayerNormBwd, bias) - 16usize];
-    ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 24usize];
-    ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 32usize];
-    ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 40usize];
-    ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 48usize];
-    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
-    ["Offset of field: LayerNormBwd::dweight"][::std::mem::offset_of!(LayerNormBwd, dweight) - 64usize];
-    ["Offset of field: LayerNormBwd::dbias"][::std::mem::offset_of!(LayerNormBwd, dbias) - 72usize];
-    ["Offset of field: LayerNormBwd::dscale"][::std::mem::offset_of!(LayerNormBwd, dscale) - 80usize];
-    ["Offset of field: LayerNormBwd::dshift"][::std::mem::offset_of!(LayerNormBwd, dshift) - 88usize];
-    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 96usize];
-    ["Offset of field: LayerNormBwd::cols"][::std::mem::offset_of!(LayerNormBwd, cols) - 100usize];
-    ["Offset of field: LayerNormBwd::rows_per_batch"][::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
-    ["Offset of field: LayerNormBwd::reserved"][::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
+    ["Size of LayerNormSums"][::std::mem::size_of::<LayerNormSums>() - 96usize];
+    ["Alignment of LayerNormSums"][::std::mem::align_of::<LayerNormSums>() - 8usize];
+    ["Offset of field: LayerNormSums::scale"][::std::mem::offset_of!(LayerNormSums, scale) - 0usize];
+    ["Offset of field: LayerNormSums::shift"][::std::mem::offset_of!(LayerNormSums, shift) - 8usize];
+    ["Offset of field: LayerNormSums::weight"][::std::mem::offset_of!(LayerNormSums, weight) - 16usize];
+    ["Offset of field: LayerNormSums::bias"][::std::mem::offset_of!(LayerNormSums, bias) - 24usize];
+    ["Offset of field: LayerNormSums::sums"][::std::mem::offset_of!(LayerNormSums, sums) - 32usize];
+    ["Offset of field: LayerNormSums::dweight"][::std::mem::offset_of!(LayerNormSums, dweight) - 40usize];
+    ["Offset of field: LayerNormSums::dbias"][::std::mem::offset_of!(LayerNormSums, dbias) - 48usize];
+    ["Offset of field: LayerNormSums::dscale"][::std::mem::offset_of!(LayerNormSums, dscale) - 56usize];
+    ["Offset of field: LayerNormSums::dshift"][::std::mem::offset_of!(LayerNormSums, dshift) - 64usize];
+    ["Offset of field: LayerNormSums::dim"][::std::mem::offset_of!(LayerNormSums, dim) - 72usize];
+    ["Offset of field: LayerNormSums::groups"][::std::mem::offset_of!(LayerNormSums, groups) - 76usize];
+    ["Offset of field: LayerNormSums::parts"][::std::mem::offset_of!(LayerNormSums, parts) - 80usize];
+    ["Offset of field: LayerNormSums::modulated"][::std::mem::offset_of!(LayerNormSums, modulated) - 84usize];
+    ["Offset of field: LayerNormSums::affine"][::std::mem::offset_of!(LayerNormSums, affine) - 88usize];
+    ["Offset of field: LayerNormSums::reserved"][::std::mem::offset_of!(LayerNormSums, reserved) - 92usize];
 };
 #[doc = " y = x·weightᵀ + bias."]
 #[repr(C)]
@@ -1804,6 +1793,37 @@ const _: () = {
     ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
     ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
 };
+#[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PartSums {
+    #[doc = " any tensor of the results' dtype; not read"]
+    pub like: u64,
+    #[doc = " (groups, parts, values, columns) f32, read"]
+    pub sums: u64,
+    #[doc = " (groups, columns) or absent, written"]
+    pub first: u64,
+    #[doc = " (groups, columns) or absent, written; there only if `values` is 2"]
+    pub second: u64,
+    pub groups: u32,
+    pub parts: u32,
+    #[doc = " sums of each column: 1 or 2"]
+    pub values: u32,
+    pub columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PartSums"][::std::mem::size_of::<PartSums>() - 48usize];
+    ["Alignment of PartSums"][::std::mem::align_of::<PartSums>() - 8usize];
+    ["Offset of field: PartSums::like"][::std::mem::offset_of!(PartSums, like) - 0usize];
+    ["Offset of field: PartSums::sums"][::std::mem::offset_of!(PartSums, sums) - 8usize];
+    ["Offset of field: PartSums::first"][::std::mem::offset_of!(PartSums, first) - 16usize];
+    ["Offset of field: PartSums::second"][::std::mem::offset_of!(PartSums, second) - 24usize];
+    ["Offset of field: PartSums::groups"][::std::mem::offset_of!(PartSums, groups) - 32usize];
+    ["Offset of field: PartSums::parts"][::std::mem::offset_of!(PartSums, parts) - 36usize];
+    ["Offset of field: PartSums::values"][::std::mem::offset_of!(PartSums, values) - 40usize];
+    ["Offset of field: PartSums::columns"][::std::mem::offset_of!(PartSums, columns) - 44usize];
+};
 #[doc = " One block of the sequence: four words."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1930,13 +1950,13 @@ const _: () = {
     ["Offset of field: ResizeBwd::kind"][::std::mem::offset_of!(ResizeBwd, kind) - 40usize];
     ["Offset of field: ResizeBwd::reserved"][::std::mem::offset_of!(ResizeBwd, reserved) - 44usize];
 };
-#[doc = " y = x\u{302}·weight·(1 + scale[b]) + shift[b], with x\u{302} = x·rstd and rstd = 1 / √(mean(x²) + eps) of the row; b = row / rows_per_group.\n Grid: rows / 8, rounded up."]
+#[doc = " y = x\u{302}·weight·(1 + scale[b]) + shift[b], with x\u{302} = x·rstd and rstd = 1 / √(mean(x²) + eps) of the row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormFwd {
     #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (dim) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
@@ -1947,15 +1967,17 @@ pub struct RmsNormFwd {
     #[doc = " (rows) f32, written: what backward needs"]
     pub rstd: u64,
     pub rows: u32,
-    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub dim: u32,
     #[doc = " rows that share a scale and shift: the tokens of an image"]
     pub rows_per_group: u32,
+    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 64usize];
+    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 72usize];
     ["Alignment of RmsNormFwd"][::std::mem::align_of::<RmsNormFwd>() - 8usize];
     ["Offset of field: RmsNormFwd::x"][::std::mem::offset_of!(RmsNormFwd, x) - 0usize];
     ["Offset of field: RmsNormFwd::weight"][::std::mem::offset_of!(RmsNormFwd, weight) - 8usize];
@@ -1966,15 +1988,17 @@ const _: () = {
     ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 48usize];
     ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 52usize];
     ["Offset of field: RmsNormFwd::rows_per_group"][::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
-    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 60usize];
+    ["Offset of field: RmsNormFwd::parts"][::std::mem::offset_of!(RmsNormFwd, parts) - 60usize];
+    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 64usize];
+    ["Offset of field: RmsNormFwd::reserved"][::std::mem::offset_of!(RmsNormFwd, reserved) - 68usize];
 };
-#[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy·x\u{302} and\n dy, from which `RmsNormSums` makes the other gradients. Without scale and shift the rows may be cut into groups at will.\n Grid: (parts, groups); dynamic shared memory: 32 bytes per column, columns rounded up to a multiple of 128 (f32) or 256 (bf16)."]
+#[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) + dresidual with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy\n and of dy·x\u{302}, from which `RmsNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormBwd {
     #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (dim) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
@@ -1982,17 +2006,17 @@ pub struct RmsNormBwd {
     pub rstd: u64,
     #[doc = " (rows, dim), read"]
     pub dy: u64,
-    #[doc = " (rows, dim), written"]
+    #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
+    pub dresidual: u64,
+    #[doc = " (rows, dim) or absent, written"]
     pub dx: u64,
-    #[doc = " (groups, parts, dim) f32 or absent, written"]
-    pub sum_dy_xhat: u64,
-    #[doc = " (groups, parts, dim) f32 or absent with it, written"]
-    pub sum_dy: u64,
+    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    pub sums: u64,
     pub rows: u32,
-    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub dim: u32,
+    #[doc = " as above"]
     pub rows_per_group: u32,
-    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    #[doc = " as above"]
     pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -2004,53 +2028,58 @@ const _: () = {
     ["Offset of field: RmsNormBwd::scale"][::std::mem::offset_of!(RmsNormBwd, scale) - 16usize];
     ["Offset of field: RmsNormBwd::rstd"][::std::mem::offset_of!(RmsNormBwd, rstd) - 24usize];
     ["Offset of field: RmsNormBwd::dy"][::std::mem::offset_of!(RmsNormBwd, dy) - 32usize];
-    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 40usize];
-    ["Offset of field: RmsNormBwd::sum_dy_xhat"][::std::mem::offset_of!(RmsNormBwd, sum_dy_xhat) - 48usize];
-    ["Offset of field: RmsNormBwd::sum_dy"][::std::mem::offset_of!(RmsNormBwd, sum_dy) - 56usize];
+    ["Offset of field: RmsNormBwd::dresidual"][::std::mem::offset_of!(RmsNormBwd, dresidual) - 40usize];
+    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 48usize];
+    ["Offset of field: RmsNormBwd::sums"][::std::mem::offset_of!(RmsNormBwd, sums) - 56usize];
     ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 64usize];
     ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 68usize];
     ["Offset of field: RmsNormBwd::rows_per_group"][::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
     ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 76usize];
 };
-#[doc = " With A[g] = Σ over parts of sum_dy_xhat[g]: dscale[g] = weight·A[g], dshift[g] = Σ sum_dy[g], dweight = Σ over g of (1 + scale[g])·A[g].\n Grid: dim / 128, rounded up."]
+#[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g], dshift[g] = A[g], dweight = Σ over g of\n (1 + scale[g])·D[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormSums {
-    #[doc = " (dim) or absent, read"]
-    pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
-    #[doc = " (groups, parts, dim) f32, read"]
-    pub sum_dy_xhat: u64,
-    #[doc = " (groups, parts, dim) f32, read"]
-    pub sum_dy: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
+    pub shift: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub weight: u64,
+    #[doc = " (groups, parts, 2, dim) f32, read"]
+    pub sums: u64,
     #[doc = " (dim) f32 or absent, written"]
     pub dweight: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dscale: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dshift: u64,
-    #[doc = " CUDA: a multiple of 4"]
     pub dim: u32,
     pub groups: u32,
     pub parts: u32,
+    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    pub modulated: u32,
+    #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
+    pub affine: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 72usize];
+    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 80usize];
     ["Alignment of RmsNormSums"][::std::mem::align_of::<RmsNormSums>() - 8usize];
-    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 0usize];
-    ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 8usize];
-    ["Offset of field: RmsNormSums::sum_dy_xhat"][::std::mem::offset_of!(RmsNormSums, sum_dy_xhat) - 16usize];
-    ["Offset of field: RmsNormSums::sum_dy"][::std::mem::offset_of!(RmsNormSums, sum_dy) - 24usize];
+    ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 0usize];
+    ["Offset of field: RmsNormSums::shift"][::std::mem::offset_of!(RmsNormSums, shift) - 8usize];
+    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 16usize];
+    ["Offset of field: RmsNormSums::sums"][::std::mem::offset_of!(RmsNormSums, sums) - 24usize];
     ["Offset of field: RmsNormSums::dweight"][::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
     ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 40usize];
     ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 48usize];
     ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 56usize];
     ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 60usize];
     ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 64usize];
-    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 68usize];
+    ["Offset of field: RmsNormSums::modulated"][::std::mem::offset_of!(RmsNormSums, modulated) - 68usize];
+    ["Offset of field: RmsNormSums::affine"][::std::mem::offset_of!(RmsNormSums, affine) - 72usize];
+    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 76usize];
 };
 #[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
 #[repr(C)]

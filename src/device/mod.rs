@@ -458,7 +458,7 @@ impl Device {
                 let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
-                let typed = reads.first().copied().or(writes.first().map(|t| &**t));
+                let typed = reads.iter().copied().find(|t| !t.is_absent()).or(writes.first().map(|t| &**t));
                 let math = match typed.map_or(DType::F32, Tensor::dtype) {
                     DType::Bf16 => Math::Bf16,
                     _ if *tf32 && self.0.tf32.load(Ordering::Relaxed) => Math::Tf32,

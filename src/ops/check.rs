@@ -30,6 +30,11 @@ pub(super) fn parameters(op: &'static str, name: &str, tensor: &Tensor, length: 
     Err(Error::shape(op, format!("{name} is {}, expected f32 as all vectors of parameters", tensor.dtype())))
 }
 
+/// As [`parameters`], of an optional vector.
+pub(super) fn optional_parameters(op: &'static str, name: &str, tensor: &Tensor, length: usize) -> Result<()> {
+    if tensor.is_absent() { Ok(()) } else { parameters(op, name, tensor, length) }
+}
+
 /// That an optional tensor is absent or has exactly this shape.
 pub(super) fn optional(op: &'static str, name: &str, tensor: &Tensor, expected: &[usize]) -> Result<()> {
     if tensor.is_absent() { Ok(()) } else { shape(op, name, tensor, expected) }

@@ -42,10 +42,10 @@ const STATS: Kernel<params::GroupNormStats, 1, 1> = Kernel {
     })),
 };
 
-const FWD: Kernel<params::GroupNormFwd, 4, 3> = Kernel {
+const FWD: Kernel<params::GroupNormFwd, 4, 4> = Kernel {
     name: "group_norm_fwd",
     reads: ["x", "weight", "bias", "partial"],
-    writes: ["y", "mean", "rstd"],
+    writes: ["y", "mean", "rstd", "unbiased"],
     cpu: cpu::fwd,
     cuda: Some(CudaKernel::new("group_norm", |p, math| {
         channel_tile::geometry(p.channels, p.tile, [p.slices, p.batch], 4, math)
@@ -75,29 +75,62 @@ const BWD: Kernel<params::GroupNormBwd, 8, 3> = Kernel {
 
 impl Op<3> for GroupNorm {
     const NAME: &'static str = "group_norm";
-    /// The inputs, mean and rstd.
-    type Saved = [Tensor; 5];
+    type Saved = Normalised;
 
-    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 1], Self::Saved)> {
-        let (rows, channels) = check::matrix(Self::NAME, "x", x)?;
+    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 1], Normalised)> {
+        let (_, channels) = check::matrix(Self::NAME, "x", x)?;
         if x.shape().len() < 2 || self.groups == 0 || !channels.is_multiple_of(self.groups) {
             let message = format!("x of shape {:?} does not split into {} groups of channels", x.shape(), self.groups);
             return Err(Error::shape(Self::NAME, message));
         }
-        check::parameters(Self::NAME, "weight", weight, channels)?;
-        check::parameters(Self::NAME, "bias", bias, channels)?;
-        let batch = x.shape()[0];
-        let ChannelTile { tile, parts, slices } = ChannelTile::new(Self::NAME, x, batch, self.groups)?;
-        let mut partial = Tensor::uninit(x.device(), &[batch, parts as usize, self.groups, 2], DType::F32)?;
-        let [batch, positions, channels, groups] = [batch, rows / batch, channels, self.groups].map(|n| n as u32);
-        let p = params::GroupNormStats { batch, positions, channels, groups, tile, parts, ..Default::default() };
-        x.device().launch(&STATS, p, [x], [&mut partial])?;
+        let (y, normalised) = self.normalise(Self::NAME, [x, weight, bias], x.shape()[0], None)?;
+        Ok(([y], normalised))
+    }
 
-        let mut y = x.uninit_like()?;
-        let mut mean = Tensor::uninit(x.device(), &[x.shape()[0], self.groups], DType::F32)?;
-        let mut rstd = mean.uninit_like()?;
+    fn backward(
+        &self,
+        normalised: &Normalised,
+        grads: [Option<&Tensor>; 1],
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        self.gradients(Self::NAME, normalised, only(grads), needs)
+    }
+}
+
+/// What backward needs.
+pub struct Normalised {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    /// (batch, groups)
+    pub(super) mean: Tensor,
+    /// (batch, groups)
+    rstd: Tensor,
+    batch: usize,
+}
+
+impl GroupNorm {
+    /// Forward of `op`, over x as (batch, .., channels); `unbiased` takes the variances by one element less, (batch, groups).
+    pub(super) fn normalise(
+        &self,
+        op: &'static str,
+        [x, weight, bias]: [&Tensor; 3],
+        batch: usize,
+        unbiased: Option<&mut Tensor>,
+    ) -> Result<(Tensor, Normalised)> {
+        let (device, (rows, channels)) = (x.device(), x.rows_cols());
+        check::parameters(op, "weight", weight, channels)?;
+        check::parameters(op, "bias", bias, channels)?;
+        let ChannelTile { tile, parts, slices } = ChannelTile::new(op, x, batch, self.groups)?;
+        let mut partial = Tensor::uninit(device, &[batch, parts as usize, self.groups, 2], DType::F32)?;
+        let mut mean = Tensor::uninit(device, &[batch, self.groups], DType::F32)?;
+        let (mut y, mut rstd, mut absent) = (x.uninit_like()?, mean.uninit_like()?, Tensor::absent(device)?);
+        let [samples, positions, channels, groups] = [batch, rows / batch, channels, self.groups].map(|n| n as u32);
+        let p = params::GroupNormStats { batch: samples, positions, channels, groups, tile, parts, ..Default::default() };
+        device.launch(&STATS, p, [x], [&mut partial])?;
+
         let p = params::GroupNormFwd {
-            batch,
+            batch: samples,
             positions,
             channels,
             groups,
@@ -108,27 +141,29 @@ impl Op<3> for GroupNorm {
             silu: u32::from(self.silu),
             ..Default::default()
         };
-        x.device().launch(&FWD, p, [x, weight, bias, &partial], [&mut y, &mut mean, &mut rstd])?;
-        Ok(([y], [x.clone(), weight.clone(), bias.clone(), mean, rstd]))
+        let writes = [&mut y, &mut mean, &mut rstd, unbiased.unwrap_or(&mut absent)];
+        device.launch(&FWD, p, [x, weight, bias, &partial], writes)?;
+        let [x, weight, bias] = [x, weight, bias].map(Tensor::clone);
+        Ok((y, Normalised { x, weight, bias, mean, rstd, batch }))
     }
 
-    fn backward(
+    /// Backward of `op`.
+    pub(super) fn gradients(
         &self,
-        [x, weight, bias, mean, rstd]: &Self::Saved,
-        grads: [Option<&Tensor>; 1],
+        op: &'static str,
+        Normalised { x, weight, bias, mean, rstd, batch }: &Normalised,
+        dy: &Tensor,
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
-        let (device, dy) = (x.device(), only(grads));
-        let (rows, channels) = x.rows_cols();
-        let batch = x.shape()[0];
-        let ChannelTile { tile, parts, slices } = ChannelTile::new(Self::NAME, x, batch, self.groups)?;
+        let (device, (rows, channels)) = (x.device(), x.rows_cols());
+        let ChannelTile { tile, parts, slices } = ChannelTile::new(op, x, *batch, self.groups)?;
         let sums = |wanted: bool, shape: [usize; 4]| match wanted {
             true => Tensor::uninit(device, &shape, DType::F32),
             false => Tensor::absent(device),
         };
-        let mut by_channel = sums(needs[1] || needs[2], [batch, parts as usize, 2, channels])?;
-        let mut by_group = sums(needs[0], [batch, parts as usize, self.groups, 2])?;
-        let [batch, positions, channels, groups] = [batch, rows / batch, channels, self.groups].map(|n| n as u32);
+        let mut by_channel = sums(needs[1] || needs[2], [*batch, parts as usize, 2, channels])?;
+        let mut by_group = sums(needs[0], [*batch, parts as usize, self.groups, 2])?;
+        let [batch, positions, channels, groups] = [*batch, rows / batch, channels, self.groups].map(|n| n as u32);
         let silu = u32::from(self.silu);
         let p = params::GroupNormBwdSums {
             batch,

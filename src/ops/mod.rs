@@ -8,7 +8,9 @@ mod case;
 mod channel_tile;
 mod check;
 mod grads;
+mod part_sums;
 pub mod position;
+mod row_norm;
 
 pub use case::{Case, Input, Tolerance, Values};
 

@@ -81,6 +81,9 @@ impl<'a> Drawn<'a> {
 
     /// The gradients of the inputs `wanted`, from upstream gradients of the outputs `seeded`.
     pub fn gradients(&self, wanted: &[usize], seeded: &[usize]) -> Result<Vec<Vec<f32>>> {
+        if wanted.is_empty() {
+            return Ok(vec![]);
+        }
         let (tape, inputs, outputs) = self.apply(wanted)?;
         let seeds = seeded.iter().map(|&i| {
             let output = outputs[i].value();

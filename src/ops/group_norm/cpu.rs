@@ -76,33 +76,40 @@ pub(super) fn stats(p: &params::GroupNormStats, [x]: [&[f32]; 1], [partial]: [&m
     });
 }
 
-/// Writes mean and rstd of every group of one sample, from those of its parts.
-fn merge(p: &params::GroupNormFwd, partial: &[f32], mean: &mut [f32], rstd: &mut [f32]) {
-    let groups = p.groups as usize;
-    let length = f64::from(p.positions.div_ceil(p.parts));
-    let count = |part: usize| length.min(f64::from(p.positions) - part as f64 * length);
-    let (positions, size) = (f64::from(p.positions), f64::from(p.channels / p.groups));
-    for (g, (mean, rstd)) in mean.iter_mut().zip(rstd).enumerate() {
-        let of = |value: usize| partial.iter().skip(2 * g + value).step_by(2 * groups).map(|&v| f64::from(v)).enumerate();
-        let all = of(0).map(|(part, mean)| count(part) * mean).sum::<f64>() / positions;
-        let between: f64 = of(0).map(|(part, mean)| count(part) * (mean - all).powi(2)).sum();
+/// Mean and sum of squared differences from it of every group of one sample, from those of its parts.
+fn merge<'a>(p: &params::GroupNormFwd, partial: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    let (groups, positions) = (p.groups as usize, f64::from(p.positions));
+    let (length, size) = (f64::from(p.positions.div_ceil(p.parts)), f64::from(p.channels / p.groups));
+    let count = move |part: usize| length.min(positions - part as f64 * length);
+    (0..groups).map(move |g| {
+        let of = |value: usize| {
+            partial.iter().skip(2 * g + value).step_by(2 * groups).map(|&v| f64::from(v)).enumerate()
+        };
+        let mean = of(0).map(|(part, mean)| count(part) * mean).sum::<f64>() / positions;
+        let between: f64 = of(0).map(|(part, of_part)| count(part) * (of_part - mean).powi(2)).sum();
         let within: f64 = of(1).map(|(_, squares)| squares).sum();
-        *mean = all as f32;
-        *rstd = (1.0 / ((within / size + between) / positions + f64::from(p.eps)).sqrt()) as f32;
-    }
+        (mean, within + size * between)
+    })
 }
 
 pub(super) fn fwd(
     p: &params::GroupNormFwd,
     [x, weight, bias, partial]: [&[f32]; 4],
-    [y, mean, rstd]: [&mut [f32]; 3],
+    [y, mean, rstd, unbiased]: [&mut [f32]; 4],
 ) {
     let (channels, groups) = (p.channels as usize, p.groups as usize);
     let sample = p.positions as usize * channels;
-    let statistics = partial.par_chunks((p.parts * p.groups * 2) as usize);
-    let statistics = statistics.zip(mean.par_chunks_mut(groups)).zip(rstd.par_chunks_mut(groups));
-    y.par_chunks_mut(sample).zip(x.par_chunks(sample)).zip(statistics).for_each(|((y, x), ((partial, mean), rstd))| {
-        merge(p, partial, mean, rstd);
+    let elements = f64::from(p.positions) * f64::from(p.channels / p.groups);
+    let of_samples = partial.chunks((p.parts * p.groups * 2) as usize).flat_map(|partial| merge(p, partial));
+    for (i, (of_group, squares)) in of_samples.enumerate() {
+        mean[i] = of_group as f32;
+        rstd[i] = (1.0 / (squares / elements + f64::from(p.eps)).sqrt()) as f32;
+        if let Some(unbiased) = unbiased.get_mut(i) {
+            *unbiased = (squares / (elements - 1.0)) as f32;
+        }
+    }
+    let statistics = mean.par_chunks(groups).zip(rstd.par_chunks(groups));
+    y.par_chunks_mut(sample).zip(x.par_chunks(sample)).zip(statistics).for_each(|((y, x), (mean, rstd))| {
         let size = channels / groups;
         let factor = tile(channels, |c| rstd[c / size] * weight[c]);
         let offset = tile(channels, |c| bias[c] - mean[c / size] * rstd[c / size] * weight[c]);
