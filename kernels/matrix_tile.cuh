@@ -2,33 +2,38 @@
 // bf16 and TF32 on the tensor cores, f32 exactly by fused multiply-adds; f32 sums in all three.
 //
 // How to use it
-//   1. Choose a `Tile<Math, ROWS, COLUMNS>` (128×128, 128×64, 64×128, 64×64, 128×32, …; Math is F32, Tf32 or Bf16).
+//   1. Choose a `Tile<Math, ROWS, COLUMNS>`: 128×128 (not in exact f32), 128×64, 64×128, 64×64 or 128×32; Math is F32, Tf32 or Bf16.
 //   2. Give each operand a *loader*, which knows where in device memory the slabs come from. K goes by in slabs of Tile::K; of each slab
-//      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x):
+//      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x). K_CONTIGUOUS: a
+//      chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k.
 //          struct Loader {
-//              using Slab = …;                             // Tile::RowSlab<K_CONTIGUOUS> for A, Tile::ColumnSlab<…> for B
-//              static constexpr bool ASYNC = true;         // false: `uint4 gather(i)` and no `source(i)`, where 16 bytes are not aligned
-//              Source source(uint32_t i);                  // where chunk i of the current slab lies, or that it is zero
-//              uint4 gather(uint32_t i, uint32_t left);    // its elements themselves; those at k ≥ left must be zero
-//              void advance();                             // on to the next slab
+//              using Slab = …;                     // Tile::RowSlab<K_CONTIGUOUS> for A, Tile::ColumnSlab<K_CONTIGUOUS> for B
+//              static constexpr bool ASYNC = true;
+//              Source source(i, slab);             // where chunk i of the current slab lies, or that it is zero
+//              void advance(slab);                 // on to the next slab
 //          };
-//      K_CONTIGUOUS: a chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k.
-//      A loader need not look at K's end: `multiply` zeroes chunks from `depth` on. Rows outside may hold anything finite or not: they
-//      end in rows of the tile that the epilogue skips. `MatrixLoader` below is the one for plain matrices.
-//   3. `Product<Tile, A, B> product; product.multiply(a, b, depth, shared);` adds up A·Bᵀ over k < depth. `shared`: MATRIX_SHARED bytes,
-//      aligned to 128.
-//   4. `product.finish(shared)` lays the sums into `shared`; then `for_each_chunk<Tile, N>(shared, f)` calls f(row, column, float[N]) for
-//      every N neighbouring elements (4 or 8), so that a warp's stores are whole rows of sectors. A thread's column is always the same one.
-//      `load_chunk` reads any chunk, for epilogues that combine columns.
+//      i and slab are `Constant`s (which convert to uint32_t); slab is the current slab's number modulo Slab::ROUND, of interest only to
+//      loaders that advance once a round. Where 16 bytes are not aligned, ASYNC is false and `uint4 gather(i, left)` gives the elements
+//      themselves, zeros at k ≥ left. A loader with `source` need not look at K's end: chunks that begin there or later become zeros.
+//      Rows that do not exist may hold anything: they end up in rows of the tile that nobody stores. A thread's chunks i and
+//      i + Slab::HALVES, … of a K_CONTIGUOUS slab lie in different rows, those within a group of HALVES in the same; otherwise all its
+//      chunks lie in the same rows. `MatrixLoader` below, for plain matrices, is the one to imitate.
+//   3. `Product<Tile, A, B>::compute(a, b, depth, shared)` sums A·Bᵀ over the next `depth` k and lays the sums into `shared`: MATRIX_SHARED
+//      bytes of dynamic shared memory, aligned to 128.
+//   4. `for_each_chunk<Tile, N>(shared, f)` calls f(row, column, float (&v)[N]) for every N (4 or 8) neighbouring sums, so that warps
+//      store whole sectors. A thread's column is always the same one, so that f may keep per-column values (bias) or sums (statistics) in
+//      registers. `load_chunk` reads any chunk, for epilogues that combine columns.
+//   5. Launch `VF_EXPORT_MATRIX(kernel, Params)` with MATRIX_THREADS threads.
 //
 // How it works
-//   Warps    each has 64×64 elements (64×32 in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than four of these,
-//            warps take turns along K, and `load_chunk` adds their sums in a fixed order.
-//   Slabs    3 to 5 stages of cp.async; one barrier a slab. All stages of the loop are unrolled, so that addresses in shared memory are a
-//            register and a constant.
+//   Warps    each has 64×64 sums (64×32 in exact f32 and in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than
+//            four of these, warps take turns along K, and `load_chunk` adds their sums in a fixed order.
+//   Slabs    3 to 5 stages of cp.async; one barrier a slab. A round of the loop is unrolled over the stages, so that addresses in shared
+//            memory are a register and a constant, and so are those in device memory where K is contiguous.
 //   Swizzle  see Slab::offset and Staged::offset: neither the copies, nor ldmatrix, nor the loads and stores of f32 conflict.
-//   TF32     factors are rounded to nearest, ties away. Where K is not contiguous ldmatrix cannot transpose 32-bit elements: float4 loads
-//            give a lane four rows, and its rows of the mma are these (`Rows`).
+//   TF32     factors are rounded to nearest, ties away.
+//   Count    of the PTX instructions that a warp executes in the loop for a slab, mma are 64 % (A·Bᵀ with K contiguous), 62 % (in A only) and
+//            60 % (in neither) in tiles of 128×128 bf16; mma, ldmatrix and cp.async together 90, 87 and 84 %. (Long K less short K, divided.)
 #pragma once
 #include <type_traits>
 #include <utility>
