@@ -50,16 +50,13 @@ template <uint32_t N> static __device__ __forceinline__ void load_bias(float (&v
 template <class Slab, bool ALIGNED> using Loader = std::conditional_t<ALIGNED, MatrixLoader<Slab>, RaggedLoader<Slab>>;
 
 /// f<Tile, ALIGNED>(p) for the tile that p names; linear.h says which there are.
-#define LINEAR_TILES(f, p)                                                \
-    switch ((p).tile) {                                                   \
-    case LINEAR_128x128:                                                  \
-        if constexpr (Math::TENSOR) f<Tile<Math, 128, 128>, true>(p);     \
-        break;                                                            \
-    case LINEAR_64x64:                                                    \
-        if constexpr (sizeof(typename Math::T) == 2) f<Tile<Math, 64, 64>, true>(p); \
-        break;                                                            \
-    case LINEAR_128x64: f<Tile<Math, 128, 64>, true>(p); break;           \
-    default: f<Tile<Math, 64, 32, false>, false>(p);                      \
+#define LINEAR_TILES(f, p)                                                                    \
+    constexpr bool HALF = sizeof(typename Math::T) == 2;                                      \
+    switch ((p).tile) {                                                                       \
+    case LINEAR_RAGGED: return f<Tile<Math, 64, 32, false>, false>(p);                        \
+    case LINEAR_128x64: return f<Tile<Math, 128, 64>, true>(p);                               \
+    case LINEAR_128x128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p);         \
+    case LINEAR_64x64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p);             \
     }
 
 extern __shared__ __align__(128) unsigned char shared[];
@@ -235,7 +232,7 @@ template <class Math> static __device__ __forceinline__ void linear_bwd_weight(c
     if (p.tile == LINEAR_RAGGED) {
         weight_tiles<Tile<Math, 64, 32, false>, false>(p);
     } else {
-        weight_tiles<Tile<Math, 128, Math::TENSOR ? 128 : 64>, true>(p);
+        weight_tiles<Tile<Math, 128, sizeof(typename Math::T) == 2 ? 128 : 64>, true>(p);
     }
 }
 

@@ -11,7 +11,7 @@
 #define LINEAR_SWIGLU 17
 
 /// Rows and columns of a block's tile, the `tile` of the structures below.
-#define LINEAR_128x128 0  // not in exact f32
+#define LINEAR_128x128 0  // bf16 only
 #define LINEAR_128x64 1
 #define LINEAR_64x64 2  // bf16 only
 #define LINEAR_RAGGED 3  // 64×32, for rows that do not start at multiples of 16 bytes

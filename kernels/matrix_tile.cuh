@@ -178,8 +178,8 @@ template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_, bool UNROLLED = Math_:
     static_assert(WARPS_M * WARPS_N * WARPS_K == 4, "a block has four warps");
     static_assert(COLUMNS % WARP_COLUMNS == 0, "a warp has 64 columns or 32");
 
-    /// Bytes of K in a slab: each warp has two steps of 32 bytes in it, or one where four warps share them.
-    static constexpr uint32_t K_BYTES = WARPS_K == 1 ? 64 : 128;
+    /// Bytes of K in a slab: as many as leave room for three slabs.
+    static constexpr uint32_t K_BYTES = ROWS + COLUMNS < 256 ? 128 : 64;
     static constexpr uint32_t K = K_BYTES / sizeof(T);
     static constexpr uint32_t STAGE = (ROWS + COLUMNS) * K_BYTES;
     static constexpr uint32_t STAGES = MATRIX_SHARED / STAGE < 5 ? MATRIX_SHARED / STAGE : 5;
@@ -438,8 +438,8 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
 
     template <uint32_t STAGE, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows, uint32_t at) {
         uint32_t lane = threadIdx.x % 32;
-        for_each<2 * Tile::WARP_STEPS>([&](auto c) {
-            uint32_t k = (c / 2 * Tile::WARPS_K + Tile::warp_k()) * Tile::STEP + c % 2 * 4;
+#pragma unroll 1
+        for (uint32_t k = Tile::warp_k() * Tile::STEP; k < Tile::K; k += (k % 8 == 0 ? 4 : Tile::WARPS_K * Tile::STEP - 4)) {
             float right[COLUMNS][4];
             for_each<COLUMNS / 4>([&](auto j) {
                 float (&four)[4][4] = *reinterpret_cast<float (*)[4][4]>(&right[4 * j]);
@@ -457,7 +457,7 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
                     }
                 }
             });
-        });
+        }
     }
 
     __device__ __forceinline__ void stage(uint32_t warp) const {
