@@ -425,29 +425,37 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
         return Slab::K_CONTIGUOUS ? l + lanes * i : i / 4 * lanes * 4 + l * 4 + i % 4;
     }
 
-    /// v[i][e]: rows first, first + 1, …, + 3 of a lane's, at four k.
-    template <class Slab, uint32_t STAGE, uint32_t FIRST>
-    static __device__ __forceinline__ void read(float (&v)[4][4], uint32_t slab, uint32_t of_warp, uint32_t lanes, uint32_t l, uint32_t k) {
+    /// v[i][e]: the FIRST + i-th of a lane's rows, at the e-th of four k. `line` is where the slab begins (K contiguous) or its line of the
+    /// first of these k, `first` where in it the first chunk lies. What offset() says of the others, in constants as far as may be.
+    template <class Slab, uint32_t AT, uint32_t FIRST, uint32_t LANES>
+    static __device__ __forceinline__ void read(float (&v)[4][4], uint32_t line, uint32_t first) {
         for_each<4>([&](auto i) {
-            uint32_t to_row = of_warp + row<Slab>(lanes, l, FIRST + (Slab::K_CONTIGUOUS ? i.value : 0));
-            float4 c = load_shared<STAGE>(slab + Slab::offset(to_row, k + (Slab::K_CONTIGUOUS ? 0 : i.value)));
+            constexpr bool ROWS = Slab::K_CONTIGUOUS;
+            constexpr uint32_t R = FIRST + i.value, KEY = 2 * i.value;
+            constexpr uint32_t FLIP = ROWS ? R * LANES / 2 % 4 : KEY % LANES;
+            constexpr uint32_t TO = ROWS ? R * LANES * Slab::LINE : i.value * Slab::LINE + (FIRST / 4 * LANES ^ KEY / LANES * LANES) * 16;
+            float4 c = load_shared<AT + TO>(line + (first ^ FLIP * 16));
             const float e[4] = {c.x, c.y, c.z, c.w};
-            for (uint32_t j = 0; j < 4; j++) v[Slab::K_CONTIGUOUS ? i.value : j][Slab::K_CONTIGUOUS ? j : i.value] = e[j];
+            for (uint32_t j = 0; j < 4; j++) v[ROWS ? i.value : j][ROWS ? j : i.value] = e[j];
         });
     }
 
-    template <uint32_t STAGE, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows, uint32_t at) {
+    template <uint32_t AT, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows, uint32_t at) {
         uint32_t lane = threadIdx.x % 32;
+        uint32_t first_a = SlabA::offset(Tile::warp_row() + row<SlabA>(4, lane / 8, 0), 0);
+        uint32_t first_b = SlabB::offset(Tile::warp_column() + row<SlabB>(8, lane % 8, 0), 0);
 #pragma unroll 1
-        for (uint32_t k = Tile::warp_k() * Tile::STEP; k < Tile::K; k += (k % 8 == 0 ? 4 : Tile::WARPS_K * Tile::STEP - 4)) {
+        for (uint32_t k = Tile::warp_k() * Tile::STEP; k < Tile::K; k += k % 8 == 0 ? 4 : Tile::WARPS_K * Tile::STEP - 4) {
+            uint32_t line_a = a + at + (SlabA::K_CONTIGUOUS ? 0 : k * SlabA::LINE), from_a = first_a ^ (SlabA::K_CONTIGUOUS ? k * 4 : 0);
+            uint32_t line_b = b + at + (SlabB::K_CONTIGUOUS ? 0 : k * SlabB::LINE), from_b = first_b ^ (SlabB::K_CONTIGUOUS ? k * 4 : 0);
             float right[COLUMNS][4];
             for_each<COLUMNS / 4>([&](auto j) {
                 float (&four)[4][4] = *reinterpret_cast<float (*)[4][4]>(&right[4 * j]);
-                read<SlabB, STAGE, 4 * j.value>(four, b + at, Tile::warp_column(), 8, lane % 8, k);
+                read<SlabB, AT, 4 * j.value, 8>(four, line_b, from_b);
             });
             for_each<ROWS / 4>([&](auto quad) {
                 float left[4][4];
-                read<SlabA, STAGE, 4 * quad.value>(left, a + at, Tile::warp_row(), 4, lane / 8, k);
+                read<SlabA, AT, 4 * quad.value, 4>(left, line_a, from_a);
                 for (uint32_t i = 0; i < 4; i++) {
                     for (uint32_t e = 0; e < 4; e++) {
                         for (uint32_t j = 0; j < COLUMNS; j++) sum[4 * quad + i][j] = fmaf(left[i][e], right[j][e], sum[4 * quad + i][j]);
