@@ -35,12 +35,12 @@ fn random_model(device: &Device, shape: DitShape) -> Result<(LightningDit, Param
     Ok((model, params))
 }
 
-fn batch(device: &Device) -> Result<Batch> {
+fn batch(device: &Device, transport: &Transport) -> Result<Batch> {
     let draw = |name| random::normal(device, &[3, 4, 4, 8], 2, random::stream(name));
     Ok(Batch {
         latents: draw("latents")?,
         noise: draw("noise")?,
-        times: vec![0.1, 0.5, 0.95],
+        point: transport.point(device, &[0.1, 0.5, 0.95])?,
         labels: Tensor::from_u32(device, &[3], &[0, 9, 10])?,
     })
 }
@@ -49,14 +49,15 @@ fn batch(device: &Device) -> Result<Batch> {
 fn recomputed_activations_change_memory_and_no_bit() -> Result<()> {
     let device = Device::cpu_poisoned();
     let (model, params) = random_model(&device, shape())?;
-    let batch = batch(&device)?;
+    let transport = Transport::lightning();
+    let batch = batch(&device, &transport)?;
     let run = |checkpoint_activations| -> Result<_> {
         device.reset_peak_memory();
         let mut gradients = ParamGradients::default();
         let options = StepOptions { checkpoint_activations, ..StepOptions::default() };
-        let step = training_step(&model, &params, &Transport::lightning(), &batch, &mut gradients, options)?;
+        let step = training_step(&model, &params, &transport, &batch, &mut gradients, options)?;
         let peak = device.memory().peak;
-        let mut all = vec![step.mse.to_vec()?, step.cos.to_vec()?];
+        let mut all = vec![step.losses.mse.to_vec()?, step.losses.cos.to_vec()?];
         for (_, gradient) in gradients.iter() {
             all.push(gradient.to_vec()?);
         }
@@ -74,17 +75,17 @@ fn recomputed_activations_change_memory_and_no_bit() -> Result<()> {
 fn gradients_of_every_loss_are_its_derivatives() -> Result<()> {
     let device = Device::cpu_poisoned();
     let (model, mut params) = random_model(&device, DitShape { depth: 1, ..shape() })?;
-    let batch = batch(&device)?;
     for (path, prediction, loss_weight) in [
         (Path::Linear, Prediction::Velocity, LossWeight::None),
         (Path::Vp, Prediction::Noise, LossWeight::Velocity),
         (Path::Gvp, Prediction::Score, LossWeight::Likelihood),
     ] {
         let transport = Transport { path, prediction, loss_weight, ..Transport::lightning() };
+        let batch = batch(&device, &transport)?;
         let total = |params: &Parameters| -> Result<(f64, ParamGradients)> {
             let mut gradients = ParamGradients::default();
             let step = training_step(&model, params, &transport, &batch, &mut gradients, StepOptions::default())?;
-            Ok((f64::from(step.losses(&transport)?.total), gradients))
+            Ok((f64::from(step.losses.read()?.total), gradients))
         };
         let id = params.find("blocks.0.mlp.w3.weight").expect("there is one");
         let gradient = total(&params)?.1.get(id).expect("asked for").to_vec()?;

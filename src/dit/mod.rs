@@ -22,5 +22,5 @@ pub use decode::Decoder;
 pub use model::LightningDit;
 pub use sampler::Sampler;
 pub use shape::{DitShape, SIZES};
-pub use step::{Batch, Losses, Step, evaluate, training_step};
+pub use step::{Batch, Losses, Step, StepLosses, evaluate, training_step};
 pub use transport::Transport;

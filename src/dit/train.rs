@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
-use super::step::{Batch, evaluate, training_step};
+use super::step::{Batch, StepLosses, evaluate, training_step};
 use super::{DitShape, LightningDit, Sampler, Transport, settings};
 use crate::config::DitConfig;
 use crate::data::latents::{LatentBatch, LatentFolder, LatentLoader, LatentLoaderSettings, LatentStats, STATS_FILE};
@@ -133,19 +133,19 @@ impl DitTask {
         let batch = |(number, indices): (usize, &[usize])| {
             let drawn = folder.batch(&self.stats, indices.to_vec());
             let place = |i: &usize| (t0 + (t1 - t0) * ((*i as f64 + 0.5) * GOLDEN).fract()) as f32;
-            let times = indices.iter().map(place).collect();
-            self.batch(&drawn, times, &drawn.labels, random::stream("valid noise").wrapping_add(number as u64))
+            let times: Vec<f32> = indices.iter().map(place).collect();
+            self.batch(&drawn, &times, &drawn.labels, random::stream("valid noise").wrapping_add(number as u64))
         };
         batches.map(batch).collect()
     }
 
-    fn batch(&self, drawn: &LatentBatch, times: Vec<f32>, labels: &[u32], noise: u64) -> Result<Batch> {
+    fn batch(&self, drawn: &LatentBatch, times: &[f32], labels: &[u32], noise: u64) -> Result<Batch> {
         let (side, channels, count) = (self.shape.input_size, self.shape.in_channels, times.len());
         let shape = [count, side, side, channels];
         Ok(Batch {
             latents: Tensor::from_slice(&self.device, &shape, &drawn.latents)?,
             noise: random::normal(&self.device, &shape, self.config.train.seed, noise)?,
-            times,
+            point: self.transport.point(&self.device, times)?,
             labels: Tensor::from_u32(&self.device, &[count], labels)?,
         })
     }
@@ -163,10 +163,10 @@ impl DitTask {
     fn evaluate_average(&self, params: &Parameters) -> Result<Evaluation> {
         let (mut mse, mut cos, mut count) = (0.0, 0.0, 0);
         for batch in &self.valid {
-            let losses = evaluate(&self.model, params, &self.transport, batch)?.losses(&self.transport)?;
-            mse += f64::from(losses.mse) * batch.times.len() as f64;
-            cos += f64::from(losses.cos) * batch.times.len() as f64;
-            count += batch.times.len();
+            let losses = evaluate(&self.model, params, &self.transport, batch)?.losses.read()?;
+            mse += f64::from(losses.mse) * batch.len() as f64;
+            cos += f64::from(losses.cos) * batch.len() as f64;
+            count += batch.len();
         }
         let mean = |sum: f64| (sum / count as f64) as f32;
         Ok(Evaluation { mse: mean(mse), cos: mean(cos), held_out: self.held_out })
@@ -186,6 +186,7 @@ impl DitTask {
 impl Task for DitTask {
     type Config = DitConfig;
     type Batch = Batch;
+    type Losses = StepLosses;
     type Evaluation = Evaluation;
 
     const PANELS: &'static [Panel<'static>] = PANELS;
@@ -212,7 +213,11 @@ impl Task for DitTask {
         let (seed, interval) = (self.config.train.seed, self.transport.train_interval());
         let times = self.transport.times.draw(interval, drawn.labels.len(), seed, number);
         let labels = self.drop_labels(&drawn.labels, number);
-        self.batch(&drawn, times, &labels, random::stream("noise").wrapping_add(number))
+        self.batch(&drawn, &times, &labels, random::stream("noise").wrapping_add(number))
+    }
+
+    fn copy(from: &Batch, to: &mut Batch) -> Result<()> {
+        to.copy_from(from)
     }
 
     fn losses(
@@ -221,9 +226,12 @@ impl Task for DitTask {
         batch: &Batch,
         gradients: &mut ParamGradients,
         options: StepOptions,
-    ) -> Result<Row> {
-        let step = training_step(&self.model, params, &self.transport, batch, gradients, options)?;
-        Ok(step.losses(&self.transport)?.row())
+    ) -> Result<StepLosses> {
+        Ok(training_step(&self.model, params, &self.transport, batch, gradients, options)?.losses)
+    }
+
+    fn read(&self, losses: &StepLosses) -> Result<Row> {
+        Ok(losses.read()?.row())
     }
 
     fn evaluate(&self, params: &Parameters, adam: &Adam) -> Result<Evaluation> {

@@ -5,9 +5,12 @@
 //! see `docs/adding-an-op.md`.
 
 mod case;
+mod channel_tile;
 mod check;
 mod grads;
+mod part_sums;
 pub mod position;
+mod row_norm;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -41,6 +44,7 @@ ops! {
     add,
     attention,
     batch_norm,
+    cast,
     chunk,
     combine,
     conv2d,
@@ -48,6 +52,7 @@ ops! {
     embedding,
     fill,
     gate,
+    gated_linear,
     gaussian,
     group_norm,
     guidance,
@@ -58,12 +63,14 @@ ops! {
     layer_norm,
     linear,
     max_pool,
+    mlp,
     modulate,
     patches,
     resize,
     rms_norm,
     rope,
     split,
+    sum,
     swiglu,
     timestep_embedding,
     tokens,

@@ -10,6 +10,7 @@ mod state;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub use state::load_weights;
 
 use crate::checkpoint;
 use crate::config::{OnNonFinite, Optim, SpikeAction, Train};
-use crate::device::Device;
+use crate::device::{Device, Graph};
 use crate::error::{Error, Result};
 use crate::metrics::{self, Metrics, Panel, Progress, plot_curves};
 use crate::nn::{ParamGradients, Parameters};
@@ -67,6 +68,8 @@ pub trait Task: Sized {
     type Config: RunConfig;
     /// One (micro-)batch.
     type Batch;
+    /// The losses of a batch, still on the device.
+    type Losses;
     /// How good a model is.
     type Evaluation: Copy + Serialize + DeserializeOwned;
 
@@ -82,14 +85,21 @@ pub trait Task: Sized {
     /// Batch `number`, the next one.
     fn next_batch(&mut self, number: u64) -> Result<Self::Batch>;
 
-    /// Forward and backward of a batch; adds to `gradients` and gives the losses, the total first.
+    /// Copies a batch over another of the same shapes, in place.
+    fn copy(from: &Self::Batch, to: &mut Self::Batch) -> Result<()>;
+
+    /// Forward and backward of a batch; adds to `gradients`. Nothing here waits for the device or moves values between it and the
+    /// host: the launches may be recorded.
     fn losses(
         &self,
         params: &Parameters,
         batch: &Self::Batch,
         gradients: &mut ParamGradients,
         options: StepOptions,
-    ) -> Result<Row>;
+    ) -> Result<Self::Losses>;
+
+    /// Waits for the device and reads a batch's losses, the total first.
+    fn read(&self, losses: &Self::Losses) -> Result<Row>;
 
     /// How good a model is.
     fn evaluate(&self, params: &Parameters, adam: &Adam) -> Result<Self::Evaluation>;
@@ -143,13 +153,36 @@ impl fmt::Display for Summary {
 }
 
 /// What became of a step.
-enum Done {
-    /// The parameters moved; the values to log.
-    Updated(Row),
-    /// Something was not finite or out of line, and the parameters are as they were; why.
+enum Done<L> {
+    /// It was enqueued; its losses, by batch. Whether anything was not finite is seen at the next [`Run::check`].
+    Enqueued(Rc<Vec<L>>),
+    /// It was out of line, and the parameters are as they were; why.
     Skipped(String),
-    /// Something was out of line, and everything is as it was at the last checkpoint but for the data; why.
+    /// It was out of line, and everything is as it was at the last checkpoint but for the data; why.
     RolledBack(String),
+}
+
+/// What [`Run::check`] found.
+struct Checked {
+    /// The last step's values to log, unless it was skipped.
+    row: Option<Row>,
+    /// How many steps changed nothing since the last check because something was not finite, and why.
+    skipped: Option<(u64, String)>,
+}
+
+/// How far a run had come when the device was last looked at.
+#[derive(Clone, Copy)]
+struct Seen {
+    step: u64,
+    batches: u64,
+    skipped: u64,
+}
+
+/// A step's launches, recorded, with the tensors that they read and write.
+struct Recorded<T: Task> {
+    graph: Graph,
+    batches: Vec<T::Batch>,
+    losses: Rc<Vec<T::Losses>>,
 }
 
 /// Where a run finds what is there, and leaves what it makes.
@@ -214,10 +247,15 @@ struct Run<'a, T: Task> {
     /// What of it is in force, by stage.
     active: T::Config,
     out: &'a Path,
+    device: &'a Device,
     task: T,
     params: Parameters,
     adam: Adam,
     state: RunState<T::Evaluation>,
+    seen: Seen,
+    /// Whether a step like the next one has run, so that what its kernels need is loaded.
+    warm: bool,
+    recorded: Option<Recorded<T>>,
 }
 
 /// Trains `params`, the parameters of `task`, in `place`. Once `interrupt` is true it finishes the step, saves and returns.
@@ -244,7 +282,9 @@ pub fn run<T: Task>(
     };
     task.start(state.batches)?;
     let active = config.at(state.step)?;
-    let mut run = Run { config, active, out: place.folder, task, params, adam, state };
+    let seen = Seen { step: state.step, batches: state.batches, skipped: 0 };
+    let (out, warm, recorded) = (place.folder, false, None);
+    let mut run = Run { config, active, out, device, task, params, adam, state, seen, warm, recorded };
     run.configure()?;
     let mut metrics = match place.latest {
         Some(_) => Metrics::resume(run.out, run.state.step)?,
@@ -269,34 +309,46 @@ impl<T: Task> Run<'_, T> {
         let &Train { steps, batch_size, accumulate, log_every, grid_every, checkpoint_every, .. } = self.config.train();
         let mut progress = Progress::new(self.state.step, steps, batch_size * accumulate);
         let mut losses = vec![];
-        let ended = |step: u64| step >= steps || interrupt.load(Ordering::SeqCst);
-        while !ended(self.state.step) {
+        let mut ended = self.state.step >= steps;
+        while !ended {
             let done = self.step()?;
             let step = self.state.step;
-            match done {
-                Done::Updated(mut row) => {
-                    losses.clone_from(&row);
-                    progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
-                    if due(step, log_every) || ended(step) {
-                        row.push(("images_per_second", progress.images_per_second()));
-                        metrics.log(step, &row)?;
-                    }
-                }
+            let of_batches = match done {
+                Done::Enqueued(losses) => Some(losses),
                 Done::Skipped(reason) => {
                     progress.note(&format!("skipped {reason}"));
                     metrics.log(step, &[("skipped", 1.0)])?;
+                    None
                 }
                 Done::RolledBack(reason) => {
                     progress.note(&format!("went back to step {step}: {reason}"));
                     *metrics = Metrics::resume(self.out, step)?;
                     metrics.log(step, &[("rolled_back", 1.0)])?;
+                    ended = interrupt.load(Ordering::SeqCst);
                     continue;
                 }
+            };
+            ended = step >= steps || interrupt.load(Ordering::SeqCst);
+            let saves = due(step, checkpoint_every) && !ended;
+            // Only here does the host wait for the device.
+            if due(step, log_every) || saves || ended || self.stage_begins() {
+                let checked = self.check(of_batches.as_ref().map(|losses| losses.as_slice()))?;
+                if let Some((count, reason)) = checked.skipped {
+                    progress.note(&format!("skipped {reason}"));
+                    metrics.log(step, &[("skipped", count as f32)])?;
+                }
+                if let Some(row) = checked.row {
+                    losses = row;
+                    let mut row = losses.clone();
+                    row.push(("images_per_second", progress.images_per_second()));
+                    metrics.log(step, &row)?;
+                }
             }
-            if due(step, grid_every) && !ended(step) {
+            progress.step(step, &losses[..SHOWN_LOSSES.min(losses.len())]);
+            if due(step, grid_every) && !ended {
                 self.show(metrics)?;
             }
-            if due(step, checkpoint_every) && !ended(step) {
+            if saves {
                 self.save()?;
             }
         }
@@ -314,57 +366,97 @@ impl<T: Task> Run<'_, T> {
         Ok(Summary { step, interrupted: step < steps, losses, lines })
     }
 
+    /// Whether the next step is the first of a stage.
+    fn stage_begins(&self) -> bool {
+        self.config.train().stages.iter().any(|stage| stage.step == self.state.step)
+    }
+
     /// Takes over the settings in force at the next step.
     fn configure(&mut self) -> Result<()> {
         if self.config.train().stages.is_empty() {
             return Ok(());
         }
         self.active = self.config.at(self.state.step)?;
-        self.adam.configure(adam_settings(self.active.optim()));
+        self.adam.configure(adam_settings(self.active.optim()))?;
+        // What was recorded has the settings of before in it.
+        (self.recorded, self.warm) = (None, false);
         self.task.configure(&self.active)
     }
 
-    /// One optimizer step.
-    fn step(&mut self) -> Result<Done> {
-        if self.config.train().stages.iter().any(|stage| stage.step == self.state.step) {
+    /// One optimizer step. The host waits for nothing, unless there is a guard against spikes.
+    fn step(&mut self) -> Result<Done<T::Losses>> {
+        if self.stage_begins() {
             self.configure()?;
         }
-        let options = step_options(self.config.train());
         let batches = (0..self.config.train().accumulate).map(|_| self.next_batch()).collect::<Result<Vec<_>>>()?;
-        let mut gradients = ParamGradients::default();
-        let mut rows = vec![];
-        for batch in &batches {
-            rows.push(self.task.losses(&self.params, batch, &mut gradients, options)?);
-        }
         let lr = learning_rate(self.active.optim(), self.state.step, self.config.train().steps);
+        self.adam.set_lr(lr)?;
         self.state.step += 1;
-        let scale = 1.0 / batches.len() as f32;
-        let norm = Adam::gradient_norm(&gradients)?;
-        if !norm.is_finite() || rows.iter().any(|row| !row[0].1.is_finite()) {
-            let reason = format!("step {}: {}", self.state.step, self.first_non_finite(&batches)?);
-            return match self.config.train().on_non_finite {
-                OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
-                OnNonFinite::Skip => Ok(Done::Skipped(reason)),
-            };
+        if self.guards() {
+            return self.guarded(&batches);
         }
-        let mut row = mean(&rows);
-        let guard = &self.config.train().spike_guard;
-        if guard.action != SpikeAction::Off {
-            let seen = [row[0].1, norm * scale];
+        if let Some(recorded) = &mut self.recorded {
+            for (own, batch) in recorded.batches.iter_mut().zip(&batches) {
+                T::copy(batch, own)?;
+            }
+            recorded.graph.run()?;
+            return Ok(Done::Enqueued(recorded.losses.clone()));
+        }
+        // The first step loads what kernels need; the next is recorded.
+        if self.records() && self.warm {
+            let device = self.device;
+            let (graph, losses) = device.capture(|| self.forward_backward_update(&batches))?;
+            graph.run()?;
+            let losses = Rc::new(losses);
+            self.recorded = Some(Recorded { graph, batches, losses: losses.clone() });
+            return Ok(Done::Enqueued(losses));
+        }
+        self.warm = true;
+        Ok(Done::Enqueued(Rc::new(self.forward_backward_update(&batches)?)))
+    }
+
+    /// Whether steps are recorded: not where the device cannot, nor where somebody looks at single launches.
+    fn records(&self) -> bool {
+        let train = self.config.train();
+        train.cuda_graph && !self.device.is_cpu() && !train.debug_sync && !train.debug_non_finite
+    }
+
+    fn forward_backward_update(&mut self, batches: &[T::Batch]) -> Result<Vec<T::Losses>> {
+        let mut gradients = ParamGradients::default();
+        let losses = self.forward_backward(batches, &mut gradients)?;
+        self.adam.update(&mut self.params, &gradients, 1.0 / batches.len() as f32)?;
+        Ok(losses)
+    }
+
+    fn forward_backward(&self, batches: &[T::Batch], gradients: &mut ParamGradients) -> Result<Vec<T::Losses>> {
+        let options = step_options(self.config.train());
+        batches.iter().map(|batch| self.task.losses(&self.params, batch, gradients, options)).collect()
+    }
+
+    fn guards(&self) -> bool {
+        self.config.train().spike_guard.action != SpikeAction::Off
+    }
+
+    /// A step that is made only if its loss and gradients are in line with those before it: the host has to see them first.
+    fn guarded(&mut self, batches: &[T::Batch]) -> Result<Done<T::Losses>> {
+        let mut gradients = ParamGradients::default();
+        let losses = self.forward_backward(batches, &mut gradients)?;
+        let scale = 1.0 / batches.len() as f32;
+        let seen = [self.mean(&losses)?[0].1, Adam::gradient_norm(&gradients)? * scale];
+        // What is not finite is no outlier: the optimizer leaves it out, and `check` finds it.
+        if seen.iter().all(|value| value.is_finite()) {
+            let guard = &self.config.train().spike_guard;
             if let Some(reason) = spikes::outlier(guard, &self.state.recent, seen) {
-                let reason = format!("step {}: {reason}", self.state.step);
-                return self.escape(reason);
+                return self.escape(format!("step {}: {reason}", self.state.step));
             }
             spikes::remember(guard, &mut self.state.recent, seen);
         }
-        self.adam.update_at(lr, &mut self.params, &gradients, norm, scale)?;
-        self.state.updates += 1;
-        row.extend([("grad_norm", norm * scale), ("lr", lr)]);
-        Ok(Done::Updated(row))
+        self.adam.update(&mut self.params, &gradients, scale)?;
+        Ok(Done::Enqueued(Rc::new(losses)))
     }
 
     /// Leaves a step out of line behind.
-    fn escape(&mut self, reason: String) -> Result<Done> {
+    fn escape(&mut self, reason: String) -> Result<Done<T::Losses>> {
         let back_to = match self.config.train().spike_guard.action {
             SpikeAction::Rollback => checkpoint::latest(&self.out.join(CHECKPOINTS))?,
             _ => None,
@@ -374,27 +466,71 @@ impl<T: Task> Run<'_, T> {
         self.state = state::restore(&path, &mut self.params, &mut self.adam)?;
         // The data goes on: the same batches would lead to the same place.
         self.state.batches = batches;
+        self.seen = Seen { step: self.state.step, batches, skipped: 0 };
         self.configure()?;
         Ok(Done::RolledBack(reason))
     }
 
-    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
-    /// batches run once more with every value checked.
-    fn first_non_finite(&self, batches: &[T::Batch]) -> Result<String> {
+    /// Waits for the device, and looks at what it did since the last check. `losses` are the last step's, unless the guard left it out.
+    fn check(&mut self, losses: Option<&[T::Losses]>) -> Result<Checked> {
+        let status = self.adam.status()?;
+        let Seen { step: last_step, batches: last_batches, skipped: last_skipped } = self.seen;
+        let skipped = status.skipped - last_skipped;
+        self.seen = Seen { step: self.state.step, batches: self.state.batches, skipped: status.skipped };
+        self.state.updates = status.updates;
+        let row = losses.map(|losses| self.mean(losses)).transpose()?;
+        let finite = row.as_ref().is_none_or(|row| row[0].1.is_finite() && status.gradient_norm.is_finite());
+        let row = row.filter(|_| finite).map(|mut row| {
+            row.extend([("grad_norm", status.gradient_norm), ("lr", self.adam.lr())]);
+            row
+        });
+        if skipped == 0 && finite {
+            return Ok(Checked { row, skipped: None });
+        }
+        let count = skipped.max(1);
+        let steps = match self.state.step - last_step {
+            1 => format!("step {}", self.state.step),
+            several => format!("{count} of the {several} steps up to step {}", self.state.step),
+        };
+        let reason = format!("{steps}: {}", self.first_non_finite(last_batches)?);
+        match self.config.train().on_non_finite {
+            OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
+            OnNonFinite::Skip => Ok(Checked { row, skipped: Some((count, reason)) }),
+        }
+    }
+
+    /// The losses of several batches, averaged value by value.
+    fn mean(&self, losses: &[T::Losses]) -> Result<Row> {
+        let rows = losses.iter().map(|losses| self.task.read(losses)).collect::<Result<Vec<_>>>()?;
+        let average = |i: usize| rows.iter().map(|row| row[i].1).sum::<f32>() / rows.len() as f32;
+        Ok(rows[0].iter().enumerate().map(|(i, (name, _))| (*name, average(i))).collect())
+    }
+
+    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the batches from `first` on run
+    /// once more with every value checked.
+    fn first_non_finite(&mut self, first: u64) -> Result<String> {
         for id in self.params.ids() {
             if self.params.value(id).to_vec()?.iter().any(|v| !v.is_finite()) {
                 return Ok(format!("parameter {} is not finite", self.params.name(id)));
             }
         }
-        for batch in batches {
+        self.task.start(first)?;
+        let mut found = None;
+        for number in first..self.state.batches {
+            let batch = self.task.next_batch(number)?;
             let options = StepOptions { check_finite: true, ..step_options(self.config.train()) };
-            match self.task.losses(&self.params, batch, &mut ParamGradients::default(), options) {
+            match self.task.losses(&self.params, &batch, &mut ParamGradients::default(), options) {
                 Ok(_) => {}
-                Err(Error::NonFinite(place)) => return Ok(place),
+                Err(Error::NonFinite(place)) => {
+                    found = Some(place);
+                    break;
+                }
                 Err(other) => return Err(other),
             }
         }
-        Ok("the norm of the gradients is not finite though each of them is".to_string())
+        self.task.start(self.state.batches)?;
+        let unknown = "the gradients were not finite, and are with the parameters as they are now";
+        Ok(found.unwrap_or_else(|| unknown.to_string()))
     }
 
     fn next_batch(&mut self) -> Result<T::Batch> {
@@ -414,10 +550,4 @@ impl<T: Task> Run<'_, T> {
         let folder = self.out.join(CHECKPOINTS);
         state::save(&folder, &self.params, &self.adam, &self.state, self.config.train().keep_last)
     }
-}
-
-/// Micro-batches' rows, averaged value by value.
-fn mean(rows: &[Row]) -> Row {
-    let average = |i: usize| rows.iter().map(|row| row[i].1).sum::<f32>() / rows.len() as f32;
-    rows[0].iter().enumerate().map(|(i, (name, _))| (*name, average(i))).collect()
 }

@@ -76,7 +76,7 @@ pub(super) fn restore<E: DeserializeOwned>(
             slot.ema = read(params, EMA, slot.id)?;
         }
     }
-    adam.step = state.updates;
+    adam.restore(state.updates)?;
     Ok(state)
 }
 

@@ -169,8 +169,7 @@ impl<'a> RandomRun<'a> {
             &mut gradients,
             training::step_options(&self.config.train),
         )?;
-        let norm = Adam::gradient_norm(&gradients)?;
-        self.adam.update(&mut self.params, &gradients, norm, 1.0)
+        self.adam.update(&mut self.params, &gradients, 1.0)
     }
 }
 

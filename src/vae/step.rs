@@ -57,6 +57,18 @@ pub struct Batch {
     pub noise: Tensor,
 }
 
+impl Batch {
+    /// Copies another batch of the same shapes over this one, in place.
+    pub fn copy_from(&mut self, from: &Batch) -> Result<()> {
+        self.images.copy_from(&from.images)?;
+        self.noise.copy_from(&from.noise)?;
+        match (&mut self.features, &from.features) {
+            (Some(own), Some(features)) => own.copy_from(features),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the losses were.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Losses {
@@ -79,24 +91,6 @@ impl Losses {
             row.extend([("nll_grad_norm", vf.nll_grad_norm), ("vf_grad_norm", vf.vf_grad_norm)]);
         }
         row
-    }
-
-    /// The mean of the losses of several micro-batches, term by term; `None` of none.
-    pub fn mean(all: &[Losses]) -> Option<Losses> {
-        let first = *all.first()?;
-        let mean = |term: &dyn Fn(&Losses) -> f32| all.iter().map(term).sum::<f32>() / all.len() as f32;
-        let vf = first.vf.map(|_| {
-            let mean_vf = |term: fn(&VfLosses) -> f32| mean(&|l| l.vf.as_ref().map_or(0.0, term));
-            VfLosses {
-                vf: mean_vf(|v| v.vf),
-                mdms: mean_vf(|v| v.mdms),
-                mcos: mean_vf(|v| v.mcos),
-                vf_weight: mean_vf(|v| v.vf_weight),
-                nll_grad_norm: mean_vf(|v| v.nll_grad_norm),
-                vf_grad_norm: mean_vf(|v| v.vf_grad_norm),
-            }
-        });
-        Some(Losses { total: mean(&|l| l.total), nll: mean(&|l| l.nll), kl: mean(&|l| l.kl), vf })
     }
 }
 

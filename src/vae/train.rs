@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::features::Features;
 use super::plan;
-use super::step::{Batch, Evaluation, Objective, VfObjective, evaluate, training_step};
+use super::step::{Batch, Evaluation, Objective, StepLosses, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
 use crate::config::Config;
 use crate::data::{ImageFolder, Loader, LoaderSettings};
@@ -122,6 +122,7 @@ struct VaeTask {
 impl Task for VaeTask {
     type Config = Config;
     type Batch = Batch;
+    type Losses = StepLosses;
     type Evaluation = Evaluation;
 
     const PANELS: &'static [Panel<'static>] = PANELS;
@@ -147,15 +148,22 @@ impl Task for VaeTask {
         Ok(Batch { images, features, noise })
     }
 
+    fn copy(from: &Batch, to: &mut Batch) -> Result<()> {
+        to.copy_from(from)
+    }
+
     fn losses(
         &self,
         params: &Parameters,
         batch: &Batch,
         gradients: &mut ParamGradients,
         options: StepOptions,
-    ) -> Result<Row> {
-        let step = training_step(&self.model, params, &self.objective, batch, gradients, options)?;
-        Ok(step.losses.read()?.row())
+    ) -> Result<StepLosses> {
+        Ok(training_step(&self.model, params, &self.objective, batch, gradients, options)?.losses)
+    }
+
+    fn read(&self, losses: &StepLosses) -> Result<Row> {
+        Ok(losses.read()?.row())
     }
 
     fn evaluate(&self, params: &Parameters, _: &Adam) -> Result<Evaluation> {
