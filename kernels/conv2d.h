@@ -2,13 +2,14 @@
 #pragma once
 #include <stdint.h>
 
-/// y[b, i, j, o] = bias[o] + Σ_{u, v, c} x̃[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x̃ is x
-/// (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it.
+/// y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x̃[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],
+/// where x̃ is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it.
 struct Conv2dFwd {
-    uint64_t x;       ///< (batch, height, width, inputs), read
-    uint64_t weight;  ///< (outputs, kernel_height, kernel_width, inputs), read
-    uint64_t bias;    ///< (outputs) or absent, read
-    uint64_t y;       ///< (batch, out_height, out_width, outputs), written
+    uint64_t x;         ///< (batch, height, width, inputs), read
+    uint64_t weight;    ///< (outputs, kernel_height, kernel_width, inputs), read
+    uint64_t bias;      ///< (outputs) or absent, f32, read
+    uint64_t residual;  ///< as y or absent, read
+    uint64_t y;         ///< (batch, out_height, out_width, outputs), written
     uint32_t batch;
     uint32_t height;
     uint32_t width;
@@ -50,8 +51,8 @@ struct Conv2dBwdData {
 struct Conv2dBwdWeight {
     uint64_t x;        ///< (batch, height, width, inputs), read
     uint64_t dy;       ///< (batch, out_height, out_width, outputs), read
-    uint64_t dweight;  ///< (outputs, kernel_height, kernel_width, inputs) or absent, written
-    uint64_t dbias;    ///< (outputs) or absent, written
+    uint64_t dweight;  ///< (outputs, kernel_height, kernel_width, inputs) or absent, f32, written
+    uint64_t dbias;    ///< (outputs) or absent, f32, written
     uint32_t batch;
     uint32_t height;
     uint32_t width;

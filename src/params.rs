@@ -519,7 +519,7 @@ const _: () = {
     ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
     ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
 };
-#[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
+#[doc = " y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],\n where x\u{303} is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct Conv2dFwd {
@@ -527,8 +527,10 @@ pub struct Conv2dFwd {
     pub x: u64,
     #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) or absent, f32, read"]
     pub bias: u64,
+    #[doc = " as y or absent, read"]
+    pub residual: u64,
     #[doc = " (batch, out_height, out_width, outputs), written"]
     pub y: u64,
     pub batch: u32,
@@ -548,26 +550,27 @@ pub struct Conv2dFwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 88usize];
+    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 96usize];
     ["Alignment of Conv2dFwd"][::std::mem::align_of::<Conv2dFwd>() - 8usize];
     ["Offset of field: Conv2dFwd::x"][::std::mem::offset_of!(Conv2dFwd, x) - 0usize];
     ["Offset of field: Conv2dFwd::weight"][::std::mem::offset_of!(Conv2dFwd, weight) - 8usize];
     ["Offset of field: Conv2dFwd::bias"][::std::mem::offset_of!(Conv2dFwd, bias) - 16usize];
-    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 24usize];
-    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 32usize];
-    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 36usize];
-    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 40usize];
-    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 44usize];
-    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 48usize];
-    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
-    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
-    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 60usize];
-    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 64usize];
-    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 68usize];
-    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
-    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
-    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 80usize];
-    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 84usize];
+    ["Offset of field: Conv2dFwd::residual"][::std::mem::offset_of!(Conv2dFwd, residual) - 24usize];
+    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 32usize];
+    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 40usize];
+    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 44usize];
+    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 48usize];
+    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 52usize];
+    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 56usize];
+    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 60usize];
+    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 64usize];
+    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 68usize];
+    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 72usize];
+    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 76usize];
+    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 80usize];
+    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 84usize];
+    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 88usize];
+    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 92usize];
 };
 #[doc = " dx: the transpose of `Conv2dFwd` in x."]
 #[repr(C)]
@@ -624,9 +627,9 @@ pub struct Conv2dBwdWeight {
     pub x: u64,
     #[doc = " (batch, out_height, out_width, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, written"]
+    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, f32, written"]
     pub dweight: u64,
-    #[doc = " (outputs) or absent, written"]
+    #[doc = " (outputs) or absent, f32, written"]
     pub dbias: u64,
     pub batch: u32,
     pub height: u32,

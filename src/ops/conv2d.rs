@@ -1,19 +1,21 @@
 //! 2-D convolution of channels-last images, with zero padding of each side by its own amount:
-//! `y[b, i, j, o] = bias[o] + Σ_{u, v, c} x[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c]`.
+//! `y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c]`.
 //!
 //! With `upsample` x is read as its nearest-neighbour ×2 upsample, which is never written. Backward applies the
 //! transposes: dx gathers dy through the weights, dweight sums x·dy over pixels, dbias sums dy.
 
-use super::{Case, Input, Tolerance, Values};
+use super::{Case, Input, Tolerance, Values, check};
 use crate::device::cpu::conv::{ConvShape, conv2d_bwd_data, conv2d_bwd_weight, conv2d_fwd};
+use crate::device::cpu::rows::add;
 use crate::device::{Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent → (B, H′, W′, O) with
-/// H′ = (H + top + bottom − kh)/stride + 1 rounded down (2H for H with `upsample`), and W′ likewise.
+/// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent, residual (as the result) or absent →
+/// (B, H′, W′, O) with H′ = (H + top + bottom − kh)/stride + 1 rounded down (2H for H with `upsample`), and W′ likewise.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d {
     /// Pixels of x per pixel of y, in both directions.
@@ -47,8 +49,13 @@ impl Padding {
     }
 }
 
-const FWD: Kernel<params::Conv2dFwd, 3, 1> =
-    Kernel { name: "conv2d_fwd", reads: ["x", "weight", "bias"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::Conv2dFwd, 4, 1> = Kernel {
+    name: "conv2d_fwd",
+    reads: ["x", "weight", "bias", "residual"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: None,
+};
 
 const BWD_DATA: Kernel<params::Conv2dBwdData, 2, 1> =
     Kernel { name: "conv2d_bwd_data", reads: ["dy", "weight"], writes: ["dx"], cpu: bwd_data_cpu, cuda: None };
@@ -112,9 +119,7 @@ impl Conv2d {
                 weight.shape()
             ));
         }
-        if !bias.is_absent() && bias.shape() != [out_c] {
-            return fail(format!("bias {:?} does not fit weight {:?}", bias.shape(), weight.shape()));
-        }
+        check::optional(Self::NAME, "bias", bias, &[out_c])?;
         if self.stride == 0 || weight.numel() == 0 || x.numel() == 0 {
             return fail(format!(
                 "stride {}, x {:?} and weight {:?} must not be empty",
@@ -157,14 +162,15 @@ pub struct Saved {
     shape: ConvShape,
 }
 
-impl Op<3> for Conv2d {
+impl Op<4> for Conv2d {
     const NAME: &'static str = "conv2d";
     type Saved = Saved;
 
-    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 1], Saved)> {
+    fn forward(&self, [x, weight, bias, residual]: [&Tensor; 4]) -> Result<([Tensor; 1], Saved)> {
         let shape = self.shape(x, weight, bias)?;
         let mut y = Tensor::uninit(x.device(), &[shape.batch, shape.out_h, shape.out_w, shape.out_c], x.dtype())?;
-        x.device().launch(&FWD, geometry!(Conv2dFwd from shape), [x, weight, bias], [&mut y])?;
+        check::optional(Self::NAME, "residual", residual, y.shape())?;
+        x.device().launch(&FWD, geometry!(Conv2dFwd from shape), [x, weight, bias, residual], [&mut y])?;
         Ok(([y], Saved { x: x.clone(), weight: weight.clone(), shape }))
     }
 
@@ -172,21 +178,22 @@ impl Op<3> for Conv2d {
         &self,
         Saved { x, weight, shape }: &Saved,
         grads: [Option<&Tensor>; 1],
-        needs: [bool; 3],
-    ) -> Result<[Option<Tensor>; 3]> {
+        needs: [bool; 4],
+    ) -> Result<[Option<Tensor>; 4]> {
         let (dy, device) = (only(grads), x.device());
-        let mut gradients = [None, None, None];
+        let mut gradients = [None, None, None, needs[3].then(|| dy.clone())];
         if needs[0] {
             let mut dx = x.uninit_like()?;
             device.launch(&BWD_DATA, geometry!(Conv2dBwdData from shape), [dy, weight], [&mut dx])?;
             gradients[0] = Some(dx);
         }
         if needs[1] || needs[2] {
-            let mut dweight = weight.uninit_like()?;
-            let mut dbias = match needs[2] {
-                true => Tensor::uninit(device, &[shape.out_c], weight.dtype())?,
-                false => Tensor::absent(device)?,
+            let gradient = |needed: bool, shape: &[usize]| match needed {
+                true => Tensor::uninit(device, shape, DType::F32),
+                false => Tensor::absent(device),
             };
+            let mut dweight = gradient(needs[1], weight.shape())?;
+            let mut dbias = gradient(needs[2], &[shape.out_c])?;
             let writes = [&mut dweight, &mut dbias];
             device.launch(&BWD_WEIGHT, geometry!(Conv2dBwdWeight from shape), [x, dy], writes)?;
             gradients[1] = needs[1].then_some(dweight);
@@ -196,8 +203,9 @@ impl Op<3> for Conv2d {
     }
 }
 
-fn fwd_cpu(p: &params::Conv2dFwd, [x, weight, bias]: [&[f32]; 3], [y]: [&mut [f32]; 1]) {
+fn fwd_cpu(p: &params::Conv2dFwd, [x, weight, bias, residual]: [&[f32]; 4], [y]: [&mut [f32]; 1]) {
     conv2d_fwd(&geometry!(of p), x, weight, bias, y);
+    add(y, residual);
 }
 
 fn bwd_data_cpu(p: &params::Conv2dBwdData, [dy, weight]: [&[f32]; 2], [dx]: [&mut [f32]; 1]) {
@@ -243,7 +251,10 @@ pub(super) fn cases() -> Vec<Case> {
         test("4×4, stride 1", patch(1, 1), [2, 8, 7, 6], 5, 4),
         test("patches", patch(5, 0), [2, 15, 20, 3], 13, 5),
         case("unequal sides", patch(2, 1), [1, 9, 8, 4], 5, [5, 2], false),
-        case_without_bias("no bias", patch(1, 1), [2, 6, 5, 4], 3, [4; 2], false),
+        bare_case("no bias", patch(1, 1), [2, 6, 5, 4], 3, [4; 2], false),
+        with_residual(test("residual, odd shapes", same, [2, 5, 7, 6], 9, 3), [2, 5, 7, 9]),
+        with_residual(test("residual, RGB out", same, [1, 6, 10, 16], 3, 3), [1, 6, 10, 3]),
+        with_residual(bare_case("residual, no bias, 1×1", plain, [2, 6, 5, 16], 24, [1; 2], false), [2, 6, 5, 24]),
         bench("f16d32, 256 pixels", same, [1, 256, 256, 128], 128, 3),
         bench("f16d32, 64 pixels", same, [1, 64, 64, 256], 256, 3),
         bench("f16d32, 16 pixels", same, [1, 16, 16, 512], 512, 3),
@@ -260,12 +271,19 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(label: &'static str, op: Conv2d, x: [usize; 4], outputs: usize, kernel: [usize; 2], bench: bool) -> Case {
-    let mut case = case_without_bias(label, op, x, outputs, kernel, bench);
-    case.inputs[2] = Input::normal("bias", &[outputs]);
+    let mut case = bare_case(label, op, x, outputs, kernel, bench);
+    case.inputs[2] = Input::normal("bias", &[outputs]).f32();
     case
 }
 
-fn case_without_bias(
+fn with_residual(mut case: Case, y: [usize; 4]) -> Case {
+    case.inputs[3] = Input::normal("residual", &y);
+    case.bytes += 4 * y.iter().product::<usize>() as u64;
+    case
+}
+
+/// Without bias and residual.
+fn bare_case(
     label: &'static str,
     op: Conv2d,
     x: [usize; 4],
@@ -287,6 +305,7 @@ fn case_without_bias(
             Input::normal("x", &x),
             Input::normal("weight", &[outputs, kh, kw, inputs]).values(Values::Normal(0.0, scale)),
             Input::absent("bias"),
+            Input::absent("residual"),
         ],
         settings: vec![
             ("stride", op.stride as f64),
@@ -296,7 +315,7 @@ fn case_without_bias(
             ("right", right as f64),
             ("upsample", f64::from(u8::from(op.upsample))),
         ],
-        run: Box::new(move |tape, x| Ok(tape.apply(op, [&x[0], &x[1], &x[2]])?.into())),
+        run: Box::new(move |tape, x| Ok(tape.apply(op, [&x[0], &x[1], &x[2], &x[3]])?.into())),
         tolerance: TOLERANCE,
         flops: (2 * pixels * taps * outputs) as u64,
         bytes: (4 * (b * h * w * inputs + taps * outputs + pixels * outputs)) as u64,
