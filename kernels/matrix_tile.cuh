@@ -2,33 +2,38 @@
 // bf16 and TF32 on the tensor cores, f32 exactly by fused multiply-adds; f32 sums in all three.
 //
 // How to use it
-//   1. Choose a `Tile<Math, ROWS, COLUMNS>` (128×128, 128×64, 64×128, 64×64, 128×32, …; Math is F32, Tf32 or Bf16).
+//   1. Choose a `Tile<Math, ROWS, COLUMNS>`: 128×128 (not in exact f32), 128×64, 64×128, 64×64 or 128×32; Math is F32, Tf32 or Bf16.
 //   2. Give each operand a *loader*, which knows where in device memory the slabs come from. K goes by in slabs of Tile::K; of each slab
-//      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x):
+//      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x). K_CONTIGUOUS: a
+//      chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k.
 //          struct Loader {
-//              using Slab = …;                             // Tile::RowSlab<K_CONTIGUOUS> for A, Tile::ColumnSlab<…> for B
-//              static constexpr bool ASYNC = true;         // false: `uint4 gather(i)` and no `source(i)`, where 16 bytes are not aligned
-//              Source source(uint32_t i);                  // where chunk i of the current slab lies, or that it is zero
-//              uint4 gather(uint32_t i, uint32_t left);    // its elements themselves; those at k ≥ left must be zero
-//              void advance();                             // on to the next slab
+//              using Slab = …;                     // Tile::RowSlab<K_CONTIGUOUS> for A, Tile::ColumnSlab<K_CONTIGUOUS> for B
+//              static constexpr bool ASYNC = true;
+//              Source source(i, slab);             // where chunk i of the current slab lies, or that it is zero
+//              void advance(slab);                 // on to the next slab
 //          };
-//      K_CONTIGUOUS: a chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k.
-//      A loader need not look at K's end: `multiply` zeroes chunks from `depth` on. Rows outside may hold anything finite or not: they
-//      end in rows of the tile that the epilogue skips. `MatrixLoader` below is the one for plain matrices.
-//   3. `Product<Tile, A, B> product; product.multiply(a, b, depth, shared);` adds up A·Bᵀ over k < depth. `shared`: MATRIX_SHARED bytes,
-//      aligned to 128.
-//   4. `product.finish(shared)` lays the sums into `shared`; then `for_each_chunk<Tile, N>(shared, f)` calls f(row, column, float[N]) for
-//      every N neighbouring elements (4 or 8), so that a warp's stores are whole rows of sectors. A thread's column is always the same one.
-//      `load_chunk` reads any chunk, for epilogues that combine columns.
+//      i and slab are `Constant`s (which convert to uint32_t); slab is the current slab's number modulo Slab::ROUND, of interest only to
+//      loaders that advance once a round. Where 16 bytes are not aligned, ASYNC is false and `uint4 gather(i, left)` gives the elements
+//      themselves, zeros at k ≥ left. A loader with `source` need not look at K's end: chunks that begin there or later become zeros.
+//      Rows that do not exist may hold anything: they end up in rows of the tile that nobody stores. A thread's chunks i and
+//      i + Slab::HALVES, … of a K_CONTIGUOUS slab lie in different rows, those within a group of HALVES in the same; otherwise all its
+//      chunks lie in the same rows. `MatrixLoader` below, for plain matrices, is the one to imitate.
+//   3. `Product<Tile, A, B>::compute(a, b, depth, shared)` sums A·Bᵀ over the next `depth` k and lays the sums into `shared`: MATRIX_SHARED
+//      bytes of dynamic shared memory, aligned to 128.
+//   4. `for_each_chunk<Tile, N>(shared, f)` calls f(row, column, float (&v)[N]) for every N (4 or 8) neighbouring sums, so that warps
+//      store whole sectors. A thread's column is always the same one, so that f may keep per-column values (bias) or sums (statistics) in
+//      registers. `load_chunk` reads any chunk, for epilogues that combine columns.
+//   5. Launch `VF_EXPORT_MATRIX(kernel, Params)` with MATRIX_THREADS threads.
 //
 // How it works
-//   Warps    each has 64×64 elements (64×32 in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than four of these,
-//            warps take turns along K, and `load_chunk` adds their sums in a fixed order.
-//   Slabs    3 to 5 stages of cp.async; one barrier a slab. All stages of the loop are unrolled, so that addresses in shared memory are a
-//            register and a constant.
+//   Warps    each has 64×64 sums (64×32 in exact f32 and in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than
+//            four of these, warps take turns along K, and `load_chunk` adds their sums in a fixed order.
+//   Slabs    3 to 5 stages of cp.async; one barrier a slab. A round of the loop is unrolled over the stages, so that addresses in shared
+//            memory are a register and a constant, and so are those in device memory where K is contiguous.
 //   Swizzle  see Slab::offset and Staged::offset: neither the copies, nor ldmatrix, nor the loads and stores of f32 conflict.
-//   TF32     factors are rounded to nearest, ties away. Where K is not contiguous ldmatrix cannot transpose 32-bit elements: float4 loads
-//            give a lane four rows, and its rows of the mma are these (`Rows`).
+//   TF32     factors are rounded to nearest, ties away.
+//   Count    of the PTX instructions that a warp executes in the loop for a slab, mma are 64 % (A·Bᵀ with K contiguous), 62 % (in A only) and
+//            60 % (in neither) in tiles of 128×128 bf16; mma, ldmatrix and cp.async together 90, 87 and 84 %. (Long K less short K, divided.)
 #pragma once
 #include <type_traits>
 #include <utility>
@@ -61,6 +66,10 @@ struct Bf16 {
         kernel<Bf16>(p);                                                                                                            \
     }
 
+/// Tells the compiler to keep a value in a register, and not to compute it again where it is used.
+static __device__ __forceinline__ void keep(uint32_t &x) { asm volatile("" : "+r"(x)); }
+static __device__ __forceinline__ void keep(size_t &x) { asm volatile("" : "+l"(x)); }
+
 /// A number that inline assembly may use as an immediate.
 template <uint32_t V> struct Constant {
     static constexpr uint32_t value = V;
@@ -89,10 +98,30 @@ struct Source {
     bool valid;
 };
 
+/// A chunk that is always there, AT bytes beyond `from`.
+template <uint32_t AT> struct SourceAt {
+    const void *from;
+};
+
+template <uint32_t TO> static __device__ __forceinline__ void copy_chunk(uint32_t to, Source source, bool inside) {
+    copy_async_at<TO, 0>(to, source.from, source.valid && inside);
+}
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_chunk(uint32_t to, SourceAt<AT> source, bool inside) {
+    copy_async_at<TO, AT>(to, source.from, inside);
+}
+
+template <uint32_t TO> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, Source source) { copy_chunk<TO>(to, source, true); }
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, SourceAt<AT> source) {
+    copy_async_at<TO, AT>(to, source.from);
+}
+
 /// A slab of an operand in shared memory: ROWS rows (columns, for B) by K. K_CONTIGUOUS: [row][k], otherwise [k][row].
-template <class T_, uint32_t ROWS_, uint32_t K_, bool K_CONTIGUOUS_> struct Slab {
+/// ROUND slabs make a round of the pipeline.
+template <class T_, uint32_t ROWS_, uint32_t K_, uint32_t ROUND_, bool K_CONTIGUOUS_> struct Slab {
     using T = T_;
-    static constexpr uint32_t ROWS = ROWS_, K = K_;
+    static constexpr uint32_t ROWS = ROWS_, K = K_, ROUND = ROUND_;
     static constexpr bool K_CONTIGUOUS = K_CONTIGUOUS_;
     /// Elements of a chunk.
     static constexpr uint32_t N = 16 / sizeof(T);
@@ -102,7 +131,7 @@ template <class T_, uint32_t ROWS_, uint32_t K_, bool K_CONTIGUOUS_> struct Slab
     /// Chunks that a thread copies.
     static constexpr uint32_t CHUNKS = BYTES / 16 / MATRIX_THREADS;
     static_assert(!K_CONTIGUOUS || LINE == 64 || LINE == 128, "the swizzle of rows knows lines of 64 and of 128 bytes");
-    static_assert(K_CONTIGUOUS || LINE >= 128 && LINE <= 512, "the swizzle of columns permutes 8 chunks, and a thread keeps its chunk");
+    static_assert(K_CONTIGUOUS || LINE >= 64 && LINE <= 512, "the swizzle of columns permutes 4 or 8 chunks, and a thread keeps its chunk");
 
     /// Threads copy 64 bytes of a row side by side, then the other 64, so that a thread's chunks share few addresses.
     static constexpr uint32_t HALVES = K_CONTIGUOUS ? LINE / 64 : 1;
@@ -126,7 +155,7 @@ template <class T_, uint32_t ROWS_, uint32_t K_, bool K_CONTIGUOUS_> struct Slab
             uint32_t key = LINE == 64 ? row / 2 % 4 : row % 2 * 4 + row / 2 % 4;
             return row * LINE + (k / N ^ key) * 16;
         } else {
-            uint32_t key = sizeof(T) == 2 ? k % 8 : k % 4 * 2;
+            uint32_t key = sizeof(T) == 4 ? k % 4 * 2 : LINE == 64 ? k / 2 % 4 : k % 8;
             return k * LINE + (row / N ^ key) * 16;
         }
     }
@@ -142,11 +171,11 @@ template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_> struct Tile {
     using Math = Math_;
     using T = typename Math::T;
     static constexpr uint32_t ROWS = ROWS_, COLUMNS = COLUMNS_;
-    static constexpr uint32_t WARP_ROWS = 64, WARP_COLUMNS = COLUMNS < 64 ? COLUMNS : 64;
+    static constexpr uint32_t WARP_ROWS = 64, WARP_COLUMNS = COLUMNS < 64 || !Math::TENSOR ? 32 : 64;
     /// Warps along the rows, the columns and K.
     static constexpr uint32_t WARPS_M = ROWS / WARP_ROWS, WARPS_N = COLUMNS / WARP_COLUMNS, WARPS_K = 4 / (WARPS_M * WARPS_N);
     static_assert(WARPS_M * WARPS_N * WARPS_K == 4, "a block has four warps");
-    static_assert(WARP_COLUMNS == 64 || WARP_COLUMNS == 32, "the swizzles are made for these");
+    static_assert(COLUMNS % WARP_COLUMNS == 0, "a warp has 64 columns or 32");
 
     /// Bytes of K in a slab: each warp has two steps of 32 bytes in it, or one where four warps share them.
     static constexpr uint32_t K_BYTES = WARPS_K == 1 ? 64 : 128;
@@ -155,8 +184,8 @@ template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_> struct Tile {
     static constexpr uint32_t STAGES = MATRIX_SHARED / STAGE < 5 ? MATRIX_SHARED / STAGE : 5;
     static_assert(STAGES >= 3, "two slabs must be on their way while one is computed with");
 
-    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, K_CONTIGUOUS>;
-    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, STAGES, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, STAGES, K_CONTIGUOUS>;
 
     /// A step: 16 k of bf16, 8 of f32.
     static constexpr uint32_t STEP = 32 / sizeof(T);
@@ -174,26 +203,30 @@ template <class Slab_> struct MatrixLoader {
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
     static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    const T *from[LINES];
-    size_t stride;
+    const unsigned char *from[LINES];
+    size_t step;
 
     /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it.
-    __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k) : stride(stride) {
+    __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k)
+        : step(Slab::K_CONTIGUOUS ? Slab::ROUND * Slab::K * sizeof(T) : Slab::K * stride * sizeof(T)) {
+        keep(step);
         for_each<LINES>([&](auto i) {
-            if constexpr (Slab::K_CONTIGUOUS) {
-                from[i] = matrix + min(row + Slab::row(i * Slab::HALVES), rows - 1) * stride + k + Slab::k(0);
-            } else {
-                from[i] = matrix + (k + Slab::k(i)) * stride + min(row + Slab::row(0), rows - Slab::N);
-            }
+            const T *line = Slab::K_CONTIGUOUS ? matrix + min(row + Slab::row(i * Slab::HALVES), rows - 1) * stride + k + Slab::k(0)
+                                               : matrix + (k + Slab::k(i)) * stride + min(row + Slab::row(0), rows - Slab::N);
+            from[i] = reinterpret_cast<const unsigned char *>(line);
         });
     }
 
-    __device__ __forceinline__ Source source(uint32_t i) const {
-        return {from[i / Slab::HALVES] + i % Slab::HALVES * (64 / sizeof(T)), true};
+    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
+        if constexpr (Slab::K_CONTIGUOUS) {
+            return SourceAt<SLAB * Slab::LINE + I % Slab::HALVES * 64>{from[I / Slab::HALVES]};
+        } else {
+            return SourceAt<0>{from[I]};
+        }
     }
 
-    __device__ __forceinline__ void advance() {
-        for_each<LINES>([&](auto i) { from[i] += Slab::K_CONTIGUOUS ? Slab::K : Slab::K * stride; });
+    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
+        if (!Slab::K_CONTIGUOUS || SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += step; });
     }
 };
 
@@ -220,7 +253,7 @@ template <class Slab_> struct RaggedLoader {
         return *reinterpret_cast<const uint4 *>(chunk);
     }
 
-    __device__ __forceinline__ void advance() { k += Slab::K; }
+    __device__ __forceinline__ void advance(uint32_t) { k += Slab::K; }
 };
 
 /// The sums of a warp in shared memory: 64 rows of 256 bytes. Element (row, column), column = 8·block + 4·half + …, lies at chunk
@@ -250,12 +283,16 @@ template <class Tile, class Slab, bool IS_A> struct FragmentReader {
         uint32_t lane = threadIdx.x % 32, k = warp_k * Tile::STEP;
         if constexpr (IN_FOURS) {
             address[0] = slab + Slab::offset(row + lane / 4 * 4, k + lane % 4);
+            keep(address[0]);
         } else {
             // The second matrix that ldmatrix loads is the mma's for the next rows (A) or the next k (B).
             uint32_t row8 = IS_A ? lane / 8 % 2 : lane / 16, k8 = IS_A ? lane / 16 : lane / 8 % 2;
             uint32_t first = Slab::offset(row + row8 * 8 + (Slab::K_CONTIGUOUS ? lane % 8 : 0),
                                           k + k8 * Slab::N + (Slab::K_CONTIGUOUS ? 0 : lane % 8));
-            for_each<ADDRESSES>([&](auto i) { address[i] = slab + (first ^ i * 32 * (Slab::K_CONTIGUOUS ? Tile::WARPS_K : 1)); });
+            for_each<ADDRESSES>([&](auto i) {
+                address[i] = slab + (first ^ i * 32 * (Slab::K_CONTIGUOUS ? Tile::WARPS_K : 1));
+                keep(address[i]);
+            });
         }
     }
 
@@ -453,21 +490,22 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
         uint32_t base = shared_address(shared), to_a[SlabA::HALVES], to_b[SlabB::HALVES];
         for_each<SlabA::HALVES>([&](auto i) { to_a[i] = base + SlabA::offset(SlabA::row(i), SlabA::k(i)); });
         for_each<SlabB::HALVES>([&](auto i) { to_b[i] = base + SlabA::BYTES + SlabB::offset(SlabB::row(i), SlabB::k(i)); });
-        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, left = depth;
-        auto fetch = [&](auto stage) {
-            constexpr uint32_t AT = stage.value * Tile::STAGE;
-            if (left >= Tile::K) {
-                copy<AT, true>(a, to_a, Tile::K);
-                copy<AT, true>(b, to_b, Tile::K);
-                left -= Tile::K;
-            } else if (left > 0) {
-                copy<AT, false>(a, to_a, left);
-                copy<AT, false>(b, to_b, left);
-                left = 0;
+        for (uint32_t &to : to_a) keep(to);
+        for (uint32_t &to : to_b) keep(to);
+        // Slabs that are still to be used, of which the last may have less than K.
+        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, rest = depth % Tile::K, ahead = Tile::STAGES - 1 + (rest != 0);
+        keep(ahead);
+        auto fetch = [&](auto stage, uint32_t used) {
+            if (__builtin_expect(slabs + used > ahead, 1)) {
+                copy<true>(stage, a, to_a, Tile::K);
+                copy<true>(stage, b, to_b, Tile::K);
+            } else if (slabs + used >= Tile::STAGES) {
+                copy<false>(stage, a, to_a, rest);
+                copy<false>(stage, b, to_b, rest);
             }
             commit_copies();
         };
-        for_each<Tile::STAGES - 1>(fetch);
+        for_each<Tile::STAGES - 1>([&](auto stage) { fetch(stage, Tile::STAGES - 1 - stage); });
 
         Sums sums(base);
         typename Sums::RowSums rows = {};
@@ -475,7 +513,7 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
             // This slab has arrived, and the last one has been used, whose place is the next one's.
             copies_pending<Tile::STAGES - 2>();
             __syncthreads();
-            fetch(Constant<(stage.value + Tile::STAGES - 1) % Tile::STAGES>());
+            fetch(Constant<(stage.value + Tile::STAGES - 1) % Tile::STAGES>(), 0);
             sums.template add<stage.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows);
             return --slabs != 0;
         })) {
@@ -490,19 +528,20 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
     }
 
   private:
-    template <uint32_t AT, bool WHOLE, class Loader>
-    static __device__ __forceinline__ void copy(Loader &loader, const uint32_t *to, uint32_t left) {
+    template <bool WHOLE, class Stage, class Loader>
+    static __device__ __forceinline__ void copy(Stage stage, Loader &loader, const uint32_t *to, uint32_t left) {
         using Slab = typename Loader::Slab;
         for_each<Slab::CHUNKS>([&](auto i) {
-            constexpr uint32_t STEP = AT + Slab::step(i.value);
-            if constexpr (Loader::ASYNC) {
-                Source source = loader.source(i);
-                copy_async_at<STEP>(to[i % Slab::HALVES], source.from, source.valid && (WHOLE || Slab::k(i) < left));
+            constexpr uint32_t TO = stage.value * Tile::STAGE + Slab::step(i.value);
+            if constexpr (!Loader::ASYNC) {
+                store_shared(to[i % Slab::HALVES] + TO, loader.gather(i, left));
+            } else if constexpr (WHOLE) {
+                copy_whole_chunk<TO>(to[i % Slab::HALVES], loader.source(i, stage));
             } else {
-                store_shared(to[i % Slab::HALVES] + STEP, loader.gather(i, left));
+                copy_chunk<TO>(to[i % Slab::HALVES], loader.source(i, stage), Slab::k(i) < left);
             }
         });
-        loader.advance();
+        loader.advance(stage);
     }
 };
 

@@ -36,9 +36,14 @@ __device__ __forceinline__ void store_shared_pair(float *to, float first, float 
 
 // For addresses in shared memory that are a register and a constant.
 
-/// copy_async to `to` + AT.
-template <uint32_t AT> __device__ __forceinline__ void copy_async_at(uint32_t to, const void *from, bool valid) {
-    asm volatile("cp.async.cg.shared.global [%0 + %3], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0), "n"(AT) : "memory");
+/// copy_async from `from` + AT to `to` + TO, both in bytes.
+template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_at(uint32_t to, const void *from, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16, %4;" ::"r"(to), "l"(from), "n"(TO), "n"(AT), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+
+template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_at(uint32_t to, const void *from) {
+    asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16;" ::"r"(to), "l"(from), "n"(TO), "n"(AT) : "memory");
 }
 
 /// Ends a group of this thread's copies, which may be empty.

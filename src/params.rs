@@ -6,6 +6,7 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const FILL_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const RANDOM_THREADS: u32 = 256;
@@ -783,6 +784,23 @@ const _: () = {
     ["Offset of field: EmbeddingBwd::cols"][::std::mem::offset_of!(EmbeddingBwd, cols) - 28usize];
     ["Offset of field: EmbeddingBwd::count"][::std::mem::offset_of!(EmbeddingBwd, count) - 32usize];
     ["Offset of field: EmbeddingBwd::reserved"][::std::mem::offset_of!(EmbeddingBwd, reserved) - 36usize];
+};
+#[doc = " y = value."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Fill {
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub value: f32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Fill"][::std::mem::size_of::<Fill>() - 16usize];
+    ["Alignment of Fill"][::std::mem::align_of::<Fill>() - 8usize];
+    ["Offset of field: Fill::y"][::std::mem::offset_of!(Fill, y) - 0usize];
+    ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
+    ["Offset of field: Fill::count"][::std::mem::offset_of!(Fill, count) - 12usize];
 };
 #[doc = " out = x + gate·y."]
 #[repr(C)]

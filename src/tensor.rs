@@ -12,6 +12,7 @@ use half::bf16;
 use crate::device::{Device, Storage, cuda};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::fill;
 
 /// A tensor; clones share the memory, and memory that is shared cannot be written.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ impl Tensor {
 
     /// All zeros, f32.
     pub fn zeros(device: &Device, shape: &[usize]) -> Result<Tensor> {
-        Tensor::from_slice(device, shape, &vec![0.0; shape.iter().product()])
+        fill::full(device, shape, DType::F32, 0.0)
     }
 
     /// The values of `data` in row-major order, f32.
@@ -44,6 +45,21 @@ impl Tensor {
     /// When `data` does not hold exactly the shape's number of elements.
     pub fn from_slice(device: &Device, shape: &[usize], data: &[f32]) -> Result<Tensor> {
         Tensor::from_bytes(device, shape, DType::F32, bytemuck::cast_slice(data))
+    }
+
+    /// Writes `data` over the tensor's f32 values, in place.
+    ///
+    /// # Errors
+    /// When the lengths differ, the tensor is not f32, or something else refers to its memory.
+    pub fn write(&mut self, data: &[f32]) -> Result<()> {
+        if self.dtype != DType::F32 || self.numel() != data.len() {
+            let message = format!("{} f32 cannot overwrite {:?} of {}", data.len(), self.shape, self.dtype);
+            return Err(Error::shape("tensor", message));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.upload(bytemuck::cast_slice(data), storage)
     }
 
     /// Unsigned integers such as labels, in row-major order.
@@ -64,7 +80,7 @@ impl Tensor {
 
     /// A scalar, shape (1).
     pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
-        Tensor::from_slice(device, &[1], &[value])
+        fill::full(device, &[1], DType::F32, value)
     }
 
     /// The stand-in for an optional tensor that is not there: an empty slice on the CPU, a null pointer on CUDA.

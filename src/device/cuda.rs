@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+    CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    sys,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -31,6 +32,7 @@ pub(super) struct Cuda {
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
+    capturing: AtomicBool,
 }
 
 /// What the driver says about a device.
@@ -142,6 +144,7 @@ impl Cuda {
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
+            capturing: AtomicBool::new(false),
         })
     }
 
@@ -176,14 +179,48 @@ impl Cuda {
         // SAFETY: bytes of any value are valid, and kernels write what they are to read.
         unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|e| {
             let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
-            failed(&format!("allocating {bytes} bytes with {free} free"), e)
+            let message = format!(
+                "{} has no {bytes} bytes left ({free} are free, other programs may hold some): lower train.batch_size, set \
+                 train.checkpoint_activations=true, or train.precision=bf16",
+                self.name
+            );
+            if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY { Error::Device(message) } else { failed("allocating memory", e) }
         })
+    }
+
+    /// Records what `work` enqueues instead of running it.
+    pub(super) fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(CudaGraph, T)> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(|e| failed("recording does not begin", e))?;
+        self.capturing.store(true, Ordering::Relaxed);
+        let done = work();
+        self.capturing.store(false, Ordering::Relaxed);
+        // What the recording left allocated is freed before it runs again.
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = self.stream.end_capture(flags);
+        let done = done?;
+        let graph = graph.map_err(|e| failed("what was recorded cannot be run", e))?;
+        Ok((graph.ok_or_else(|| Error::Device("nothing was recorded".to_string()))?, done))
+    }
+
+    fn refuse_while_capturing(&self, what: &str) -> Result<()> {
+        match self.capturing.load(Ordering::Relaxed) {
+            true => {
+                Err(Error::Device(format!("{what} while launches are recorded: it would not be part of the recording")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn free_memory(&self) -> Result<usize> {
+        self.context.mem_get_info().map(|(free, _)| free).map_err(|e| failed("asking for free memory", e))
     }
 
     pub(super) fn upload(&self, host: &[u8], device: &mut Slice) -> Result<()> {
         if host.is_empty() {
             return Ok(());
         }
+        self.refuse_while_capturing("the host writes to the device")?;
         let mut part = device.slice_mut(..host.len());
         self.stream.memcpy_htod(host, &mut part).map_err(|e| failed("copying to the device", e))
     }
@@ -192,6 +229,7 @@ impl Cuda {
         if host.is_empty() {
             return Ok(());
         }
+        self.refuse_while_capturing("the host reads from the device")?;
         self.stream.memcpy_dtoh(&device.slice(..host.len()), host).map_err(|e| failed("copying from the device", e))?;
         self.synchronize()
     }
@@ -239,11 +277,8 @@ impl Cuda {
         let launched = self.context.bind_to_thread().and_then(|()| unsafe {
             result::launch_kernel(entry.cu_function(), g, b, shared_bytes, self.stream.cu_stream(), &mut arguments)
         });
-        let finished = if self.synchronous.load(Ordering::Relaxed) {
-            launched.and_then(|()| self.stream.synchronize())
-        } else {
-            launched
-        };
+        let wait = self.synchronous.load(Ordering::Relaxed) && !self.capturing.load(Ordering::Relaxed);
+        let finished = if wait { launched.and_then(|()| self.stream.synchronize()) } else { launched };
         finished.map_err(|e| Error::Launch {
             kernel: function.to_string(),
             message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),

@@ -165,6 +165,21 @@ enum Backend {
     Plan,
 }
 
+/// Recorded launches: see [`Device::capture`].
+pub struct Graph {
+    device: Device,
+    graph: cudarc::driver::CudaGraph,
+}
+
+impl Graph {
+    /// Enqueues all of them.
+    pub fn run(&self) -> Result<()> {
+        self.graph
+            .launch()
+            .map_err(|e| Error::Device(format!("{} does not run what was recorded: {e}", self.device.name())))
+    }
+}
+
 /// Which device to open: what `--device` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceSpec {
@@ -327,6 +342,22 @@ impl Device {
         }
     }
 
+    /// Records the launches of `work` instead of running them, to be run as often as wanted by [`Graph::run`] at the cost of one
+    /// launch (a CUDA graph). Every run reads and writes the same memory: tensors made before keep their places, and those that
+    /// `work` returns hold what the last run wrote. `work` must not move values between host and device.
+    ///
+    /// # Errors
+    /// `work`'s own, or a device that cannot record: the CPU.
+    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        match &self.0.backend {
+            Backend::Cuda(cuda) => {
+                let (graph, done) = cuda.capture(work)?;
+                Ok((Graph { device: self.clone(), graph }, done))
+            }
+            Backend::Cpu(_) | Backend::Plan => Err(Error::Device(format!("{} cannot record launches", self.name()))),
+        }
+    }
+
     /// Runs `work` and gives its launches in order. None on the CPU.
     pub fn record_launches(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Launch>> {
         let replace = |by| std::mem::replace(&mut *self.0.launches.lock().expect("no panic while holding it"), by);
@@ -334,6 +365,14 @@ impl Device {
         let done = work();
         let launches = replace(None).unwrap_or_default();
         done.map(|()| launches)
+    }
+
+    /// Bytes of a GPU's memory that nobody holds; `None` of the CPU.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match &self.0.backend {
+            Backend::Cpu(_) | Backend::Plan => Ok(None),
+            Backend::Cuda(cuda) => cuda.free_memory().map(Some),
+        }
     }
 
     /// Bytes held by tensors of this device.

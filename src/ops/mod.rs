@@ -44,6 +44,7 @@ ops! {
     conv2d,
     cosine_similarity,
     embedding,
+    fill,
     gate,
     gaussian,
     group_norm,

@@ -109,7 +109,11 @@ impl Adam {
         for slot in &mut self.slots {
             let Some(gradient) = gradients.get(slot.id) else { continue };
             let Slot { id, exp_avg, exp_avg_sq, ema } = slot;
-            adamw::step(&step, gradient, &clip, AdamWState { param: params.value_mut(*id), exp_avg, exp_avg_sq, ema })?;
+            let (param, rounded) = params.value_mut(*id);
+            adamw::step(&step, gradient, &clip, AdamWState { param: &mut *param, exp_avg, exp_avg_sq, ema })?;
+            if let Some(rounded) = rounded {
+                *rounded = param.to_dtype(rounded.dtype())?;
+            }
         }
         Ok(())
     }

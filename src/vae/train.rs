@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::features::Features;
+use super::plan;
 use super::state::{self, RunState};
-use super::step::{Batch, Evaluation, Losses, Objective, VfObjective, evaluate, training_step};
+use super::step::{Batch, Evaluation, Losses, Objective, StepOptions, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape};
 use crate::checkpoint;
-use crate::config::{Config, OnNonFinite};
+use crate::config::{Config, OnNonFinite, Precision};
 use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
 use crate::nn::{ParamGradients, Parameters};
@@ -42,6 +44,8 @@ pub struct Summary {
     pub interrupted: bool,
     first: Evaluation,
     last: Evaluation,
+    /// The last step's losses; nothing where no step was made.
+    losses: Row,
     grid: PathBuf,
     plot: PathBuf,
     checkpoint: PathBuf,
@@ -52,6 +56,10 @@ impl fmt::Display for Summary {
         writeln!(f, "sample grid   {}", self.grid.display())?;
         writeln!(f, "loss curves   {}", self.plot.display())?;
         writeln!(f, "checkpoint    {}", self.checkpoint.display())?;
+        if !self.losses.is_empty() {
+            let losses: Vec<String> = self.losses.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            writeln!(f, "losses        {} at step {}", losses.join(", "), self.step)?;
+        }
         writeln!(f, "PSNR          {:.2} dB → {:.2} dB", self.first.psnr, self.last.psnr)?;
         if let (Some(first), Some(last)) = (self.first.vf_alignment, self.last.vf_alignment) {
             writeln!(f, "VF alignment  {first:.3} → {last:.3} (mean cosine similarity of latents and features)")?;
@@ -93,6 +101,26 @@ pub fn objective(config: &Config) -> Objective {
         distmat_weight: l.distmat_weight as f32,
     };
     Objective { kl_weight: l.kl_weight as f32, pp_style: l.pp_style, vf: (l.vf_weight > 0.0).then_some(vf) }
+}
+
+/// How steps are computed, as configured.
+pub fn step_options(config: &Config) -> StepOptions {
+    let train = &config.train;
+    StepOptions { check_finite: train.debug_non_finite, checkpoint_activations: train.checkpoint_activations }
+}
+
+/// Lets the device and the model compute in the configured precision.
+///
+/// # Errors
+/// A precision that the device does not have.
+pub fn set_precision(config: &Config, params: &mut Parameters) -> Result<()> {
+    let precision = config.train.precision;
+    if params.device().is_cpu() && precision != Precision::F32 {
+        let message = format!("train.precision: the CPU computes in f32; use --device cuda or sim for {precision}");
+        return Err(Error::Config(message));
+    }
+    params.device().set_tf32(precision == Precision::Tf32);
+    params.compute_in(if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 })
 }
 
 /// The optimizer as configured.
@@ -150,12 +178,14 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
         metrics.log(0, &run.state.first.row())?;
     }
     let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
+    let mut losses = vec![];
     let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
     while !ended(run.state.step) {
         let done = run.step()?;
         let step = run.state.step;
         match done {
             Done::Updated(mut row) => {
+                losses.clone_from(&row);
                 progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
                 if due(step, train.log_every) || ended(step) {
                     row.push(("images_per_second", progress.images_per_second()));
@@ -177,7 +207,7 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
     let plot = out.join("losses.png");
     plot_curves(&plot, &format!("{}: training", out.display()), &metrics::read(out)?, PANELS)?;
     let (step, interrupted) = (run.state.step, run.state.step < train.steps);
-    Ok(Summary { step, interrupted, first: run.state.first, last, grid, plot, checkpoint })
+    Ok(Summary { step, interrupted, first: run.state.first, last, losses, grid, plot, checkpoint })
 }
 
 /// How many of a step's values the progress bar shows.
@@ -213,12 +243,18 @@ impl<'a> Run<'a> {
     fn prepare(config: &'a Config, out: &'a Path, start: Start, device: &'a Device) -> Result<Run<'a>> {
         let folder = ImageFolder::open(config.training_images()?)?;
         let features = Features::open(config, &folder, device)?;
+        if let Some(free) = device.free_memory()? {
+            let plan = plan::plan(config, features.channels().unwrap_or_default())?;
+            eprintln!("memory of a step: {plan}; {} launches", plan.launches());
+            plan.fits(free)?;
+        }
         let checkpoints = out.join(CHECKPOINTS);
         for folder in [&checkpoints, &out.join(GRIDS)] {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         }
         let latest = checkpoint::latest(&checkpoints)?;
         let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
+        set_precision(config, &mut params)?;
         let mut adam = Adam::new(&params, adam_settings(config))?;
         let state = match (start, latest) {
             (Start::New, Some(_)) => {
@@ -252,7 +288,7 @@ impl<'a> Run<'a> {
         let mut gradients = ParamGradients::default();
         let mut losses = vec![];
         for batch in &batches {
-            losses.push(self.losses(batch, &mut gradients, train.debug_non_finite)?);
+            losses.push(self.losses(batch, &mut gradients, step_options(self.config))?);
         }
         self.state.step += 1;
         let scale = 1.0 / train.accumulate as f32;
@@ -271,9 +307,9 @@ impl<'a> Run<'a> {
         Ok(Done::Updated(row))
     }
 
-    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, check_finite: bool) -> Result<Losses> {
-        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, check_finite)?;
-        Ok(step.losses)
+    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, options: StepOptions) -> Result<Losses> {
+        let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, options)?;
+        step.losses.read()
     }
 
     /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
@@ -285,7 +321,8 @@ impl<'a> Run<'a> {
             }
         }
         for batch in batches {
-            match self.losses(batch, &mut ParamGradients::default(), true) {
+            let options = StepOptions { check_finite: true, ..step_options(self.config) };
+            match self.losses(batch, &mut ParamGradients::default(), options) {
                 Ok(_) => {}
                 Err(Error::NonFinite(place)) => return Ok(place),
                 Err(other) => return Err(other),

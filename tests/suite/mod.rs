@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
-use vf_engine::ops::{Case, OpEntry, REGISTRY, Values};
+use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, fill};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
@@ -229,6 +229,17 @@ pub fn check_random(device: &Device) -> Result<()> {
         let uniform = |device: &Device| random::uniform(device, &[count], 3, 9, -2.0, 5.0)?.to_vec();
         ensure!(normal(device)? == normal(&host)?, "{count} normal numbers differ from the host's");
         ensure!(uniform(device)? == uniform(&host)?, "{count} uniform numbers differ from the host's");
+    }
+    Ok(())
+}
+
+/// Fills are exact up to the dtype's rounding, with ragged ends.
+pub fn check_fill(device: &Device) -> Result<()> {
+    for (dtype, want) in [(DType::F32, -1.3f32), (DType::Bf16, half::bf16::from_f32(-1.3).to_f32())] {
+        for count in [1, 5, 1023, 4098] {
+            let filled = fill::full(device, &[count], dtype, -1.3)?.to_vec()?;
+            ensure!(filled == vec![want; count], "{count} of {dtype} are not {want} throughout");
+        }
     }
     Ok(())
 }
