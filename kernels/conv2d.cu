@@ -20,6 +20,9 @@
 #include "conv2d.h"
 #include "matrix_tile.cuh"
 
+/// Rows and columns of the tile for any number of channels.
+constexpr uint32_t RAGGED_TILE = 64;
+
 static __device__ __forceinline__ uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 /// One position of the kernel.
@@ -29,7 +32,11 @@ struct alignas(16) Tap {
     /// The element of weight where the tap's matrix begins.
     uint32_t weight;
     /// Pixels from a pixel's first source to this tap's.
-    int16_t row, column;
+    int32_t row, column;
+
+    __device__ __forceinline__ void store(Tap *to) const {
+        store_shared(shared_address(to), make_uint4(image, weight, row, column));
+    }
 };
 
 /// The pixels that a launch writes, or a class of them, and where each finds the pixels of the image that it sums over: pixel (i, j) of
@@ -46,7 +53,7 @@ struct Gather {
 
     __device__ __forceinline__ Tap tap(uint32_t index, uint32_t weight) const {
         int32_t row = direction * (int32_t)(index / taps_wide), column = direction * (int32_t)(index % taps_wide);
-        return {(row * (int32_t)width + column) * (int32_t)channels, weight, (int16_t)row, (int16_t)column};
+        return {(row * (int32_t)width + column) * (int32_t)channels, weight, row, column};
     }
 };
 
@@ -82,30 +89,25 @@ struct Pixel {
     }
 };
 
-/// What a block keeps in shared memory behind the slabs: for each of its rows the pixel that it writes, and the taps.
-template <class Tile> struct Scratch {
-    uint32_t *out;
-    Tap *taps;
-
-    __device__ __forceinline__ Scratch(unsigned char *shared)
-        : out(reinterpret_cast<uint32_t *>(shared + MATRIX_SHARED)), taps(reinterpret_cast<Tap *>(out + Tile::ROWS)) {}
-};
-
-/// The order in which K goes by: a slab of channels at one tap after the other, then the next channels. `left` channels are there from the
-/// slab's first on.
+/// The order in which K goes by: all channels of a tap, in slabs of which the last may have fewer, then those of the next tap.
 template <class Slab> struct TapSteps {
-    const Tap *taps;
-    uint32_t tap = 0, count, channel = 0, left;
+    const Tap *tap;
+    uint32_t slabs, left, channels;
 
-    __device__ __forceinline__ TapSteps(const Tap *taps, uint32_t count, uint32_t channels)
-        : taps(taps), count(count), left(channels) {}
+    __device__ __forceinline__ TapSteps(const Tap *taps, uint32_t channels)
+        : tap(taps), slabs(ceil_div(channels, Slab::K)), left(slabs), channels(channels) {}
 
-    __device__ __forceinline__ void advance() {
-        if (++tap < count) return;
-        tap = 0;
-        channel += Slab::K;
-        left = left > Slab::K ? left - Slab::K : 0;
+    /// On to the next slab; whether it is another tap's.
+    __device__ __forceinline__ bool advance() {
+        if (--left != 0) return false;
+        left = slabs;
+        tap++;
+        return true;
     }
+
+    /// Whether some of this slab's chunks have no channels any more, and whether the one at `k` is among them.
+    __device__ __forceinline__ bool is_partial() const { return left == 1 && channels % Slab::K != 0; }
+    __device__ __forceinline__ bool is_cut(uint32_t k) const { return k >= channels % Slab::K; }
 };
 
 /// The sources of a tile's pixels, channels along K.
@@ -114,236 +116,256 @@ template <class Slab_> struct ImageLoader {
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
     static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    const T *image;
     TapSteps<Slab> at;
-    int32_t from[LINES], offset;
-    uint32_t inside[LINES], bit = 1;
+    /// A slab's chunks lie its number times a line's length further on, so that pointers change with taps and rounds only.
+    const unsigned char *from[LINES];
+    uint32_t inside[LINES], bit = 1, valid[Slab::CHUNKS];
 
     /// `row_from` and `row_inside`: what Pixel says of the tile's rows.
     __device__ __forceinline__ ImageLoader(const T *image, const Gather &g, const Tap *taps, const int32_t *row_from, const uint32_t *row_inside)
-        : image(image + Slab::k(0)), at(taps, g.taps(), g.channels) {
+        : at(taps, g.channels) {
         for_each<LINES>([&](auto i) {
-            from[i] = row_from[Slab::row(i * Slab::HALVES)];
-            inside[i] = row_inside[Slab::row(i * Slab::HALVES)];
+            uint32_t row = Slab::row(i * Slab::HALVES);
+            from[i] = reinterpret_cast<const unsigned char *>(image + row_from[row] + taps[0].image + Slab::k(0));
+            inside[i] = row_inside[row];
         });
-        offset = taps[0].image;
+        begin_tap();
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ Source source(Constant<I>, Constant<SLAB>) const {
-        constexpr uint32_t LINE = I / Slab::HALVES, AHEAD = I % Slab::HALVES * 4 * Slab::N;
-        return {image + (from[LINE] + offset) + AHEAD, (inside[LINE] & bit) != 0 && Slab::k(I) < at.left};
+    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
+        return OptionalSourceAt<SLAB * Slab::LINE + I % Slab::HALVES * 64>{from[I / Slab::HALVES], valid[I]};
     }
 
     template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        at.advance();
-        offset = at.taps[at.tap].image + (int32_t)at.channel;
-        bit = 1u << at.tap;
+        if (at.advance()) {
+            int32_t step = (at.tap[0].image - at.tap[-1].image) * (int32_t)sizeof(T) - (int32_t)(at.slabs * Slab::LINE);
+            for_each<LINES>([&](auto i) { from[i] += step; });
+            bit <<= 1;
+            begin_tap();
+        } else if (at.is_partial()) {
+            cut();
+        }
+        if (SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += Slab::ROUND * Slab::LINE; });
+    }
+
+  private:
+    __device__ __forceinline__ void begin_tap() {
+        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = inside[i / Slab::HALVES] & bit; });
+        if (at.is_partial()) cut();
+    }
+
+    __device__ __forceinline__ void cut() {
+        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = at.is_cut(Slab::k(i)) ? 0 : valid[i]; });
     }
 };
 
-/// The taps' matrices of weight, channels along K: K contiguous (forward) or not (data gradient); `line` elements from line to line.
+/// The taps' matrices of weight, the channels that are summed over along K: K contiguous (forward) or not (data gradient). `line` elements
+/// from line to line.
 template <class Slab_> struct WeightLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
     static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    const T *weight;
+    /// What a slab's number adds to addresses.
+    static constexpr uint32_t AHEAD = Slab::K_CONTIGUOUS ? Slab::LINE : 0;
     TapSteps<Slab> at;
-    uint32_t line, from[LINES], offset;
+    const unsigned char *from[LINES];
+    /// From slab to slab, beyond AHEAD.
+    uint32_t step, valid[Slab::K_CONTIGUOUS ? Slab::HALVES : LINES];
 
-    __device__ __forceinline__ WeightLoader(const T *weight, uint32_t line, uint32_t columns, uint32_t column, const Tap *taps, uint32_t count,
-                                            uint32_t channels)
-        : weight(weight), at(taps, count, channels), line(line) {
+    __device__ __forceinline__ WeightLoader(const T *weight, uint32_t line, uint32_t columns, uint32_t column, const Tap *taps, uint32_t channels)
+        : at(taps, channels), step(Slab::K_CONTIGUOUS ? 0 : Slab::K * line * sizeof(T)) {
         for_each<LINES>([&](auto i) {
-            if constexpr (Slab::K_CONTIGUOUS) {
-                from[i] = min(column + Slab::row(i * Slab::HALVES), columns - 1) * line + Slab::k(0);
-            } else {
-                from[i] = Slab::k(i) * line + min(column + Slab::row(0), columns - Slab::N);
-            }
+            uint32_t first = Slab::K_CONTIGUOUS ? min(column + Slab::row(i * Slab::HALVES), columns - 1) * line + Slab::k(0)
+                                                : Slab::k(i) * line + min(column + Slab::row(0), columns - Slab::N);
+            from[i] = reinterpret_cast<const unsigned char *>(weight + taps[0].weight + first);
         });
-        offset = taps[0].weight;
+        begin_tap();
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ Source source(Constant<I>, Constant<SLAB>) const {
-        constexpr uint32_t AHEAD = I % Slab::HALVES * 4 * Slab::N;
-        return {weight + (from[I / Slab::HALVES] + offset) + AHEAD, Slab::k(I) < at.left};
+    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
+        return OptionalSourceAt<SLAB * AHEAD + I % Slab::HALVES * 64>{from[I / Slab::HALVES], valid[Slab::K_CONTIGUOUS ? I % Slab::HALVES : I]};
     }
 
     template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        at.advance();
-        offset = at.taps[at.tap].weight + at.channel * (Slab::K_CONTIGUOUS ? 1 : line);
+        bool next = at.advance();
+        if (next || !Slab::K_CONTIGUOUS) {
+            ptrdiff_t by = step;
+            if (next) {
+                int32_t between = at.tap[0].weight - at.tap[-1].weight;
+                by = (ptrdiff_t)between * (int32_t)sizeof(T) - (ptrdiff_t)(Slab::K_CONTIGUOUS ? at.slabs * AHEAD : (at.slabs - 1) * (size_t)step);
+            }
+            for_each<LINES>([&](auto i) { from[i] += by; });
+        }
+        if (next) begin_tap();
+        if (!next && at.is_partial()) cut();
+        if (AHEAD != 0 && SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += Slab::ROUND * AHEAD; });
+    }
+
+  private:
+    __device__ __forceinline__ void begin_tap() {
+        for (uint32_t &v : valid) v = 1;
+        if (at.is_partial()) cut();
+    }
+
+    __device__ __forceinline__ void cut() {
+        for_each<sizeof valid / sizeof *valid>([&](auto i) { valid[i] = !at.is_cut(Slab::k(i)); });
     }
 };
 
-/// A chunk of elements that are not 16-byte aligned: of(e) is the e-th.
-template <class T, class F> static __device__ __forceinline__ uint4 gather_elements(F &&of) {
-    constexpr uint32_t N = 16 / sizeof(T);
-    uint32_t word[4] = {};
-    for (uint32_t e = 0; e < N; e++) {
-        if constexpr (N == 4) {
-            word[e] = __float_as_uint(of(e));
-        } else {
-            word[e / 2] |= (uint32_t)__bfloat16_as_ushort(of(e)) << e % 2 * 16;
+/// A place in K, or in the weight gradient's columns, that runs over all channels of a tap, then those of the next tap.
+struct TapChannel {
+    uint32_t tap, channel;
+
+    __device__ __forceinline__ TapChannel(uint32_t index, uint32_t channels) : tap(index / channels), channel(index % channels) {}
+};
+
+/// The way for any number of channels and taps: a product of 64×64 elements, each of which is asked for by itself, by fused multiply-adds.
+/// a(row, k) and b(column, k) are elements, 0 outside; then store(row, column, sum).
+template <class A, class B, class Store> static __device__ __forceinline__ void ragged_product(uint32_t depth, unsigned char *shared, A &&a, B &&b, Store &&store) {
+    constexpr uint32_t K = 16, LINE = RAGGED_TILE + 1;
+    float *rows = reinterpret_cast<float *>(shared), *columns = rows + K * LINE, sum[8][4] = {};
+    uint32_t row = threadIdx.x / 16, column = threadIdx.x % 16;
+    for (uint32_t first = 0; first < depth; first += K) {
+        __syncthreads();
+        for (uint32_t i = threadIdx.x; i < K * RAGGED_TILE; i += MATRIX_THREADS) {
+            uint32_t k = i % K, at = k * LINE + i / K;
+            rows[at] = first + k < depth ? a(i / K, first + k) : 0.0f;
+            columns[at] = first + k < depth ? b(i / K, first + k) : 0.0f;
+        }
+        __syncthreads();
+        for (uint32_t k = 0; k < K; k++) {
+            for (uint32_t i = 0; i < 8; i++) {
+                for (uint32_t j = 0; j < 4; j++) sum[i][j] = fmaf(rows[k * LINE + row + 8 * i], columns[k * LINE + column + 16 * j], sum[i][j]);
+            }
         }
     }
-    return make_uint4(word[0], word[1], word[2], word[3]);
-}
-
-/// A place in K where it is not cut into slabs of one tap: all channels of a tap, then the next tap.
-struct FlatK {
-    uint32_t tap, channel, channels;
-
-    __device__ __forceinline__ FlatK(uint32_t k, uint32_t channels) : tap(k / channels), channel(k % channels), channels(channels) {}
-
-    __device__ __forceinline__ void next() {
-        if (++channel < channels) return;
-        channel = 0;
-        tap++;
+    for (uint32_t i = 0; i < 8; i++) {
+        for (uint32_t j = 0; j < 4; j++) store(row + 8 * i, column + 16 * j, sum[i][j]);
     }
-};
-
-/// ImageLoader for any number of channels and taps.
-template <class Slab_> struct RaggedImageLoader {
-    using Slab = Slab_;
-    using T = typename Slab::T;
-    static constexpr bool ASYNC = false;
-    const T *image;
-    const Gather &g;
-    const Tap *taps;
-    uint32_t row, k = 0;
-
-    __device__ __forceinline__ RaggedImageLoader(const T *image, const Gather &g, const Tap *taps, uint32_t row)
-        : image(image), g(g), taps(taps), row(row) {}
-
-    __device__ __forceinline__ uint4 gather(uint32_t i, uint32_t left) const {
-        Pixel pixel(g, min(row + Slab::row(i), g.pixels() - 1));
-        FlatK at(k + Slab::k(i), g.channels);
-        return gather_elements<T>([&](uint32_t e) {
-            T value = T(0.0f);
-            if (Slab::k(i) + e < left) {
-                const Tap &tap = taps[at.tap];
-                bool inside = (uint32_t)(pixel.row + tap.row) < g.height && (uint32_t)(pixel.column + tap.column) < g.width;
-                if (inside) value = image[pixel.from(g) + tap.image + (int32_t)at.channel];
-            }
-            at.next();
-            return value;
-        });
-    }
-
-    __device__ __forceinline__ void advance(uint32_t) {
-        k += Slab::K;
-        __syncwarp();  // Lanes went different ways.
-    }
-};
-
-/// WeightLoader for any number of channels and taps.
-template <class Slab_> struct RaggedWeightLoader {
-    using Slab = Slab_;
-    using T = typename Slab::T;
-    static constexpr bool ASYNC = false;
-    const T *weight;
-    uint32_t line, columns, column, channels, k = 0;
-    const Tap *taps;
-
-    __device__ __forceinline__ RaggedWeightLoader(const T *weight, uint32_t line, uint32_t columns, uint32_t column, const Tap *taps, uint32_t,
-                                                  uint32_t channels)
-        : weight(weight), line(line), columns(columns), column(column), channels(channels), taps(taps) {}
-
-    __device__ __forceinline__ uint4 gather(uint32_t i, uint32_t left) const {
-        FlatK at(k + Slab::k(i), channels);
-        return gather_elements<T>([&](uint32_t e) {
-            uint32_t n = column + Slab::row(i) + (Slab::K_CONTIGUOUS ? 0 : e), deep = Slab::k(i) + (Slab::K_CONTIGUOUS ? e : 0);
-            T value = T(0.0f);
-            if (n < columns && deep < left) {
-                value = weight[taps[at.tap].weight + (Slab::K_CONTIGUOUS ? n * line + at.channel : at.channel * line + n)];
-            }
-            if (Slab::K_CONTIGUOUS) at.next();
-            return value;
-        });
-    }
-
-    __device__ __forceinline__ void advance(uint32_t) {
-        k += Slab::K;
-        __syncwarp();  // Lanes went different ways.
-    }
-};
-
-/// Writes a tile of `columns` channels: what it holds, plus the bias and the residual where they are there.
-template <class Tile, bool RAGGED>
-static __device__ __forceinline__ void write_tile(unsigned char *shared, const uint32_t *out, uint32_t rows, uint32_t columns, uint32_t column,
-                                                  const float *bias, const typename Tile::T *residual, typename Tile::T *to) {
-    using T = typename Tile::T;
-    constexpr uint32_t N = Chunk<T>::N;
-    for_each_chunk<Tile, N>(shared, [&](uint32_t row, uint32_t at, float(&v)[N]) {
-        uint32_t n = column + at;
-        if (row >= rows || n >= columns) return;
-        size_t place = (size_t)out[row] * columns + n;
-        if constexpr (RAGGED) {
-            for (uint32_t e = 0; e < N; e++) {
-                if (n + e >= columns) continue;
-                float sum = v[e] + (bias ? bias[n + e] : 0.0f) + (residual ? to_float(residual[place + e]) : 0.0f);
-                from_float(sum, to + place + e);
-            }
-        } else {
-            Chunk<T> sum = Chunk<T>::load_or(residual, place, 0.0f);
-            for (uint32_t e = 0; e < N; e += 4) {
-                float4 b = load4_or(bias, n + e, 0.0f);
-                sum.v[e] += v[e] + b.x, sum.v[e + 1] += v[e + 1] + b.y, sum.v[e + 2] += v[e + 2] + b.z, sum.v[e + 3] += v[e + 3] + b.w;
-            }
-            sum.store(to + place);
-        }
-    });
 }
 
 /// Instead of a product over nothing.
-static __device__ __forceinline__ void zero_sums(unsigned char *shared) {
-    for (uint32_t at = threadIdx.x * 16; at < 4 * Staged::BYTES; at += MATRIX_THREADS * 16) store_shared(shared_address(shared) + at, make_uint4(0, 0, 0, 0));
+template <class Tile> static __device__ __forceinline__ void zero_sums(unsigned char *shared) {
+    constexpr uint32_t BYTES = 4 * Staged::BYTES + Tile::WARPS_K * Tile::ROWS * sizeof(float);
+    for (uint32_t at = threadIdx.x * 16; at < BYTES; at += MATRIX_THREADS * 16) store_shared(shared_address(shared) + at, make_uint4(0, 0, 0, 0));
     __syncthreads();
 }
 
-/// The pixels of `g` from `row` on and channels from `column` of `columns` on: a tile.
-/// `tap_weight`: Tap::weight of a tap's index. WEIGHT_ROWS: weight's lines are the written channels, not those summed over.
-template <class Tile, bool RAGGED, bool WEIGHT_ROWS, class TapWeight>
-static __device__ __forceinline__ void convolve(const Gather &g, TapWeight &&tap_weight, uint32_t row, uint32_t column, uint32_t columns, uint32_t line,
-                                                const typename Tile::T *image, const typename Tile::T *weight, const float *bias,
-                                                const typename Tile::T *residual, typename Tile::T *to) {
-    using SlabA = typename Tile::template RowSlab<true>;
-    using SlabB = typename Tile::template ColumnSlab<WEIGHT_ROWS>;
-    using B = std::conditional_t<RAGGED, RaggedWeightLoader<SlabB>, WeightLoader<SlabB>>;
+/// What a gather multiplies and adds, and where it goes.
+template <class T> struct Operands {
+    const T *image, *weight;
+    /// Elements of weight from line to line. Its lines are the channels that are written (forward) or those that are summed over.
+    uint32_t line;
+    /// May be null.
+    const float *bias;
+    const T *residual;
+    T *to;
+    /// Channels that are written.
+    uint32_t columns;
+};
+
+/// The pixels of `g` from `row` on and channels from `column` on: a tile. `tap_weight`: Tap::weight of a tap's index.
+template <class Tile, bool WEIGHT_ROWS, class TapWeight>
+static __device__ __forceinline__ void convolve(const Gather &g, const Operands<typename Tile::T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
+    using T = typename Tile::T;
+    using A = ImageLoader<typename Tile::template RowSlab<true>>;
+    using B = WeightLoader<typename Tile::template ColumnSlab<WEIGHT_ROWS>>;
     extern __shared__ __align__(128) unsigned char shared[];
-    Scratch<Tile> scratch(shared);
+    // Behind the slabs: for each row the pixel that it writes, and the taps.
+    uint32_t *out = reinterpret_cast<uint32_t *>(shared + MATRIX_SHARED);
+    Tap *taps = reinterpret_cast<Tap *>(out + Tile::ROWS);
+    // Until the loaders have it, in the slabs' place: what is known of each row's pixel.
     int32_t *row_from = reinterpret_cast<int32_t *>(shared);
     uint32_t *row_inside = reinterpret_cast<uint32_t *>(row_from + Tile::ROWS);
-    for (uint32_t t = threadIdx.x; t < g.taps(); t += MATRIX_THREADS) scratch.taps[t] = g.tap(t, tap_weight(t));
+    // One tap more, which is never used: the loaders step on to it.
+    for (uint32_t t = threadIdx.x; t <= g.taps(); t += MATRIX_THREADS) g.tap(t, tap_weight(t)).store(taps + t);
     if (threadIdx.x < Tile::ROWS) {
         Pixel pixel(g, min(row + threadIdx.x, g.pixels() - 1));
-        scratch.out[threadIdx.x] = pixel.out;
-        if constexpr (!RAGGED) {
-            row_from[threadIdx.x] = pixel.from(g);
-            row_inside[threadIdx.x] = pixel.inside(g);
-        }
+        out[threadIdx.x] = pixel.out;
+        row_from[threadIdx.x] = pixel.from(g);
+        row_inside[threadIdx.x] = pixel.inside(g);
     }
     __syncthreads();
     if (g.taps() == 0) {
-        zero_sums(shared);
+        zero_sums<Tile>(shared);
     } else {
-        B b(weight, line, columns, column, scratch.taps, g.taps(), g.channels);
-        if constexpr (RAGGED) {
-            RaggedImageLoader<SlabA> a(image, g, scratch.taps, row);
-            Product<Tile, RaggedImageLoader<SlabA>, B>::compute(a, b, g.taps() * g.channels, shared);
-        } else {
-            ImageLoader<SlabA> a(image, g, scratch.taps, row_from, row_inside);
-            __syncthreads();
-            Product<Tile, ImageLoader<SlabA>, B>::compute(a, b, g.taps() * ceil_div(g.channels, Tile::K) * Tile::K, shared);
-        }
+        A a(o.image, g, taps, row_from, row_inside);
+        B b(o.weight, o.line, o.columns, column, taps, g.channels);
+        __syncthreads();
+        Product<Tile, A, B>::compute(a, b, g.taps() * ceil_div(g.channels, Tile::K) * Tile::K, shared);
     }
-    write_tile<Tile, RAGGED>(shared, scratch.out, g.pixels() - row, columns, column, bias, residual, to);
+    constexpr uint32_t N = Chunk<T>::N;
+    uint32_t rows = g.pixels() - row;
+    for_each_chunk<Tile, N>(shared, [&](uint32_t r, uint32_t c, float(&v)[N]) {
+        if (r >= rows || column + c >= o.columns) return;
+        size_t place = (size_t)out[r] * o.columns + column + c;
+        Chunk<T> sum = Chunk<T>::load_or(o.residual, place, 0.0f);
+        for (uint32_t e = 0; e < N; e += 4) {
+            float4 b = load4_or(o.bias, column + c + e, 0.0f);
+            sum.v[e] += v[e] + b.x, sum.v[e + 1] += v[e + 1] + b.y, sum.v[e + 2] += v[e + 2] + b.z, sum.v[e + 3] += v[e + 3] + b.w;
+        }
+        sum.store(o.to + place);
+    });
+}
+
+/// The same for any number of channels and taps.
+template <bool WEIGHT_ROWS, class T, class TapWeight>
+static __device__ __forceinline__ void convolve_ragged(const Gather &g, const Operands<T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
+    extern __shared__ __align__(128) unsigned char shared[];
+    auto image = [&](uint32_t r, uint32_t k) {
+        TapChannel at(k, g.channels);
+        Pixel pixel(g, min(row + r, g.pixels() - 1));
+        Tap tap = g.tap(at.tap, 0);
+        bool inside = (uint32_t)(pixel.row + tap.row) < g.height && (uint32_t)(pixel.column + tap.column) < g.width;
+        return inside ? to_float(o.image[pixel.from(g) + tap.image + (int32_t)at.channel]) : 0.0f;
+    };
+    auto weight = [&](uint32_t c, uint32_t k) {
+        TapChannel at(k, g.channels);
+        uint32_t n = min(column + c, o.columns - 1);
+        return to_float(o.weight[tap_weight(at.tap) + (WEIGHT_ROWS ? n * o.line + at.channel : at.channel * o.line + n)]);
+    };
+    ragged_product(g.taps() * g.channels, shared, image, weight, [&](uint32_t r, uint32_t c, float sum) {
+        uint32_t n = column + c;
+        if (row + r >= g.pixels() || n >= o.columns) return;
+        size_t place = (size_t)Pixel(g, row + r).out * o.columns + n;
+        from_float(sum + (o.bias ? o.bias[n] : 0.0f) + (o.residual ? to_float(o.residual[place]) : 0.0f), o.to + place);
+    });
+}
+
+template <class Tile, bool WEIGHT_ROWS, class TapWeight>
+static __device__ __forceinline__ void convolve_tile(const Gather &g, const Operands<typename Tile::T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
+    if constexpr (Tile::RAGGED) {
+        convolve_ragged<WEIGHT_ROWS>(g, o, row, column, tap_weight);
+    } else {
+        convolve<Tile, WEIGHT_ROWS>(g, o, row, column, tap_weight);
+    }
+}
+
+/// A tile for every number of channels.
+template <class Math> struct RaggedTile {
+    using T = typename Math::T;
+    static constexpr uint32_t ROWS = RAGGED_TILE, COLUMNS = RAGGED_TILE;
+    static constexpr bool RAGGED = true;
+};
+
+template <class Math, uint32_t ROWS, uint32_t COLUMNS> struct AlignedTile : Tile<Math, ROWS, COLUMNS> {
+    static constexpr bool RAGGED = false;
+};
+
+/// `f` of the tile that the launch asks for.
+template <class Math, class F> static __device__ __forceinline__ void with_tile(uint32_t tile, F &&f) {
+    switch (tile) {
+    case CONV2D_TILE_LARGE: return f(AlignedTile<Math, 128, Math::TENSOR ? 128 : 64>());
+    case CONV2D_TILE_NARROW: return f(AlignedTile<Math, 128, 64>());
+    default: return f(RaggedTile<Math>());
+    }
 }
 
 /// ⌊(a − pad)/2⌋
 static __device__ __forceinline__ int32_t phase_first(uint32_t a, uint32_t pad) { return ((int32_t)a - (int32_t)pad) >> 1; }
 
-template <class Tile, bool RAGGED> static __device__ __forceinline__ void forward_tile(const Conv2dFwd &p) {
+template <class Tile> static __device__ __forceinline__ void forward_tile(const Conv2dFwd &p) {
     using T = typename Tile::T;
     // With phases a tile's four classes follow each other, because they read the same pixels.
     uint32_t steps = p.phased ? 2 : 1, classes = steps * steps;
@@ -361,11 +383,11 @@ template <class Tile, bool RAGGED> static __device__ __forceinline__ void forwar
     if (place.row >= g.pixels()) return;
     uint32_t line = g.taps() * p.inputs;
     auto tap_weight = [&](uint32_t t) { return phase * p.outputs * line + t * p.inputs; };
-    convolve<Tile, RAGGED, true>(g, tap_weight, place.row, place.column, p.outputs, line, at<const T>(p.x), at<const T>(p.weight),
-                                 at<const float>(p.bias), at<const T>(p.residual), at<T>(p.y));
+    Operands<T> o = {at<const T>(p.x), at<const T>(p.weight), line, at<const float>(p.bias), at<const T>(p.residual), at<T>(p.y), p.outputs};
+    convolve_tile<Tile, true>(g, o, place.row, place.column, tap_weight);
 }
 
-template <class Tile, bool RAGGED> static __device__ __forceinline__ void backward_data_tile(const Conv2dBwdData &p) {
+template <class Tile> static __device__ __forceinline__ void backward_data_tile(const Conv2dBwdData &p) {
     using T = typename Tile::T;
     // The classes of a tile follow each other here, too.
     uint32_t steps = p.phased ? 1 : p.stride, classes = steps * steps;
@@ -392,27 +414,191 @@ template <class Tile, bool RAGGED> static __device__ __forceinline__ void backwa
         return ((phase * p.outputs * phase_high + u / 2) * phase_wide + v / 2) * p.inputs;
     };
     uint32_t line = (p.phased ? phase_high * phase_wide : p.kernel_height * p.kernel_width) * p.inputs;
-    convolve<Tile, RAGGED, false>(g, tap_weight, place.row, place.column, p.inputs, line, at<const T>(p.dy), at<const T>(p.weight), nullptr,
-                                  nullptr, at<T>(p.dx));
+    Operands<T> o = {at<const T>(p.dy), at<const T>(p.weight), line, nullptr, nullptr, at<T>(p.dx), p.inputs};
+    convolve_tile<Tile, false>(g, o, place.row, place.column, tap_weight);
+}
+
+/// How K runs over a class of pixels in the weight gradient: a slab is `wide` neighbouring pixels of a row, or of `tall` rows where they are
+/// short. (What does not fill a slab is zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
+template <uint32_t K> struct PixelSlabs {
+    uint32_t rows, columns, wide, tall, across, down;
+
+    __device__ __forceinline__ PixelSlabs(uint32_t rows, uint32_t columns)
+        : rows(rows), columns(columns), wide(min(columns, K)), tall(K / wide), across(ceil_div(columns, wide)), down(ceil_div(rows, tall)) {}
+
+    __device__ __forceinline__ uint32_t in_image() const { return across * down; }
+
+    /// Whether every slab is full.
+    __device__ __forceinline__ bool whole() const { return wide * tall == K && columns % wide == 0 && rows % tall == 0; }
+};
+
+/// A place of a PixelSlabs.
+template <uint32_t K> struct PixelSlab {
+    const PixelSlabs<K> &all;
+    uint32_t image, row, column;
+
+    __device__ __forceinline__ PixelSlab(const PixelSlabs<K> &all, uint32_t index) : all(all) {
+        image = index / all.in_image();
+        row = index / all.across % all.down * all.tall;
+        column = index % all.across * all.wide;
+    }
+
+    /// On to the next; what that adds to addresses, of what it takes to get to the next slab of the rows, of the image, and to the next image.
+    __device__ __forceinline__ ptrdiff_t advance(ptrdiff_t across, ptrdiff_t down, ptrdiff_t to_next) {
+        column += all.wide;
+        if (column < all.columns) return across;
+        column = 0;
+        row += all.tall;
+        if (row < all.rows) return down;
+        row = 0;
+        image++;
+        return to_next;
+    }
+};
+
+/// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
+struct Lattice {
+    uint32_t height, width, channels;
+    int32_t step, first_row, first_column;
+
+    __device__ __forceinline__ Lattice shifted(int32_t rows, int32_t columns) const {
+        return {height, width, channels, step, first_row + rows, first_column + columns};
+    }
+
+    /// Rows and columns from here on are outside of the image, or belong to no pixel of the class.
+    __device__ __forceinline__ uint32_t row_end(uint32_t rows) const { return max(0, min((int32_t)height, step * ((int32_t)rows - 1) + first_row + 1)); }
+    __device__ __forceinline__ uint32_t column_end(uint32_t columns) const {
+        return max(0, min((int32_t)width, step * ((int32_t)columns - 1) + first_column + 1));
+    }
+};
+
+/// Pixels of an image along K, their channels along the tile's rows (dy) or, at one tap, columns (x).
+template <class Slab_> struct PixelLoader {
+    using Slab = Slab_;
+    using T = typename Slab::T;
+    static constexpr bool ASYNC = true;
+    PixelSlab<Slab::K> at;
+    const unsigned char *from[Slab::CHUNKS];
+    ptrdiff_t across, down, to_next;
+    int32_t step, row[Slab::CHUNKS], column[Slab::CHUNKS];
+    uint32_t row_end, column_end, valid[Slab::CHUNKS];
+    bool inside;
+
+    /// From slab `index` on; `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's rows of the tile do. `inside`: no slab
+    /// leaves the image.
+    __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, const PixelSlabs<Slab::K> &slabs, uint32_t index, uint32_t channel, bool exists,
+                                           bool inside)
+        : at(slabs, index), step(l.step), row_end(exists ? l.row_end(slabs.rows) : 0), column_end(l.column_end(slabs.columns)), inside(inside) {
+        // From slab to slab of a row, from the last of a row to the first of the next, and from an image's last to the next one's first.
+        const ptrdiff_t pixel = l.channels * sizeof(T), line = pixel * l.width;
+        across = slabs.wide * l.step * pixel;
+        down = slabs.tall * l.step * line - (slabs.across - 1) * across;
+        to_next = l.height * line - (ptrdiff_t)((slabs.down - 1) * slabs.tall * l.step) * line - (slabs.across - 1) * across;
+        for_each<Slab::CHUNKS>([&](auto i) {
+            uint32_t r = Slab::k(i) / slabs.wide, c = Slab::k(i) % slabs.wide;
+            row[i] = r < slabs.tall ? l.step * (int32_t)r + l.first_row : 1 << 30;
+            column[i] = l.step * (int32_t)c + l.first_column;
+            ptrdiff_t y = (ptrdiff_t)at.image * l.height + (int32_t)(at.row * l.step) + l.step * (int32_t)r + l.first_row, x = (int32_t)(at.column * l.step) + column[i];
+            from[i] = reinterpret_cast<const unsigned char *>(image) + y * line + x * pixel + channel * sizeof(T);
+            valid[i] = 1;
+        });
+        if (!inside) check();
+    }
+
+    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
+        return OptionalSourceAt<0>{from[I], valid[I]};
+    }
+
+    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
+        ptrdiff_t by = at.advance(across, down, to_next);
+        for_each<Slab::CHUNKS>([&](auto i) { from[i] += by; });
+        // Between the first and the last slab of a row nothing changes.
+        if (!inside && (at.column <= at.all.wide || at.column + at.all.wide >= at.all.columns)) check();
+    }
+
+  private:
+    __device__ __forceinline__ void check() {
+        int32_t y = at.row * step, x = at.column * step;
+        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = (uint32_t)(y + row[i]) < row_end && (uint32_t)(x + column[i]) < column_end; });
+    }
+};
+
+template <class Tile> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
+    using T = typename Tile::T;
+    extern __shared__ __align__(128) unsigned char shared[];
+    uint32_t steps = p.phased ? 2 : 1, classes = steps * steps;
+    uint32_t taps_high = p.phased ? p.kernel_height / 2 + 1 : p.kernel_height, taps_wide = p.phased ? p.kernel_width / 2 + 1 : p.kernel_width;
+    uint32_t columns = taps_high * taps_wide * p.inputs;
+    uint32_t tiles_m = ceil_div(p.outputs, Tile::ROWS), tiles_n = ceil_div(columns, Tile::COLUMNS);
+    uint32_t phase = blockIdx.x / (tiles_m * tiles_n), a = phase / 2, b = phase % 2, part = blockIdx.y * classes + phase;
+    uint32_t m = blockIdx.x % tiles_m * Tile::ROWS, n = blockIdx.x / tiles_m % tiles_n * Tile::COLUMNS;
+    // A weight gradient that nobody asked for is neither computed nor is x read for it.
+    bool sum_rows = p.dbias && n == 0;
+    if (!p.dweight && !sum_rows) return;
+    uint32_t columns_there = p.dweight ? columns : 0;
+    float *dweight = at<float>(p.dweight) + (size_t)part * p.outputs * columns, *dbias = at<float>(p.dbias) + part * p.outputs;
+
+    uint32_t class_rows = (p.out_height - a + steps - 1) / steps, class_columns = (p.out_width - b + steps - 1) / steps;
+    Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
+    Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
+                 p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
+    if constexpr (Tile::RAGGED) {
+        uint32_t pixels = p.batch * class_rows * class_columns;
+        uint32_t begin = (uint64_t)pixels * blockIdx.y / p.splits, end = (uint64_t)pixels * (blockIdx.y + 1) / p.splits;
+        auto element = [&](const T *image, const Lattice &l, uint32_t pixel, uint32_t channel) {
+            uint32_t line = pixel / class_columns;
+            int32_t i = l.step * (int32_t)(line % class_rows) + l.first_row, j = l.step * (int32_t)(pixel % class_columns) + l.first_column;
+            bool inside = (uint32_t)i < l.height && (uint32_t)j < l.width;
+            return inside ? to_float(image[((size_t)(line / class_rows * l.height + i) * l.width + j) * l.channels + channel]) : 0.0f;
+        };
+        auto row = [&](uint32_t r, uint32_t k) { return m + r < p.outputs ? element(at<const T>(p.dy), dy, begin + k, m + r) : 0.0f; };
+        auto column = [&](uint32_t c, uint32_t k) {
+            if (n + c >= columns_there) return 0.0f;
+            TapChannel of(n + c, p.inputs);
+            return element(at<const T>(p.x), x.shifted(of.tap / taps_wide, of.tap % taps_wide), begin + k, of.channel);
+        };
+        ragged_product(end - begin, shared, row, column, [&](uint32_t r, uint32_t c, float sum) {
+            if (m + r < p.outputs && n + c < columns_there) dweight[(size_t)(m + r) * columns + n + c] = sum;
+        });
+        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) {
+            float sum = 0.0f;
+            for (uint32_t k = 0; k < end - begin; k++) sum += row(threadIdx.x, k);
+            dbias[m + threadIdx.x] = sum;
+        }
+    } else {
+        using A = PixelLoader<typename Tile::template RowSlab<false>>;
+        using B = PixelLoader<typename Tile::template ColumnSlab<false>>;
+        PixelSlabs<Tile::K> slabs(class_rows, class_columns);
+        uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
+        uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
+        bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
+        A rows(at<const T>(p.dy), dy, slabs, begin, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
+        B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slabs, begin, column % p.inputs, column < columns_there, inside);
+        if (begin == end) {
+            zero_sums<Tile>(shared);
+        } else {
+            Product<Tile, A, B, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
+        }
+        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
+        for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
+            if (m + r < p.outputs && n + c < columns_there) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n + c);
+        });
+    }
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_fwd(const Conv2dFwd &p) {
-    switch (p.tile) {
-    case CONV2D_TILE_LARGE: return forward_tile<Tile<Math, 128, Math::TENSOR ? 128 : 64>, false>(p);
-    case CONV2D_TILE_NARROW: return forward_tile<Tile<Math, 128, 64>, false>(p);
-    case CONV2D_TILE_SMALL: return forward_tile<Tile<Math, 64, 64>, false>(p);
-    default: return forward_tile<Tile<Math, 64, 64>, true>(p);
-    }
+    with_tile<Math>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_data(const Conv2dBwdData &p) {
-    switch (p.tile) {
-    case CONV2D_TILE_LARGE: return backward_data_tile<Tile<Math, 128, Math::TENSOR ? 128 : 64>, false>(p);
-    case CONV2D_TILE_NARROW: return backward_data_tile<Tile<Math, 128, 64>, false>(p);
-    case CONV2D_TILE_SMALL: return backward_data_tile<Tile<Math, 64, 64>, false>(p);
-    default: return backward_data_tile<Tile<Math, 64, 64>, true>(p);
-    }
+    with_tile<Math>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
+}
+
+/// Tiles are outputs by (tap, channel).
+template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
+    with_tile<Math>(p.tile, [&](auto tile) { backward_weight_tile<decltype(tile)>(p); });
 }
 
 VF_EXPORT_MATRIX(conv2d_fwd, Conv2dFwd)
 VF_EXPORT_MATRIX(conv2d_bwd_data, Conv2dBwdData)
+VF_EXPORT_MATRIX(conv2d_bwd_weight, Conv2dBwdWeight)

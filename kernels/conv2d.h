@@ -2,12 +2,11 @@
 #pragma once
 #include <stdint.h>
 
-/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, 64×64, and 64×64 for channels that are no multiple of 16 bytes or more than 32
-/// taps. Rows are pixels (weight gradient: outputs), columns channels.
+/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, and 64×64 for channels that are no multiple of 16 bytes or more than 32 taps. Rows
+/// are pixels (weight gradient: outputs), columns channels.
 #define CONV2D_TILE_LARGE 0
 #define CONV2D_TILE_NARROW 1
-#define CONV2D_TILE_SMALL 2
-#define CONV2D_TILE_RAGGED 3
+#define CONV2D_TILE_RAGGED 2
 
 /// y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x̃[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],
 /// where x̃ is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it.

@@ -103,6 +103,13 @@ template <uint32_t AT> struct SourceAt {
     const void *from;
 };
 
+/// A chunk AT bytes beyond `from`, or zeros where `valid` is 0. Meant for loaders that change `valid` more seldom than slabs, and which know
+/// where K ends.
+template <uint32_t AT> struct OptionalSourceAt {
+    const void *from;
+    uint32_t valid;
+};
+
 template <uint32_t TO> static __device__ __forceinline__ void copy_chunk(uint32_t to, Source source, bool inside) {
     copy_async_at<TO, 0>(to, source.from, source.valid && inside);
 }
@@ -115,6 +122,14 @@ template <uint32_t TO> static __device__ __forceinline__ void copy_whole_chunk(u
 
 template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, SourceAt<AT> source) {
     copy_async_at<TO, AT>(to, source.from);
+}
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, OptionalSourceAt<AT> source) {
+    copy_async_if<TO, AT>(to, source.from, source.valid);
+}
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_chunk(uint32_t to, OptionalSourceAt<AT> source, bool) {
+    copy_whole_chunk<TO>(to, source);
 }
 
 /// A slab of an operand in shared memory: ROWS rows (columns, for B) by K. K_CONTIGUOUS: [row][k], otherwise [k][row].
