@@ -432,10 +432,12 @@ template <uint32_t K> struct PixelSlabs {
     __device__ __forceinline__ bool whole() const { return wide * tall == K && columns % wide == 0 && rows % tall == 0; }
 };
 
-/// A place of a PixelSlabs.
+/// A place of a PixelSlabs. A's loader moves it, B's follows.
 template <uint32_t K> struct PixelSlab {
-    const PixelSlabs<K> &all;
+    PixelSlabs<K> all;
     uint32_t image, row, column;
+    /// Whether this slab is the first of a row, and of an image.
+    bool new_row = false, new_image = false;
 
     __device__ __forceinline__ PixelSlab(const PixelSlabs<K> &all, uint32_t index) : all(all) {
         image = index / all.in_image();
@@ -443,17 +445,17 @@ template <uint32_t K> struct PixelSlab {
         column = index % all.across * all.wide;
     }
 
-    /// On to the next; what that adds to addresses, of what it takes to get to the next slab of the rows, of the image, and to the next image.
-    __device__ __forceinline__ ptrdiff_t advance(ptrdiff_t across, ptrdiff_t down, ptrdiff_t to_next) {
+    __device__ __forceinline__ void advance() {
         column += all.wide;
-        if (column < all.columns) return across;
-        column = 0;
-        row += all.tall;
-        if (row < all.rows) return down;
-        row = 0;
-        image++;
-        return to_next;
+        new_row = column >= all.columns;
+        column = new_row ? 0 : column;
+        row += new_row ? all.tall : 0;
+        new_image = row >= all.rows;
+        row = new_image ? 0 : row;
     }
+
+    /// Between the first and the last slab of a row nothing changes in what leaves the image.
+    __device__ __forceinline__ bool at_edge() const { return column <= all.wide || column + all.wide >= all.columns; }
 };
 
 /// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
@@ -473,53 +475,55 @@ struct Lattice {
 };
 
 /// Pixels of an image along K, their channels along the tile's rows (dy) or, at one tap, columns (x).
-template <class Slab_> struct PixelLoader {
+template <class Slab_, bool MOVES> struct PixelLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
-    PixelSlab<Slab::K> at;
+    PixelSlab<Slab::K> &at;
     const unsigned char *from[Slab::CHUNKS];
-    ptrdiff_t across, down, to_next;
-    int32_t step, row[Slab::CHUNKS], column[Slab::CHUNKS];
-    uint32_t row_end, column_end, valid[Slab::CHUNKS];
+    /// Bytes from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
+    int32_t across, down, next;
+    /// The row (high half) and column of each chunk in a slab; a bit for each chunk that is there.
+    int32_t place[Slab::CHUNKS], step;
+    uint32_t row_end, column_end, valid = ~0u;
     bool inside;
 
-    /// From slab `index` on; `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's rows of the tile do. `inside`: no slab
-    /// leaves the image.
-    __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, const PixelSlabs<Slab::K> &slabs, uint32_t index, uint32_t channel, bool exists,
-                                           bool inside)
-        : at(slabs, index), step(l.step), row_end(exists ? l.row_end(slabs.rows) : 0), column_end(l.column_end(slabs.columns)), inside(inside) {
-        // From slab to slab of a row, from the last of a row to the first of the next, and from an image's last to the next one's first.
-        const ptrdiff_t pixel = l.channels * sizeof(T), line = pixel * l.width;
-        across = slabs.wide * l.step * pixel;
-        down = slabs.tall * l.step * line - (slabs.across - 1) * across;
-        to_next = l.height * line - (ptrdiff_t)((slabs.down - 1) * slabs.tall * l.step) * line - (slabs.across - 1) * across;
+    /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's rows of the tile do. `inside`: no slab leaves the image.
+    __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, PixelSlab<Slab::K> &at, uint32_t channel, bool exists, bool inside)
+        : at(at), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
+        const int32_t pixel = l.channels * sizeof(T), line = pixel * l.width;
+        across = at.all.wide * l.step * pixel;
+        down = at.all.tall * l.step * line - at.all.across * across;
+        next = l.height * line - at.all.down * at.all.tall * l.step * line;
         for_each<Slab::CHUNKS>([&](auto i) {
-            uint32_t r = Slab::k(i) / slabs.wide, c = Slab::k(i) % slabs.wide;
-            row[i] = r < slabs.tall ? l.step * (int32_t)r + l.first_row : 1 << 30;
-            column[i] = l.step * (int32_t)c + l.first_column;
-            ptrdiff_t y = (ptrdiff_t)at.image * l.height + (int32_t)(at.row * l.step) + l.step * (int32_t)r + l.first_row, x = (int32_t)(at.column * l.step) + column[i];
-            from[i] = reinterpret_cast<const unsigned char *>(image) + y * line + x * pixel + channel * sizeof(T);
-            valid[i] = 1;
+            int32_t r = l.step * (int32_t)(Slab::k(i) / at.all.wide) + l.first_row, c = l.step * (int32_t)(Slab::k(i) % at.all.wide) + l.first_column;
+            ptrdiff_t y = (ptrdiff_t)at.image * l.height + l.step * (int32_t)at.row + r, x = l.step * (int32_t)at.column + c;
+            from[i] = reinterpret_cast<const unsigned char *>(image + channel) + y * line + x * pixel;
+            place[i] = (Slab::k(i) / at.all.wide < at.all.tall ? r : OUTSIDE) << 16 | (c & 0xFFFF);
         });
         if (!inside) check();
     }
 
     template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<0>{from[I], valid[I]};
+        return OptionalSourceAt<0>{from[I], valid & 1 << I};
     }
 
     template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        ptrdiff_t by = at.advance(across, down, to_next);
+        if (MOVES) at.advance();
+        int32_t by = across + (at.new_row ? down : 0) + (at.new_image ? next : 0);
         for_each<Slab::CHUNKS>([&](auto i) { from[i] += by; });
-        // Between the first and the last slab of a row nothing changes.
-        if (!inside && (at.column <= at.all.wide || at.column + at.all.wide >= at.all.columns)) check();
+        if (!inside && at.at_edge()) check();
     }
 
   private:
+    static constexpr int32_t OUTSIDE = 0x4000;
+
     __device__ __forceinline__ void check() {
         int32_t y = at.row * step, x = at.column * step;
-        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = (uint32_t)(y + row[i]) < row_end && (uint32_t)(x + column[i]) < column_end; });
+        valid = 0;
+        for_each<Slab::CHUNKS>([&](auto i) {
+            if ((uint32_t)(y + (place[i] >> 16)) < row_end && (uint32_t)(x + (int16_t)place[i]) < column_end) valid |= 1 << i.value;
+        });
     }
 };
 
@@ -566,14 +570,15 @@ template <class Tile> static __device__ __forceinline__ void backward_weight_til
             dbias[m + threadIdx.x] = sum;
         }
     } else {
-        using A = PixelLoader<typename Tile::template RowSlab<false>>;
-        using B = PixelLoader<typename Tile::template ColumnSlab<false>>;
+        using A = PixelLoader<typename Tile::template RowSlab<false>, true>;
+        using B = PixelLoader<typename Tile::template ColumnSlab<false>, false>;
         PixelSlabs<Tile::K> slabs(class_rows, class_columns);
         uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
+        PixelSlab<Tile::K> slab(slabs, begin);
         uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
         bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
-        A rows(at<const T>(p.dy), dy, slabs, begin, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
-        B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slabs, begin, column % p.inputs, column < columns_there, inside);
+        A rows(at<const T>(p.dy), dy, slab, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
+        B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slab, column % p.inputs, column < columns_there, inside);
         if (begin == end) {
             zero_sums<Tile>(shared);
         } else {
