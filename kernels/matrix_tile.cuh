@@ -181,8 +181,9 @@ template <class T_, uint32_t ROWS_, uint32_t K_, uint32_t ROUND_, bool K_CONTIGU
     }
 };
 
-/// The shape of a block's tile and of its pipeline.
-template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_> struct Tile {
+/// The shape of a block's tile and of its pipeline. UNROLLED: the loop over K is, over the stages; where it matters less, as in exact f32, it
+/// makes a kernel slow to compile.
+template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_, bool UNROLLED = Math_::TENSOR> struct Tile {
     using Math = Math_;
     using T = typename Math::T;
     static constexpr uint32_t ROWS = ROWS_, COLUMNS = COLUMNS_;
@@ -192,15 +193,17 @@ template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_> struct Tile {
     static_assert(WARPS_M * WARPS_N * WARPS_K == 4, "a block has four warps");
     static_assert(COLUMNS % WARP_COLUMNS == 0, "a warp has 64 columns or 32");
 
-    /// Bytes of K in a slab: each warp has two steps of 32 bytes in it, or one where four warps share them.
-    static constexpr uint32_t K_BYTES = WARPS_K == 1 ? 64 : 128;
+    /// Bytes of K in a slab: as many as leave room for three slabs.
+    static constexpr uint32_t K_BYTES = ROWS + COLUMNS < 256 ? 128 : 64;
     static constexpr uint32_t K = K_BYTES / sizeof(T);
     static constexpr uint32_t STAGE = (ROWS + COLUMNS) * K_BYTES;
     static constexpr uint32_t STAGES = MATRIX_SHARED / STAGE < 5 ? MATRIX_SHARED / STAGE : 5;
     static_assert(STAGES >= 3, "two slabs must be on their way while one is computed with");
+    /// Slabs in a round of the loop.
+    static constexpr uint32_t ROUND = UNROLLED ? STAGES : 1;
 
-    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, STAGES, K_CONTIGUOUS>;
-    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, STAGES, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, ROUND, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, ROUND, K_CONTIGUOUS>;
 
     /// A step: 16 k of bf16, 8 of f32.
     static constexpr uint32_t STEP = 32 / sizeof(T);
@@ -221,12 +224,14 @@ template <class Slab_> struct MatrixLoader {
     const unsigned char *from[LINES];
     size_t step;
 
-    /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it.
-    __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k)
+    /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it. Where K is contiguous, the slab's second half may
+    /// come from `apart` rows further on.
+    __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k, uint32_t apart = 0)
         : step(Slab::K_CONTIGUOUS ? Slab::ROUND * Slab::K * sizeof(T) : Slab::K * stride * sizeof(T)) {
         keep(step);
         for_each<LINES>([&](auto i) {
-            const T *line = Slab::K_CONTIGUOUS ? matrix + min(row + Slab::row(i * Slab::HALVES), rows - 1) * stride + k + Slab::k(0)
+            uint32_t r = Slab::row(i * Slab::HALVES);
+            const T *line = Slab::K_CONTIGUOUS ? matrix + min(row + r + (r < Slab::ROWS / 2 ? 0 : apart), rows - 1) * stride + k + Slab::k(0)
                                                : matrix + (k + Slab::k(i)) * stride + min(row + Slab::row(0), rows - Slab::N);
             from[i] = reinterpret_cast<const unsigned char *>(line);
         });
@@ -252,15 +257,16 @@ template <class Slab_> struct RaggedLoader {
     static constexpr bool ASYNC = false;
     const T *matrix;
     size_t stride;
-    uint32_t rows, row, k;
+    uint32_t rows, row, k, apart;
 
-    __device__ __forceinline__ RaggedLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k)
-        : matrix(matrix), stride(stride), rows(rows), row(row), k(k) {}
+    __device__ __forceinline__ RaggedLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k, uint32_t apart = 0)
+        : matrix(matrix), stride(stride), rows(rows), row(row), k(k), apart(apart) {}
 
     __device__ __forceinline__ uint4 gather(uint32_t i, uint32_t left) const {
         alignas(16) T chunk[Slab::N];
         for (uint32_t e = 0; e < Slab::N; e++) {
-            uint32_t r = row + Slab::row(i) + (Slab::K_CONTIGUOUS ? 0 : e), deep = Slab::k(i) + (Slab::K_CONTIGUOUS ? e : 0);
+            uint32_t r = Slab::row(i) + (Slab::K_CONTIGUOUS ? 0 : e), deep = Slab::k(i) + (Slab::K_CONTIGUOUS ? e : 0);
+            r += row + (Slab::K_CONTIGUOUS && r >= Slab::ROWS / 2 ? apart : 0);
             size_t at = Slab::K_CONTIGUOUS ? r * stride + k + deep : (k + deep) * stride + r;
             from_float(0.0f, &chunk[e]);
             if (r < rows && deep < left) chunk[e] = matrix[at];
@@ -312,12 +318,12 @@ template <class Tile, class Slab, bool IS_A> struct FragmentReader {
     }
 
     /// mma[i]: rows 8·i … of the mma, the first and the second half of the step's k.
-    template <uint32_t STAGE, uint32_t STEP> __device__ __forceinline__ void read(uint32_t (&mma)[ROWS / 8][2]) const {
+    template <uint32_t STAGE, uint32_t STEP> __device__ __forceinline__ void read(uint32_t (&mma)[ROWS / 8][2], uint32_t at) const {
         constexpr uint32_t DEEP = STEP * Tile::WARPS_K * Tile::STEP * Slab::LINE;
         if constexpr (IN_FOURS) {
             for_each<ROWS / 32>([&](auto block) {
                 for_each<2>([&](auto half) {
-                    float4 v = load_shared<STAGE + DEEP + half.value * 4 * Slab::LINE + block.value * 128>(address[0]);
+                    float4 v = load_shared<STAGE + DEEP + half.value * 4 * Slab::LINE + block.value * 128>(address[0] + at);
                     mma[4 * block][half] = to_tf32(v.x);
                     mma[4 * block + 1][half] = to_tf32(v.y);
                     mma[4 * block + 2][half] = to_tf32(v.z);
@@ -328,9 +334,9 @@ template <class Tile, class Slab, bool IS_A> struct FragmentReader {
             for_each<ROWS / 16>([&](auto i) {
                 uint32_t m[4];
                 if constexpr (Slab::K_CONTIGUOUS) {
-                    load_matrices_at<STAGE + i.value * 16 * Slab::LINE>(m, address[STEP]);
+                    load_matrices_at<STAGE + i.value * 16 * Slab::LINE>(m, address[STEP] + at);
                 } else {
-                    load_transposed_at<STAGE + DEEP>(m, address[i]);
+                    load_transposed_at<STAGE + DEEP>(m, address[i] + at);
                 }
                 for (uint32_t j = 0; j < 4; j++) {
                     if constexpr (sizeof(typename Slab::T) == 4) m[j] = to_tf32(__uint_as_float(m[j]));
@@ -350,7 +356,7 @@ template <class Tile, class Slab, bool IS_A> struct FragmentReader {
 template <class Tile, class SlabA, class SlabB> struct TensorSums {
     using Rows = FragmentReader<Tile, SlabA, true>;
     using Columns = FragmentReader<Tile, SlabB, false>;
-    using RowSums = float[4][4];
+    using RowSums = float[4];
     Rows a;
     Columns b;
     float sum[Rows::ROWS / 16][Columns::ROWS / 8][4] = {};
@@ -358,11 +364,11 @@ template <class Tile, class SlabA, class SlabB> struct TensorSums {
     __device__ __forceinline__ TensorSums(uint32_t shared)
         : a(shared, Tile::warp_row(), Tile::warp_k()), b(shared + SlabA::BYTES, Tile::warp_column(), Tile::warp_k()) {}
 
-    template <uint32_t STAGE, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows) {
+    template <uint32_t STAGE, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows, uint32_t at) {
         for_each<Tile::WARP_STEPS>([&](auto step) {
             uint32_t left[Rows::ROWS / 8][2], right[Columns::ROWS / 8][2];
-            a.template read<STAGE, step.value>(left);
-            b.template read<STAGE, step.value>(right);
+            a.template read<STAGE, step.value>(left, at);
+            b.template read<STAGE, step.value>(right, at);
             for (uint32_t i = 0; i < Rows::ROWS / 16; i++) {
                 uint32_t m[4] = {left[2 * i][0], left[2 * i + 1][0], left[2 * i][1], left[2 * i + 1][1]};
                 for (uint32_t j = 0; j < Columns::ROWS / 8; j++) multiply(sum[i][j], m, right[j]);
@@ -381,13 +387,14 @@ template <class Tile, class SlabA, class SlabB> struct TensorSums {
         }
     }
 
-    /// By a product with ones. (1.0 twice as bf16, once as TF32.)
+    /// By a product of the i-th 16 rows with ones in column i of eight. (1.0 twice as bf16, once as TF32.)
     static __device__ __forceinline__ void add_rows(RowSums &row_sum, const uint32_t (&left)[Rows::ROWS / 8][2]) {
         constexpr uint32_t ONE = sizeof(typename SlabA::T) == 4 ? 0x3F800000 : 0x3F803F80;
-        const uint32_t ones[2] = {ONE, ONE};
         for (uint32_t i = 0; i < Rows::ROWS / 16; i++) {
             uint32_t m[4] = {left[2 * i][0], left[2 * i + 1][0], left[2 * i][1], left[2 * i + 1][1]};
-            multiply(row_sum[i], m, ones);
+            uint32_t one = threadIdx.x % 32 / 4 == i ? ONE : 0;
+            const uint32_t ones[2] = {one, one};
+            multiply(row_sum, m, ones);
         }
     }
 
@@ -413,8 +420,9 @@ template <class Tile, class SlabA, class SlabB> struct TensorSums {
     }
 
     static __device__ __forceinline__ void stage_rows(float *to, const RowSums &row_sum) {
-        if (threadIdx.x % 4 != 0) return;
-        for (uint32_t i = 0; i < Rows::ROWS / 8; i++) to[Rows::row(i, threadIdx.x % 32 / 4)] = row_sum[i / 2][i % 2 * 2];
+        uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        if (t >= 2) return;
+        for (uint32_t i = 0; i < 4; i++) to[Rows::row(4 * t + 2 * (i % 2) + i / 2, g)] = row_sum[i];
     }
 };
 
@@ -432,29 +440,37 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
         return Slab::K_CONTIGUOUS ? l + lanes * i : i / 4 * lanes * 4 + l * 4 + i % 4;
     }
 
-    /// v[i][e]: rows first, first + 1, …, + 3 of a lane's, at four k.
-    template <class Slab, uint32_t STAGE, uint32_t FIRST>
-    static __device__ __forceinline__ void read(float (&v)[4][4], uint32_t slab, uint32_t of_warp, uint32_t lanes, uint32_t l, uint32_t k) {
+    /// v[i][e]: the FIRST + i-th of a lane's rows, at the e-th of four k. `line` is where the slab begins (K contiguous) or its line of the
+    /// first of these k, `first` where in it the first chunk lies. What offset() says of the others, in constants as far as may be.
+    template <class Slab, uint32_t AT, uint32_t FIRST, uint32_t LANES>
+    static __device__ __forceinline__ void read(float (&v)[4][4], uint32_t line, uint32_t first) {
         for_each<4>([&](auto i) {
-            uint32_t to_row = of_warp + row<Slab>(lanes, l, FIRST + (Slab::K_CONTIGUOUS ? i.value : 0));
-            float4 c = load_shared<STAGE>(slab + Slab::offset(to_row, k + (Slab::K_CONTIGUOUS ? 0 : i.value)));
+            constexpr bool ROWS = Slab::K_CONTIGUOUS;
+            constexpr uint32_t R = FIRST + i.value, KEY = 2 * i.value;
+            constexpr uint32_t FLIP = ROWS ? R * LANES / 2 % 4 : KEY % LANES;
+            constexpr uint32_t TO = ROWS ? R * LANES * Slab::LINE : i.value * Slab::LINE + (FIRST / 4 * LANES ^ KEY / LANES * LANES) * 16;
+            float4 c = load_shared<AT + TO>(line + (first ^ FLIP * 16));
             const float e[4] = {c.x, c.y, c.z, c.w};
-            for (uint32_t j = 0; j < 4; j++) v[Slab::K_CONTIGUOUS ? i.value : j][Slab::K_CONTIGUOUS ? j : i.value] = e[j];
+            for (uint32_t j = 0; j < 4; j++) v[ROWS ? i.value : j][ROWS ? j : i.value] = e[j];
         });
     }
 
-    template <uint32_t STAGE, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows) {
+    template <uint32_t AT, bool ROW_SUMS> __device__ __forceinline__ void add(RowSums &row_sum, bool sum_rows, uint32_t at) {
         uint32_t lane = threadIdx.x % 32;
-        for_each<2 * Tile::WARP_STEPS>([&](auto c) {
-            uint32_t k = (c / 2 * Tile::WARPS_K + Tile::warp_k()) * Tile::STEP + c % 2 * 4;
+        uint32_t first_a = SlabA::offset(Tile::warp_row() + row<SlabA>(4, lane / 8, 0), 0);
+        uint32_t first_b = SlabB::offset(Tile::warp_column() + row<SlabB>(8, lane % 8, 0), 0);
+#pragma unroll 1
+        for (uint32_t k = Tile::warp_k() * Tile::STEP; k < Tile::K; k += k % 8 == 0 ? 4 : Tile::WARPS_K * Tile::STEP - 4) {
+            uint32_t line_a = a + at + (SlabA::K_CONTIGUOUS ? 0 : k * SlabA::LINE), from_a = first_a ^ (SlabA::K_CONTIGUOUS ? k * 4 : 0);
+            uint32_t line_b = b + at + (SlabB::K_CONTIGUOUS ? 0 : k * SlabB::LINE), from_b = first_b ^ (SlabB::K_CONTIGUOUS ? k * 4 : 0);
             float right[COLUMNS][4];
             for_each<COLUMNS / 4>([&](auto j) {
                 float (&four)[4][4] = *reinterpret_cast<float (*)[4][4]>(&right[4 * j]);
-                read<SlabB, STAGE, 4 * j.value>(four, b, Tile::warp_column(), 8, lane % 8, k);
+                read<SlabB, AT, 4 * j.value, 8>(four, line_b, from_b);
             });
             for_each<ROWS / 4>([&](auto quad) {
                 float left[4][4];
-                read<SlabA, STAGE, 4 * quad.value>(left, a, Tile::warp_row(), 4, lane / 8, k);
+                read<SlabA, AT, 4 * quad.value, 4>(left, line_a, from_a);
                 for (uint32_t i = 0; i < 4; i++) {
                     for (uint32_t e = 0; e < 4; e++) {
                         for (uint32_t j = 0; j < COLUMNS; j++) sum[4 * quad + i][j] = fmaf(left[i][e], right[j][e], sum[4 * quad + i][j]);
@@ -464,7 +480,7 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
                     }
                 }
             });
-        });
+        }
     }
 
     __device__ __forceinline__ void stage(uint32_t warp) const {
@@ -510,26 +526,38 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
         // Slabs that are still to be used, of which the last may have less than K.
         uint32_t slabs = (depth + Tile::K - 1) / Tile::K, rest = depth % Tile::K, ahead = Tile::STAGES - 1 + (rest != 0);
         keep(ahead);
-        auto fetch = [&](auto stage, uint32_t used) {
-            if (__builtin_expect(slabs + used > ahead, 1)) {
-                copy<true>(stage, a, to_a, Tile::K);
-                copy<true>(stage, b, to_b, Tile::K);
-            } else if (slabs + used >= Tile::STAGES) {
-                copy<false>(stage, a, to_a, rest);
-                copy<false>(stage, b, to_b, rest);
+        // The slab that is to be used `STAGES − 1 − sooner` slabs from here goes to stage `slab`, `at` bytes on.
+        auto fetch = [&](auto slab, uint32_t sooner, uint32_t at) {
+            uint32_t left = slabs + sooner;
+            if (Tile::ROUND > 1 && __builtin_expect(left > ahead, 1)) {
+                copy<true>(slab, a, to_a, at, Tile::K);
+                copy<true>(slab, b, to_b, at, Tile::K);
+            } else if (left >= Tile::STAGES) {
+                copy<false>(slab, a, to_a, at, left > ahead ? Tile::K : rest);
+                copy<false>(slab, b, to_b, at, left > ahead ? Tile::K : rest);
             }
             commit_copies();
         };
-        for_each<Tile::STAGES - 1>([&](auto stage) { fetch(stage, Tile::STAGES - 1 - stage); });
+        if constexpr (Tile::ROUND > 1) {
+            for_each<Tile::STAGES - 1>([&](auto stage) { fetch(stage, Tile::STAGES - 1 - stage, 0); });
+        } else {
+#pragma unroll 1
+            for (uint32_t stage = 0; stage + 1 < Tile::STAGES; stage++) fetch(Constant<0>(), Tile::STAGES - 1 - stage, stage * Tile::STAGE);
+        }
 
         Sums sums(base);
         typename Sums::RowSums rows = {};
-        while (while_true<Tile::STAGES>([&](auto stage) {
+        uint32_t used = 0, fetched = Tile::ROUND > 1 ? 0 : (Tile::STAGES - 1) * Tile::STAGE;
+        while (while_true<Tile::ROUND>([&](auto slab) {
             // This slab has arrived, and the last one has been used, whose place is the next one's.
             copies_pending<Tile::STAGES - 2>();
             __syncthreads();
-            fetch(Constant<(stage.value + Tile::STAGES - 1) % Tile::STAGES>(), 0);
-            sums.template add<stage.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows);
+            fetch(Constant<(slab.value + Tile::STAGES - 1) % Tile::ROUND>(), 0, fetched);
+            sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, used);
+            if constexpr (Tile::ROUND == 1) {
+                fetched = used;
+                used = used + Tile::STAGE < Tile::STAGES * Tile::STAGE ? used + Tile::STAGE : 0;
+            }
             return --slabs != 0;
         })) {
         }
@@ -544,16 +572,16 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
 
   private:
     template <bool WHOLE, class Stage, class Loader>
-    static __device__ __forceinline__ void copy(Stage stage, Loader &loader, const uint32_t *to, uint32_t left) {
+    static __device__ __forceinline__ void copy(Stage stage, Loader &loader, const uint32_t *to, uint32_t at, uint32_t left) {
         using Slab = typename Loader::Slab;
         for_each<Slab::CHUNKS>([&](auto i) {
             constexpr uint32_t TO = stage.value * Tile::STAGE + Slab::step(i.value);
             if constexpr (!Loader::ASYNC) {
-                store_shared(to[i % Slab::HALVES] + TO, loader.gather(i, left));
+                store_shared(to[i % Slab::HALVES] + at + TO, loader.gather(i, left));
             } else if constexpr (WHOLE) {
-                copy_whole_chunk<TO>(to[i % Slab::HALVES], loader.source(i, stage));
+                copy_whole_chunk<TO>(to[i % Slab::HALVES] + at, loader.source(i, stage));
             } else {
-                copy_chunk<TO>(to[i % Slab::HALVES], loader.source(i, stage), Slab::k(i) < left);
+                copy_chunk<TO>(to[i % Slab::HALVES] + at, loader.source(i, stage), Slab::k(i) < left);
             }
         });
         loader.advance(stage);
@@ -575,13 +603,18 @@ template <class Tile, uint32_t N> static __device__ __forceinline__ void load_ch
     }
 }
 
-/// f(row, column, v) for every N neighbouring sums of the tile, v a float[N]. A thread's column does not change.
-template <class Tile, uint32_t N, class F> static __device__ __forceinline__ void for_each_chunk(unsigned char *shared, F &&f) {
-    constexpr uint32_t PER_ROW = Tile::COLUMNS / N;
+/// The column of a thread's chunks in `for_each_chunk`.
+template <uint32_t N, uint32_t COLUMNS> static __device__ __forceinline__ uint32_t chunk_column() { return threadIdx.x % (COLUMNS / N) * N; }
+
+/// f(row, column, v) for every N neighbouring sums of the tile's first COLUMNS columns, v a float[N]. A thread's column, which
+/// `chunk_column` tells, does not change.
+template <class Tile, uint32_t N, uint32_t COLUMNS = Tile::COLUMNS, class F>
+static __device__ __forceinline__ void for_each_chunk(unsigned char *shared, F &&f) {
+    constexpr uint32_t PER_ROW = COLUMNS / N;
     for (uint32_t row = threadIdx.x / PER_ROW; row < Tile::ROWS; row += MATRIX_THREADS / PER_ROW) {
         float v[N];
-        load_chunk<Tile>(shared, row, threadIdx.x % PER_ROW * N, v);
-        f(row, threadIdx.x % PER_ROW * N, v);
+        load_chunk<Tile>(shared, row, chunk_column<N, COLUMNS>(), v);
+        f(row, chunk_column<N, COLUMNS>(), v);
     }
 }
 
@@ -598,8 +631,12 @@ struct TilePlace {
 };
 
 /// The place of the tile with this index, as first row and first column; `tiles_m` by `tiles_n` tiles.
-template <class Tile> static __device__ __forceinline__ TilePlace tile_place(uint32_t index, uint32_t tiles_m, uint32_t tiles_n) {
+static __device__ __forceinline__ TilePlace tile_place(uint32_t index, uint32_t tiles_m, uint32_t tiles_n, uint32_t rows, uint32_t columns) {
     constexpr uint32_t BAND = 8;
     uint32_t band = index / (BAND * tiles_n), within = index % (BAND * tiles_n), height = min(tiles_m - band * BAND, BAND);
-    return {(band * BAND + within % height) * Tile::ROWS, within / height * Tile::COLUMNS};
+    return {(band * BAND + within % height) * rows, within / height * columns};
+}
+
+template <class Tile> static __device__ __forceinline__ TilePlace tile_place(uint32_t index, uint32_t tiles_m, uint32_t tiles_n) {
+    return tile_place(index, tiles_m, tiles_n, Tile::ROWS, Tile::COLUMNS);
 }
