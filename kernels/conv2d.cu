@@ -474,8 +474,9 @@ struct Lattice {
     }
 };
 
-/// Pixels of an image along K, their channels along the tile's rows (dy) or, at one tap, columns (x).
-template <class Slab_, bool MOVES> struct PixelLoader {
+/// Pixels of an image along K: A's are dy's with their channels along the tile's rows, B's are x's with their channels at one tap along its
+/// columns.
+template <class Slab_, bool IS_A> struct PixelLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
@@ -483,12 +484,16 @@ template <class Slab_, bool MOVES> struct PixelLoader {
     const unsigned char *from[Slab::CHUNKS];
     /// Bytes from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
     int32_t across, down, next;
-    /// The row (high half) and column of each chunk in a slab; a bit for each chunk that is there.
-    int32_t place[Slab::CHUNKS], step;
-    uint32_t row_end, column_end, valid = ~0u;
+    /// The row (high half) and column of each chunk in a slab: of a pixel of the class (A), or of its source (B).
+    int32_t place[Slab::CHUNKS];
+    /// A bit for each chunk that is there.
+    uint32_t valid = ~0u;
+    /// B: of the lattice.
+    int32_t step;
+    uint32_t row_end, column_end;
     bool inside;
 
-    /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's rows of the tile do. `inside`: no slab leaves the image.
+    /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's columns of the tile do. `inside`: no slab leaves the image.
     __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, PixelSlab<Slab::K> &at, uint32_t channel, bool exists, bool inside)
         : at(at), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
         const int32_t pixel = l.channels * sizeof(T), line = pixel * l.width;
@@ -496,10 +501,11 @@ template <class Slab_, bool MOVES> struct PixelLoader {
         down = at.all.tall * l.step * line - at.all.across * across;
         next = l.height * line - at.all.down * at.all.tall * l.step * line;
         for_each<Slab::CHUNKS>([&](auto i) {
-            int32_t r = l.step * (int32_t)(Slab::k(i) / at.all.wide) + l.first_row, c = l.step * (int32_t)(Slab::k(i) % at.all.wide) + l.first_column;
-            ptrdiff_t y = (ptrdiff_t)at.image * l.height + l.step * (int32_t)at.row + r, x = l.step * (int32_t)at.column + c;
+            int32_t r = Slab::k(i) / at.all.wide, c = Slab::k(i) % at.all.wide;
+            int32_t row = l.step * r + l.first_row, column = l.step * c + l.first_column;
+            ptrdiff_t y = (ptrdiff_t)at.image * l.height + l.step * (int32_t)at.row + row, x = l.step * (int32_t)at.column + column;
             from[i] = reinterpret_cast<const unsigned char *>(image + channel) + y * line + x * pixel;
-            place[i] = (Slab::k(i) / at.all.wide < at.all.tall ? r : OUTSIDE) << 16 | (c & 0xFFFF);
+            place[i] = (r >= at.all.tall ? OUTSIDE : IS_A ? r : row) << 16 | ((IS_A ? c : column) & 0xFFFF);
         });
         if (!inside) check();
     }
@@ -509,7 +515,7 @@ template <class Slab_, bool MOVES> struct PixelLoader {
     }
 
     template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        if (MOVES) at.advance();
+        if (IS_A) at.advance();
         int32_t by = across + (at.new_row ? down : 0) + (at.new_image ? next : 0);
         for_each<Slab::CHUNKS>([&](auto i) { from[i] += by; });
         if (!inside && at.at_edge()) check();
@@ -519,10 +525,11 @@ template <class Slab_, bool MOVES> struct PixelLoader {
     static constexpr int32_t OUTSIDE = 0x4000;
 
     __device__ __forceinline__ void check() {
-        int32_t y = at.row * step, x = at.column * step;
+        int32_t y = at.row * (IS_A ? 1 : step), x = at.column * (IS_A ? 1 : step);
+        uint32_t rows = IS_A ? at.all.rows : row_end, columns = IS_A ? at.all.columns : column_end;
         valid = 0;
         for_each<Slab::CHUNKS>([&](auto i) {
-            if ((uint32_t)(y + (place[i] >> 16)) < row_end && (uint32_t)(x + (int16_t)place[i]) < column_end) valid |= 1 << i.value;
+            if ((uint32_t)(y + (place[i] >> 16)) < rows && (uint32_t)(x + (int16_t)place[i]) < columns) valid |= 1 << i.value;
         });
     }
 };
