@@ -54,9 +54,9 @@ template <class Slab, bool ALIGNED> using Loader = std::conditional_t<ALIGNED, M
     constexpr bool HALF = sizeof(typename Math::T) == 2;                                      \
     switch ((p).tile) {                                                                       \
     case LINEAR_RAGGED: return f<Tile<Math, 64, 32, false>, false>(p);                        \
-    case LINEAR_128x64: return f<Tile<Math, 128, 64>, true>(p);                               \
-    case LINEAR_128x128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p);         \
-    case LINEAR_64x64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p);             \
+    case LINEAR_128X64: return f<Tile<Math, 128, 64>, true>(p);                               \
+    case LINEAR_128X128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p);         \
+    case LINEAR_64X64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p);             \
     }
 
 extern __shared__ __align__(128) unsigned char shared[];

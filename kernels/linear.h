@@ -11,9 +11,9 @@
 #define LINEAR_SWIGLU 17
 
 /// Rows and columns of a block's tile, the `tile` of the structures below.
-#define LINEAR_128x128 0  // bf16 only
-#define LINEAR_128x64 1
-#define LINEAR_64x64 2  // bf16 only
+#define LINEAR_128X128 0  // bf16 only
+#define LINEAR_128X64 1
+#define LINEAR_64X64 2  // bf16 only
 #define LINEAR_RAGGED 3  // 64×32, for rows that do not start at multiples of 16 bytes
 
 /// Threads per block of linear_bwd_bias and linear_bwd_weight_sum.

@@ -9,6 +9,16 @@ pub const ACTIVATION_LEAKY_RELU: u32 = 3;
 pub const FILL_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const MATRIX_THREADS: u32 = 128;
+pub const MATRIX_SHARED: u32 = 81920;
+pub const LINEAR_IDENTITY: u32 = 16;
+pub const LINEAR_SWIGLU: u32 = 17;
+pub const LINEAR_128X128: u32 = 0;
+pub const LINEAR_128X64: u32 = 1;
+pub const LINEAR_64X64: u32 = 2;
+pub const LINEAR_RAGGED: u32 = 3;
+pub const LINEAR_SUM_THREADS: u32 = 256;
+pub const LINEAR_BIAS_COLUMNS: u32 = 64;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
@@ -1316,7 +1326,7 @@ const _: () = {
     ["Offset of field: LayerNormBwd::rows_per_batch"][::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
     ["Offset of field: LayerNormBwd::reserved"][::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
 };
-#[doc = " y = x·weightᵀ + bias."]
+#[doc = " s = x·weightᵀ + bias; a = f(s), or silu(s₁)·s₂ for SwiGLU, where s, weight and bias have 2·outputs columns or rows (s₁, then s₂);\n y = a, or residual + gate·a."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearFwd {
@@ -1324,29 +1334,45 @@ pub struct LinearFwd {
     pub x: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) f32 or absent, read"]
     pub bias: u64,
+    #[doc = " (rows, outputs) or absent, read"]
+    pub residual: u64,
+    #[doc = " (rows / rows_per_gate, outputs) or absent (which is 1), read"]
+    pub gate: u64,
     #[doc = " (rows, outputs), written"]
     pub y: u64,
+    #[doc = " s, or absent, written"]
+    pub sums: u64,
+    #[doc = " (rows, outputs): a where there is a gate, or absent, written"]
+    pub branch: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
-    pub reserved: u32,
+    pub rows_per_gate: u32,
+    pub activation: u32,
+    pub tile: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 48usize];
+    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 88usize];
     ["Alignment of LinearFwd"][::std::mem::align_of::<LinearFwd>() - 8usize];
     ["Offset of field: LinearFwd::x"][::std::mem::offset_of!(LinearFwd, x) - 0usize];
     ["Offset of field: LinearFwd::weight"][::std::mem::offset_of!(LinearFwd, weight) - 8usize];
     ["Offset of field: LinearFwd::bias"][::std::mem::offset_of!(LinearFwd, bias) - 16usize];
-    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 24usize];
-    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 32usize];
-    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 36usize];
-    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 40usize];
-    ["Offset of field: LinearFwd::reserved"][::std::mem::offset_of!(LinearFwd, reserved) - 44usize];
+    ["Offset of field: LinearFwd::residual"][::std::mem::offset_of!(LinearFwd, residual) - 24usize];
+    ["Offset of field: LinearFwd::gate"][::std::mem::offset_of!(LinearFwd, gate) - 32usize];
+    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 40usize];
+    ["Offset of field: LinearFwd::sums"][::std::mem::offset_of!(LinearFwd, sums) - 48usize];
+    ["Offset of field: LinearFwd::branch"][::std::mem::offset_of!(LinearFwd, branch) - 56usize];
+    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 64usize];
+    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 68usize];
+    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 72usize];
+    ["Offset of field: LinearFwd::rows_per_gate"][::std::mem::offset_of!(LinearFwd, rows_per_gate) - 76usize];
+    ["Offset of field: LinearFwd::activation"][::std::mem::offset_of!(LinearFwd, activation) - 80usize];
+    ["Offset of field: LinearFwd::tile"][::std::mem::offset_of!(LinearFwd, tile) - 84usize];
 };
-#[doc = " dx = dy·weight."]
+#[doc = " d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdInput {
@@ -1354,26 +1380,36 @@ pub struct LinearBwdInput {
     pub dy: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (rows, inputs), written"]
+    #[doc = " s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read"]
+    pub sums: u64,
+    #[doc = " shaped as s, written"]
     pub dx: u64,
+    #[doc = " (rows, inputs): f(s), which was this layer's input, or absent, written"]
+    pub x: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub activation: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 40usize];
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 64usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
     ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
-    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 16usize];
-    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
-    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
-    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
-    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
+    ["Offset of field: LinearBwdInput::sums"][::std::mem::offset_of!(LinearBwdInput, sums) - 16usize];
+    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 24usize];
+    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 32usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 40usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 44usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
+    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
+    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
+    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 60usize];
 };
-#[doc = " dweight = dyᵀ·x."]
+#[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdWeight {
@@ -1381,32 +1417,82 @@ pub struct LinearBwdWeight {
     pub x: u64,
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, inputs), written"]
+    #[doc = " (outputs, inputs) f32, written"]
     pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written"]
+    pub dbias: u64,
+    #[doc = " (blocks + tiles % blocks − 1, tile) f32, absent where blocks divides tiles (and on the CPU), written"]
+    pub partial: u64,
+    #[doc = " (blocks + tiles % blocks − 1, the tile's rows) f32, absent where partial or dbias is, written"]
+    pub partial_bias: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub blocks: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 40usize];
+    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 72usize];
     ["Alignment of LinearBwdWeight"][::std::mem::align_of::<LinearBwdWeight>() - 8usize];
     ["Offset of field: LinearBwdWeight::x"][::std::mem::offset_of!(LinearBwdWeight, x) - 0usize];
     ["Offset of field: LinearBwdWeight::dy"][::std::mem::offset_of!(LinearBwdWeight, dy) - 8usize];
     ["Offset of field: LinearBwdWeight::dweight"][::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
-    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
-    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
-    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
-    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
+    ["Offset of field: LinearBwdWeight::dbias"][::std::mem::offset_of!(LinearBwdWeight, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeight::partial"][::std::mem::offset_of!(LinearBwdWeight, partial) - 32usize];
+    ["Offset of field: LinearBwdWeight::partial_bias"][::std::mem::offset_of!(LinearBwdWeight, partial_bias) - 40usize];
+    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 48usize];
+    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 52usize];
+    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 56usize];
+    ["Offset of field: LinearBwdWeight::blocks"][::std::mem::offset_of!(LinearBwdWeight, blocks) - 60usize];
+    ["Offset of field: LinearBwdWeight::tile"][::std::mem::offset_of!(LinearBwdWeight, tile) - 64usize];
+    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 68usize];
 };
-#[doc = " dbias = Σ_rows dy."]
+#[doc = " Adds up the parts of tiles that several blocks of linear_bwd_weight have shared."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdWeightSum {
+    #[doc = " as above, read"]
+    pub partial: u64,
+    #[doc = " as above or absent, read"]
+    pub partial_bias: u64,
+    #[doc = " (outputs, inputs) f32, written where tiles were shared"]
+    pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written where tiles were shared"]
+    pub dbias: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub blocks: u32,
+    #[doc = " of the rows that blocks have shared, per tile"]
+    pub slabs: u32,
+    pub tile_rows: u32,
+    pub tile_columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdWeightSum"][::std::mem::size_of::<LinearBwdWeightSum>() - 56usize];
+    ["Alignment of LinearBwdWeightSum"][::std::mem::align_of::<LinearBwdWeightSum>() - 8usize];
+    ["Offset of field: LinearBwdWeightSum::partial"][::std::mem::offset_of!(LinearBwdWeightSum, partial) - 0usize];
+    ["Offset of field: LinearBwdWeightSum::partial_bias"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, partial_bias) - 8usize];
+    ["Offset of field: LinearBwdWeightSum::dweight"][::std::mem::offset_of!(LinearBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: LinearBwdWeightSum::dbias"][::std::mem::offset_of!(LinearBwdWeightSum, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeightSum::inputs"][::std::mem::offset_of!(LinearBwdWeightSum, inputs) - 32usize];
+    ["Offset of field: LinearBwdWeightSum::outputs"][::std::mem::offset_of!(LinearBwdWeightSum, outputs) - 36usize];
+    ["Offset of field: LinearBwdWeightSum::blocks"][::std::mem::offset_of!(LinearBwdWeightSum, blocks) - 40usize];
+    ["Offset of field: LinearBwdWeightSum::slabs"][::std::mem::offset_of!(LinearBwdWeightSum, slabs) - 44usize];
+    ["Offset of field: LinearBwdWeightSum::tile_rows"][::std::mem::offset_of!(LinearBwdWeightSum, tile_rows) - 48usize];
+    ["Offset of field: LinearBwdWeightSum::tile_columns"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, tile_columns) - 52usize];
+};
+#[doc = " dbias = Σ_rows dy, where dweight is not wanted."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdBias {
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs), written"]
+    #[doc = " (outputs) f32, written"]
     pub dbias: u64,
     pub rows: u32,
     pub outputs: u32,

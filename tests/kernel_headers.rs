@@ -95,16 +95,28 @@ fn registered() -> Vec<KernelInfo> {
     REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(vf_engine::random::kernels()).collect()
 }
 
-/// (module, kernel, structure) of every export of every `.cu`.
-fn exports() -> Vec<(String, String, String)> {
+/// What an export macro makes entries for.
+const MACROS: [(&str, &[&str]); 2] =
+    [("VF_EXPORT(", &["f32", "bf16"]), ("VF_EXPORT_MATRIX(", &["f32", "tf32", "bf16"])];
+
+/// An export of a `.cu`.
+struct Export {
+    module: String,
+    kernel: String,
+    structure: String,
+    dtypes: &'static [&'static str],
+}
+
+fn exports() -> Vec<Export> {
     let mut all = vec![];
     for path in sources("cu") {
         let module = path.file_stem().expect("a source has a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).expect("a source can be read");
-        for export in text.lines().filter_map(|line| line.strip_prefix("VF_EXPORT(")) {
+        for (line, (name, dtypes)) in text.lines().flat_map(|line| MACROS.map(|named| (line, named))) {
+            let Some(export) = line.strip_prefix(name) else { continue };
             let mut arguments = export.trim_end_matches(')').split(", ").map(str::to_string);
-            let mut next = || arguments.next().expect("VF_EXPORT takes the kernel, its parameters and the threads");
-            all.push((module.clone(), next(), next()));
+            let mut next = || arguments.next().expect("an export names the kernel and its parameters");
+            all.push(Export { module: module.clone(), kernel: next(), structure: next(), dtypes });
         }
     }
     all
@@ -131,18 +143,18 @@ fn a_kernel_has_the_structure_of_its_name() {
 fn an_export_has_the_structure_of_its_name() {
     let (structures, exports) = (structures(), exports());
     assert!(!exports.is_empty(), "kernels/*.cu export kernels");
-    for (module, kernel, structure) in &exports {
+    for Export { module, kernel, structure, .. } in &exports {
         assert_eq!(key(kernel), key(structure), "{module}.cu exports {kernel} with another kernel's parameters");
         assert!(structures.contains_key(&key(structure)), "kernels/*.h do not declare {structure}");
     }
     for kernel in registered() {
         let Some(module) = kernel.cuda_module else { continue };
-        let found = exports.iter().any(|(m, k, _)| m == module && k == kernel.name);
+        let found = exports.iter().any(|export| export.module == module && export.kernel == kernel.name);
         assert!(found, "{module}.cu does not export {}", kernel.name);
     }
 }
 
-/// Where nvcc made kernels: each `.cu` is in the binary, and each export is there in both dtypes on every architecture.
+/// Where nvcc made kernels: each `.cu` is in the binary, and each export is there in all its dtypes on every architecture.
 #[test]
 fn every_export_is_compiled() {
     if FATBINS.is_empty() {
@@ -151,7 +163,9 @@ fn every_export_is_compiled() {
     }
     let expected: BTreeSet<(String, String)> = exports()
         .into_iter()
-        .flat_map(|(module, kernel, _)| ["f32", "bf16"].map(|dtype| (module.clone(), format!("{kernel}_{dtype}"))))
+        .flat_map(|Export { module, kernel, dtypes, .. }| {
+            dtypes.iter().map(move |dtype| (module.clone(), format!("{kernel}_{dtype}")))
+        })
         .collect();
     let modules: BTreeSet<&str> = expected.iter().map(|(module, _)| module.as_str()).collect();
     assert_eq!(FATBINS.iter().map(|fatbin| fatbin.module).collect::<BTreeSet<_>>(), modules);

@@ -29,6 +29,7 @@ pub(super) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     name: String,
+    multiprocessors: u32,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
@@ -130,9 +131,11 @@ impl Cuda {
             keep_freed_memory(&context)?;
             let stream = context.new_stream()?;
             let name = context.name()?;
-            Ok((context, stream, name))
+            let count = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+            Ok((context, stream, name, count as u32))
         };
-        let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
+        let (context, stream, name, multiprocessors) =
+            open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
         let name = match name.strip_suffix(sim::NAME_SUFFIX) {
             Some(imitated) => format!("sim ({imitated})"),
             None => format!("cuda:{ordinal} ({name})"),
@@ -141,6 +144,7 @@ impl Cuda {
             context,
             stream,
             name,
+            multiprocessors,
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
@@ -164,6 +168,10 @@ impl Cuda {
 
     pub(super) fn name(&self) -> String {
         self.name.clone()
+    }
+
+    pub(super) fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
     }
 
     pub(super) fn synchronize(&self) -> Result<()> {

@@ -304,6 +304,15 @@ impl Device {
         matches!(self.0.backend, Backend::Cpu(_))
     }
 
+    /// Streaming multiprocessors of a GPU: what kernels that share work evenly cut it into. The planning device has an A100's; a CPU is one.
+    pub fn multiprocessors(&self) -> u32 {
+        match &self.0.backend {
+            Backend::Cpu(_) => 1,
+            Backend::Cuda(cuda) => cuda.multiprocessors(),
+            Backend::Plan => 108,
+        }
+    }
+
     /// Whether both handles are the same device.
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
