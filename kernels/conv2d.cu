@@ -240,14 +240,16 @@ template <class A, class B, class Store> static __device__ __forceinline__ void 
             }
         }
     }
+#pragma unroll
     for (uint32_t i = 0; i < 8; i++) {
+#pragma unroll
         for (uint32_t j = 0; j < 4; j++) store(row + 8 * i, column + 16 * j, sum[i][j]);
     }
 }
 
 /// Instead of a product over nothing.
 template <class Tile> static __device__ __forceinline__ void zero_sums(unsigned char *shared) {
-    constexpr uint32_t BYTES = 4 * Staged::BYTES + Tile::WARPS_K * Tile::ROWS * sizeof(float);
+    constexpr uint32_t BYTES = 4 * Staged::BYTES + Tile::WARPS_K * row_sum_place(Tile::ROWS) * sizeof(float);
     for (uint32_t at = threadIdx.x * 16; at < BYTES; at += MATRIX_THREADS * 16) store_shared(shared_address(shared) + at, make_uint4(0, 0, 0, 0));
     __syncthreads();
 }
@@ -293,7 +295,7 @@ static __device__ __forceinline__ void convolve(const Gather &g, const Operands<
         A a(o.image, g, taps, row_from, row_inside);
         B b(o.weight, o.line, o.columns, column, taps, g.channels);
         __syncthreads();
-        Product<Tile, A, B>::compute(a, b, g.taps() * ceil_div(g.channels, Tile::K) * Tile::K, shared);
+        Product<Tile, A, B, false, true>::compute(a, b, g.taps() * ceil_div(g.channels, Tile::K) * Tile::K, shared);
     }
     constexpr uint32_t N = Chunk<T>::N;
     uint32_t rows = g.pixels() - row;
@@ -481,8 +483,9 @@ template <class Slab_, bool IS_A> struct PixelLoader {
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
     PixelSlab<Slab::K> &at;
-    const unsigned char *from[Slab::CHUNKS];
-    /// Bytes from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
+    const uint4 *image;
+    uint32_t from[Slab::CHUNKS];
+    /// Chunks from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
     int32_t across, down, next;
     /// The row (high half) and column of each chunk in a slab: of a pixel of the class (A), or of its source (B).
     int32_t place[Slab::CHUNKS];
@@ -495,23 +498,23 @@ template <class Slab_, bool IS_A> struct PixelLoader {
 
     /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's columns of the tile do. `inside`: no slab leaves the image.
     __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, PixelSlab<Slab::K> &at, uint32_t channel, bool exists, bool inside)
-        : at(at), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
-        const int32_t pixel = l.channels * sizeof(T), line = pixel * l.width;
+        : at(at), image(reinterpret_cast<const uint4 *>(image)), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
+        const int32_t pixel = l.channels / Slab::N, line = pixel * l.width;
         across = at.all.wide * l.step * pixel;
         down = at.all.tall * l.step * line - at.all.across * across;
         next = l.height * line - at.all.down * at.all.tall * l.step * line;
         for_each<Slab::CHUNKS>([&](auto i) {
             int32_t r = Slab::k(i) / at.all.wide, c = Slab::k(i) % at.all.wide;
             int32_t row = l.step * r + l.first_row, column = l.step * c + l.first_column;
-            ptrdiff_t y = (ptrdiff_t)at.image * l.height + l.step * (int32_t)at.row + row, x = l.step * (int32_t)at.column + column;
-            from[i] = reinterpret_cast<const unsigned char *>(image + channel) + y * line + x * pixel;
+            int32_t y = at.image * l.height + l.step * at.row + row, x = l.step * at.column + column;
+            from[i] = y * line + x * pixel + channel / Slab::N;
             place[i] = (r >= at.all.tall ? OUTSIDE : IS_A ? r : row) << 16 | ((IS_A ? c : column) & 0xFFFF);
         });
         if (!inside) check();
     }
 
     template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<0>{from[I], valid & 1 << I};
+        return OptionalSourceAt<0>{image + from[I], valid & 1 << I};
     }
 
     template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
@@ -589,7 +592,7 @@ template <class Tile> static __device__ __forceinline__ void backward_weight_til
         if (begin == end) {
             zero_sums<Tile>(shared);
         } else {
-            Product<Tile, A, B, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
+            Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
         }
         if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
         for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
