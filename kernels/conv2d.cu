@@ -2,7 +2,6 @@
 //
 //   forward          y[pixel, o]            = Σ_{tap, c} x[pixel's source at tap, c]·weight[o, tap, c] + bias[o] + residual[pixel, o]
 //   data gradient    dx[pixel, c]           = Σ_{tap, o} dy[pixel's target at tap, o]·weight[o, tap, c]
-//   weight gradient  dweight[o, (tap, c)]   = Σ_pixel dy[pixel, o]·x[pixel's source at tap, c];  dbias[o] = Σ_pixel dy[pixel, o]
 //
 // Shapes   x (B, H, W, I), weight (O, kh, kw, I), y (B, H′, W′, O); any sizes. Channels in multiples of 16 bytes and at most 32 taps take
 //          the fast way, all others gather element by element.
@@ -17,13 +16,7 @@
 // Rounding sums in f32; results once to T, weight and bias gradients are f32. The sums of an upsample's weights are rounded to T.
 // Source   im2col as in Chetlur et al., "cuDNN", 2014 (arXiv:1410.0759), section 3; phases: Shi et al., "Is the deconvolution layer the
 //          same as a convolutional layer?", 2016 (arXiv:1609.07009).
-#include "conv2d.h"
-#include "matrix_tile.cuh"
-
-/// Rows and columns of the tile for any number of channels.
-constexpr uint32_t RAGGED_TILE = 64;
-
-static __device__ __forceinline__ uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+#include "conv2d.cuh"
 
 /// One position of the kernel.
 struct alignas(16) Tap {
@@ -213,47 +206,6 @@ template <class Slab_> struct WeightLoader {
     }
 };
 
-/// A place in K, or in the weight gradient's columns, that runs over all channels of a tap, then those of the next tap.
-struct TapChannel {
-    uint32_t tap, channel;
-
-    __device__ __forceinline__ TapChannel(uint32_t index, uint32_t channels) : tap(index / channels), channel(index % channels) {}
-};
-
-/// The way for any number of channels and taps: a product of 64×64 elements, each of which is asked for by itself, by fused multiply-adds.
-/// a(row, k) and b(column, k) are elements, 0 outside; then store(row, column, sum).
-template <class A, class B, class Store> static __device__ __forceinline__ void ragged_product(uint32_t depth, unsigned char *shared, A &&a, B &&b, Store &&store) {
-    constexpr uint32_t K = 16, LINE = RAGGED_TILE + 1;
-    float *rows = reinterpret_cast<float *>(shared), *columns = rows + K * LINE, sum[8][4] = {};
-    uint32_t row = threadIdx.x / 16, column = threadIdx.x % 16;
-    for (uint32_t first = 0; first < depth; first += K) {
-        __syncthreads();
-        for (uint32_t i = threadIdx.x; i < K * RAGGED_TILE; i += MATRIX_THREADS) {
-            uint32_t k = i % K, at = k * LINE + i / K;
-            rows[at] = first + k < depth ? a(i / K, first + k) : 0.0f;
-            columns[at] = first + k < depth ? b(i / K, first + k) : 0.0f;
-        }
-        __syncthreads();
-        for (uint32_t k = 0; k < K; k++) {
-            for (uint32_t i = 0; i < 8; i++) {
-                for (uint32_t j = 0; j < 4; j++) sum[i][j] = fmaf(rows[k * LINE + row + 8 * i], columns[k * LINE + column + 16 * j], sum[i][j]);
-            }
-        }
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < 8; i++) {
-#pragma unroll
-        for (uint32_t j = 0; j < 4; j++) store(row + 8 * i, column + 16 * j, sum[i][j]);
-    }
-}
-
-/// Instead of a product over nothing.
-template <class Tile> static __device__ __forceinline__ void zero_sums(unsigned char *shared) {
-    constexpr uint32_t BYTES = 4 * Staged::BYTES + Tile::WARPS_K * row_sum_place(Tile::ROWS) * sizeof(float);
-    for (uint32_t at = threadIdx.x * 16; at < BYTES; at += MATRIX_THREADS * 16) store_shared(shared_address(shared) + at, make_uint4(0, 0, 0, 0));
-    __syncthreads();
-}
-
 /// What a gather multiplies and adds, and where it goes.
 template <class T> struct Operands {
     const T *image, *weight;
@@ -344,29 +296,6 @@ static __device__ __forceinline__ void convolve_tile(const Gather &g, const Oper
     }
 }
 
-/// A tile for every number of channels.
-template <class Math> struct RaggedTile {
-    using T = typename Math::T;
-    static constexpr uint32_t ROWS = RAGGED_TILE, COLUMNS = RAGGED_TILE;
-    static constexpr bool RAGGED = true;
-};
-
-template <class Math, uint32_t ROWS, uint32_t COLUMNS> struct AlignedTile : Tile<Math, ROWS, COLUMNS> {
-    static constexpr bool RAGGED = false;
-};
-
-/// `f` of the tile that the launch asks for.
-template <class Math, class F> static __device__ __forceinline__ void with_tile(uint32_t tile, F &&f) {
-    switch (tile) {
-    case CONV2D_TILE_LARGE: return f(AlignedTile<Math, 128, Math::TENSOR ? 128 : 64>());
-    case CONV2D_TILE_NARROW: return f(AlignedTile<Math, 128, 64>());
-    default: return f(RaggedTile<Math>());
-    }
-}
-
-/// ⌊(a − pad)/2⌋
-static __device__ __forceinline__ int32_t phase_first(uint32_t a, uint32_t pad) { return ((int32_t)a - (int32_t)pad) >> 1; }
-
 template <class Tile> static __device__ __forceinline__ void forward_tile(const Conv2dFwd &p) {
     using T = typename Tile::T;
     // With phases a tile's four classes follow each other, because they read the same pixels.
@@ -420,187 +349,6 @@ template <class Tile> static __device__ __forceinline__ void backward_data_tile(
     convolve_tile<Tile, false>(g, o, place.row, place.column, tap_weight);
 }
 
-/// How K runs over a class of pixels in the weight gradient: a slab is `wide` neighbouring pixels of a row, or of `tall` rows where they are
-/// short. (What does not fill a slab is zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
-template <uint32_t K> struct PixelSlabs {
-    uint32_t rows, columns, wide, tall, across, down;
-
-    __device__ __forceinline__ PixelSlabs(uint32_t rows, uint32_t columns)
-        : rows(rows), columns(columns), wide(min(columns, K)), tall(K / wide), across(ceil_div(columns, wide)), down(ceil_div(rows, tall)) {}
-
-    __device__ __forceinline__ uint32_t in_image() const { return across * down; }
-
-    /// Whether every slab is full.
-    __device__ __forceinline__ bool whole() const { return wide * tall == K && columns % wide == 0 && rows % tall == 0; }
-};
-
-/// A place of a PixelSlabs. A's loader moves it, B's follows.
-template <uint32_t K> struct PixelSlab {
-    PixelSlabs<K> all;
-    uint32_t image, row, column;
-    /// Whether this slab is the first of a row, and of an image.
-    bool new_row = false, new_image = false;
-
-    __device__ __forceinline__ PixelSlab(const PixelSlabs<K> &all, uint32_t index) : all(all) {
-        image = index / all.in_image();
-        row = index / all.across % all.down * all.tall;
-        column = index % all.across * all.wide;
-    }
-
-    __device__ __forceinline__ void advance() {
-        column += all.wide;
-        new_row = column >= all.columns;
-        column = new_row ? 0 : column;
-        row += new_row ? all.tall : 0;
-        new_image = row >= all.rows;
-        row = new_image ? 0 : row;
-    }
-
-    /// Between the first and the last slab of a row nothing changes in what leaves the image.
-    __device__ __forceinline__ bool at_edge() const { return column <= all.wide || column + all.wide >= all.columns; }
-};
-
-/// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
-struct Lattice {
-    uint32_t height, width, channels;
-    int32_t step, first_row, first_column;
-
-    __device__ __forceinline__ Lattice shifted(int32_t rows, int32_t columns) const {
-        return {height, width, channels, step, first_row + rows, first_column + columns};
-    }
-
-    /// Rows and columns from here on are outside of the image, or belong to no pixel of the class.
-    __device__ __forceinline__ uint32_t row_end(uint32_t rows) const { return max(0, min((int32_t)height, step * ((int32_t)rows - 1) + first_row + 1)); }
-    __device__ __forceinline__ uint32_t column_end(uint32_t columns) const {
-        return max(0, min((int32_t)width, step * ((int32_t)columns - 1) + first_column + 1));
-    }
-};
-
-/// Pixels of an image along K: A's are dy's with their channels along the tile's rows, B's are x's with their channels at one tap along its
-/// columns.
-template <class Slab_, bool IS_A> struct PixelLoader {
-    using Slab = Slab_;
-    using T = typename Slab::T;
-    static constexpr bool ASYNC = true;
-    PixelSlab<Slab::K> &at;
-    const uint4 *image;
-    uint32_t from[Slab::CHUNKS];
-    /// Chunks from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
-    int32_t across, down, next;
-    /// The row (high half) and column of each chunk in a slab: of a pixel of the class (A), or of its source (B).
-    int32_t place[Slab::CHUNKS];
-    /// A bit for each chunk that is there.
-    uint32_t valid = ~0u;
-    /// B: of the lattice.
-    int32_t step;
-    uint32_t row_end, column_end;
-    bool inside;
-
-    /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's columns of the tile do. `inside`: no slab leaves the image.
-    __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, PixelSlab<Slab::K> &at, uint32_t channel, bool exists, bool inside)
-        : at(at), image(reinterpret_cast<const uint4 *>(image)), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
-        const int32_t pixel = l.channels / Slab::N, line = pixel * l.width;
-        across = at.all.wide * l.step * pixel;
-        down = at.all.tall * l.step * line - at.all.across * across;
-        next = l.height * line - at.all.down * at.all.tall * l.step * line;
-        for_each<Slab::CHUNKS>([&](auto i) {
-            int32_t r = Slab::k(i) / at.all.wide, c = Slab::k(i) % at.all.wide;
-            int32_t row = l.step * r + l.first_row, column = l.step * c + l.first_column;
-            int32_t y = at.image * l.height + l.step * at.row + row, x = l.step * at.column + column;
-            from[i] = y * line + x * pixel + channel / Slab::N;
-            place[i] = (r >= at.all.tall ? OUTSIDE : IS_A ? r : row) << 16 | ((IS_A ? c : column) & 0xFFFF);
-        });
-        if (!inside) check();
-    }
-
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<0>{image + from[I], valid & 1 << I};
-    }
-
-    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        if (IS_A) at.advance();
-        int32_t by = across + (at.new_row ? down : 0) + (at.new_image ? next : 0);
-        for_each<Slab::CHUNKS>([&](auto i) { from[i] += by; });
-        if (!inside && at.at_edge()) check();
-    }
-
-  private:
-    static constexpr int32_t OUTSIDE = 0x4000;
-
-    __device__ __forceinline__ void check() {
-        int32_t y = at.row * (IS_A ? 1 : step), x = at.column * (IS_A ? 1 : step);
-        uint32_t rows = IS_A ? at.all.rows : row_end, columns = IS_A ? at.all.columns : column_end;
-        valid = 0;
-        for_each<Slab::CHUNKS>([&](auto i) {
-            if ((uint32_t)(y + (place[i] >> 16)) < rows && (uint32_t)(x + (int16_t)place[i]) < columns) valid |= 1 << i.value;
-        });
-    }
-};
-
-template <class Tile> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
-    using T = typename Tile::T;
-    extern __shared__ __align__(128) unsigned char shared[];
-    uint32_t steps = p.phased ? 2 : 1, classes = steps * steps;
-    uint32_t taps_high = p.phased ? p.kernel_height / 2 + 1 : p.kernel_height, taps_wide = p.phased ? p.kernel_width / 2 + 1 : p.kernel_width;
-    uint32_t columns = taps_high * taps_wide * p.inputs;
-    uint32_t tiles_m = ceil_div(p.outputs, Tile::ROWS), tiles_n = ceil_div(columns, Tile::COLUMNS);
-    uint32_t phase = blockIdx.x / (tiles_m * tiles_n), a = phase / 2, b = phase % 2, part = blockIdx.y * classes + phase;
-    uint32_t m = blockIdx.x % tiles_m * Tile::ROWS, n = blockIdx.x / tiles_m % tiles_n * Tile::COLUMNS;
-    // A weight gradient that nobody asked for is neither computed nor is x read for it.
-    bool sum_rows = p.dbias && n == 0;
-    if (!p.dweight && !sum_rows) return;
-    uint32_t columns_there = p.dweight ? columns : 0;
-    float *dweight = at<float>(p.dweight) + (size_t)part * p.outputs * columns, *dbias = at<float>(p.dbias) + part * p.outputs;
-
-    uint32_t class_rows = (p.out_height - a + steps - 1) / steps, class_columns = (p.out_width - b + steps - 1) / steps;
-    Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
-    Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
-                 p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
-    if constexpr (Tile::RAGGED) {
-        uint32_t pixels = p.batch * class_rows * class_columns;
-        uint32_t begin = (uint64_t)pixels * blockIdx.y / p.splits, end = (uint64_t)pixels * (blockIdx.y + 1) / p.splits;
-        auto element = [&](const T *image, const Lattice &l, uint32_t pixel, uint32_t channel) {
-            uint32_t line = pixel / class_columns;
-            int32_t i = l.step * (int32_t)(line % class_rows) + l.first_row, j = l.step * (int32_t)(pixel % class_columns) + l.first_column;
-            bool inside = (uint32_t)i < l.height && (uint32_t)j < l.width;
-            return inside ? to_float(image[((size_t)(line / class_rows * l.height + i) * l.width + j) * l.channels + channel]) : 0.0f;
-        };
-        auto row = [&](uint32_t r, uint32_t k) { return m + r < p.outputs ? element(at<const T>(p.dy), dy, begin + k, m + r) : 0.0f; };
-        auto column = [&](uint32_t c, uint32_t k) {
-            if (n + c >= columns_there) return 0.0f;
-            TapChannel of(n + c, p.inputs);
-            return element(at<const T>(p.x), x.shifted(of.tap / taps_wide, of.tap % taps_wide), begin + k, of.channel);
-        };
-        ragged_product(end - begin, shared, row, column, [&](uint32_t r, uint32_t c, float sum) {
-            if (m + r < p.outputs && n + c < columns_there) dweight[(size_t)(m + r) * columns + n + c] = sum;
-        });
-        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) {
-            float sum = 0.0f;
-            for (uint32_t k = 0; k < end - begin; k++) sum += row(threadIdx.x, k);
-            dbias[m + threadIdx.x] = sum;
-        }
-    } else {
-        using A = PixelLoader<typename Tile::template RowSlab<false>, true>;
-        using B = PixelLoader<typename Tile::template ColumnSlab<false>, false>;
-        PixelSlabs<Tile::K> slabs(class_rows, class_columns);
-        uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
-        PixelSlab<Tile::K> slab(slabs, begin);
-        uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
-        bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
-        A rows(at<const T>(p.dy), dy, slab, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
-        B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slab, column % p.inputs, column < columns_there, inside);
-        if (begin == end) {
-            zero_sums<Tile>(shared);
-        } else {
-            Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
-        }
-        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
-        for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
-            if (m + r < p.outputs && n + c < columns_there) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n + c);
-        });
-    }
-}
-
 template <class Math> static __device__ __forceinline__ void conv2d_fwd(const Conv2dFwd &p) {
     with_tile<Math>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
 }
@@ -609,11 +357,5 @@ template <class Math> static __device__ __forceinline__ void conv2d_bwd_data(con
     with_tile<Math>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
 }
 
-/// Tiles are outputs by (tap, channel).
-template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
-    with_tile<Math>(p.tile, [&](auto tile) { backward_weight_tile<decltype(tile)>(p); });
-}
-
 VF_EXPORT_MATRIX(conv2d_fwd, Conv2dFwd)
 VF_EXPORT_MATRIX(conv2d_bwd_data, Conv2dBwdData)
-VF_EXPORT_MATRIX(conv2d_bwd_weight, Conv2dBwdWeight)

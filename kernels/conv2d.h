@@ -8,6 +8,9 @@
 #define CONV2D_TILE_NARROW 1
 #define CONV2D_TILE_RAGGED 2
 
+/// Threads of a block of Conv2dBwdWeightSum and Conv2dPhases.
+#define CONV2D_WEIGHT_THREADS 256
+
 /// y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x̃[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],
 /// where x̃ is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it.
 struct Conv2dFwd {
