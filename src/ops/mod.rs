@@ -5,9 +5,12 @@
 //! see `docs/adding-an-op.md`.
 
 mod case;
+mod channel_tile;
 mod check;
 mod grads;
+mod part_sums;
 pub mod position;
+mod row_norm;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -41,6 +44,7 @@ ops! {
     add,
     attention,
     batch_norm,
+    cast,
     conv2d,
     cosine_similarity,
     embedding,
@@ -61,6 +65,7 @@ ops! {
     rms_norm,
     rope,
     split,
+    sum,
     swiglu,
     timestep_embedding,
     tokens,

@@ -40,6 +40,12 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             let zeros = Array::zeros(&input(1).shape);
             batch_norm_train(x, input(1), input(2), call.setting("eps"), 0.1, (&zeros, &zeros)).y
         }
+        "batch_norm_statistics" => {
+            let running = (input(3), input(4));
+            let BatchNorm { running_mean, running_var, .. } =
+                batch_norm_train(x, input(1), input(2), call.setting("eps"), call.setting("momentum"), running);
+            return Some(vec![running_mean, running_var]);
+        }
         "conv2d" => conv2d_of(call),
         "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
         "drop_token" => drop_token(x),
@@ -63,11 +69,8 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "l1" => Array::new(&[1], vec![l1(x, input(1))]),
         "l2_normalize" => l2_normalize(x, call.setting("eps")),
-        "layer_norm" => {
-            let affine = call.optional(1).zip(call.optional(2));
-            let y = layer_norm(x, affine, call.setting("eps"), None);
-            modulated(y, call.optional(3), call.optional(4))
-        }
+        "layer_norm" => layer_norm_of(call),
+        "layer_norm_residual" => return Some(vec![layer_norm_of(call), x.clone()]),
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
         "max_pool2" => max_pool2(x),
@@ -80,10 +83,8 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "prepend_token" => prepend_token(x, input(1), input(2)),
         "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
         "resize_bilinear" => resize_bilinear(x, call.size("height"), call.size("width")),
-        "rms_norm" => {
-            let y = rms_norm(x, call.optional(1), call.setting("eps"), None);
-            modulated(y, call.optional(2), call.optional(3))
-        }
+        "rms_norm" => rms_norm_of(call),
+        "rms_norm_residual" => return Some(vec![rms_norm_of(call), x.clone()]),
         "rope" => {
             let [b, n, c] = x.dims();
             let heads = call.size("heads");
@@ -134,6 +135,17 @@ fn group_norm_of(call: &Call) -> Array {
     let image = x.reshape(&[batch, x.data.len() / batch / channels, 1, channels]);
     let (groups, eps) = (call.size("groups"), call.setting("eps"));
     group_norm(&image, &call.inputs[1], &call.inputs[2], groups, eps, call.flag("silu")).reshape(&x.shape)
+}
+
+fn layer_norm_of(call: &Call) -> Array {
+    let affine = call.optional(1).zip(call.optional(2));
+    let y = layer_norm(&call.inputs[0], affine, call.setting("eps"), None);
+    modulated(y, call.optional(3), call.optional(4))
+}
+
+fn rms_norm_of(call: &Call) -> Array {
+    let y = rms_norm(&call.inputs[0], call.optional(1), call.setting("eps"), None);
+    modulated(y, call.optional(2), call.optional(3))
 }
 
 /// One gate for the whole batch where it has a single row.
