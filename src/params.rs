@@ -28,6 +28,10 @@ pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
 pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
 pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
+pub const CONV2D_TILE_LARGE: u32 = 0;
+pub const CONV2D_TILE_NARROW: u32 = 1;
+pub const CONV2D_TILE_RAGGED: u32 = 2;
+pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
@@ -631,16 +635,18 @@ const _: () = {
     ["Offset of field: Cast::count"][::std::mem::offset_of!(Cast, count) - 16usize];
     ["Offset of field: Cast::reserved"][::std::mem::offset_of!(Cast, reserved) - 20usize];
 };
-#[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
+#[doc = " y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],\n where x\u{303} is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct Conv2dFwd {
     #[doc = " (batch, height, width, inputs), read"]
     pub x: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), or with `phased` = 1 what Conv2dPhases makes of it, read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) or absent, f32, read"]
     pub bias: u64,
+    #[doc = " as y or absent, read"]
+    pub residual: u64,
     #[doc = " (batch, out_height, out_width, outputs), written"]
     pub y: u64,
     pub batch: u32,
@@ -656,30 +662,37 @@ pub struct Conv2dFwd {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
+    #[doc = " 1 only with `upsample`, and on CUDA always then"]
+    pub phased: u32,
+    #[doc = " on CUDA"]
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 88usize];
+    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 104usize];
     ["Alignment of Conv2dFwd"][::std::mem::align_of::<Conv2dFwd>() - 8usize];
     ["Offset of field: Conv2dFwd::x"][::std::mem::offset_of!(Conv2dFwd, x) - 0usize];
     ["Offset of field: Conv2dFwd::weight"][::std::mem::offset_of!(Conv2dFwd, weight) - 8usize];
     ["Offset of field: Conv2dFwd::bias"][::std::mem::offset_of!(Conv2dFwd, bias) - 16usize];
-    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 24usize];
-    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 32usize];
-    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 36usize];
-    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 40usize];
-    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 44usize];
-    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 48usize];
-    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
-    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
-    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 60usize];
-    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 64usize];
-    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 68usize];
-    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
-    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
-    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 80usize];
-    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 84usize];
+    ["Offset of field: Conv2dFwd::residual"][::std::mem::offset_of!(Conv2dFwd, residual) - 24usize];
+    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 32usize];
+    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 40usize];
+    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 44usize];
+    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 48usize];
+    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 52usize];
+    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 56usize];
+    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 60usize];
+    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 64usize];
+    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 68usize];
+    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 72usize];
+    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 76usize];
+    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 80usize];
+    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 84usize];
+    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 88usize];
+    ["Offset of field: Conv2dFwd::phased"][::std::mem::offset_of!(Conv2dFwd, phased) - 92usize];
+    ["Offset of field: Conv2dFwd::tile"][::std::mem::offset_of!(Conv2dFwd, tile) - 96usize];
+    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 100usize];
 };
 #[doc = " dx: the transpose of `Conv2dFwd` in x."]
 #[repr(C)]
@@ -687,7 +700,7 @@ const _: () = {
 pub struct Conv2dBwdData {
     #[doc = " (batch, out_height, out_width, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    #[doc = " as Conv2dFwd's, read"]
     pub weight: u64,
     #[doc = " (batch, height, width, inputs), written"]
     pub dx: u64,
@@ -704,11 +717,14 @@ pub struct Conv2dBwdData {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
+    #[doc = " as Conv2dFwd's"]
+    pub phased: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 80usize];
+    ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 88usize];
     ["Alignment of Conv2dBwdData"][::std::mem::align_of::<Conv2dBwdData>() - 8usize];
     ["Offset of field: Conv2dBwdData::dy"][::std::mem::offset_of!(Conv2dBwdData, dy) - 0usize];
     ["Offset of field: Conv2dBwdData::weight"][::std::mem::offset_of!(Conv2dBwdData, weight) - 8usize];
@@ -726,9 +742,11 @@ const _: () = {
     ["Offset of field: Conv2dBwdData::out_height"][::std::mem::offset_of!(Conv2dBwdData, out_height) - 64usize];
     ["Offset of field: Conv2dBwdData::out_width"][::std::mem::offset_of!(Conv2dBwdData, out_width) - 68usize];
     ["Offset of field: Conv2dBwdData::upsample"][::std::mem::offset_of!(Conv2dBwdData, upsample) - 72usize];
-    ["Offset of field: Conv2dBwdData::reserved"][::std::mem::offset_of!(Conv2dBwdData, reserved) - 76usize];
+    ["Offset of field: Conv2dBwdData::phased"][::std::mem::offset_of!(Conv2dBwdData, phased) - 76usize];
+    ["Offset of field: Conv2dBwdData::tile"][::std::mem::offset_of!(Conv2dBwdData, tile) - 80usize];
+    ["Offset of field: Conv2dBwdData::reserved"][::std::mem::offset_of!(Conv2dBwdData, reserved) - 84usize];
 };
-#[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias."]
+#[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias. CUDA cuts the sum over pixels into `splits` parts, which\n Conv2dBwdWeightSum adds up; with `phased` = 1 it also leaves the four phases of y's pixels apart, as Conv2dPhases does the weights'."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct Conv2dBwdWeight {
@@ -736,9 +754,9 @@ pub struct Conv2dBwdWeight {
     pub x: u64,
     #[doc = " (batch, out_height, out_width, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, written"]
+    #[doc = " (splits) of (outputs, kernel_height, kernel_width, inputs), or of phases as Conv2dPhases', or absent, f32, written"]
     pub dweight: u64,
-    #[doc = " (outputs) or absent, written"]
+    #[doc = " (splits, outputs), with `phased` (splits, 4, outputs), or absent, f32, written"]
     pub dbias: u64,
     pub batch: u32,
     pub height: u32,
@@ -753,11 +771,15 @@ pub struct Conv2dBwdWeight {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
-    pub reserved: u32,
+    #[doc = " as Conv2dFwd's"]
+    pub phased: u32,
+    pub tile: u32,
+    #[doc = " 1 on the CPU"]
+    pub splits: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dBwdWeight"][::std::mem::size_of::<Conv2dBwdWeight>() - 88usize];
+    ["Size of Conv2dBwdWeight"][::std::mem::size_of::<Conv2dBwdWeight>() - 96usize];
     ["Alignment of Conv2dBwdWeight"][::std::mem::align_of::<Conv2dBwdWeight>() - 8usize];
     ["Offset of field: Conv2dBwdWeight::x"][::std::mem::offset_of!(Conv2dBwdWeight, x) - 0usize];
     ["Offset of field: Conv2dBwdWeight::dy"][::std::mem::offset_of!(Conv2dBwdWeight, dy) - 8usize];
@@ -777,7 +799,78 @@ const _: () = {
     ["Offset of field: Conv2dBwdWeight::out_height"][::std::mem::offset_of!(Conv2dBwdWeight, out_height) - 72usize];
     ["Offset of field: Conv2dBwdWeight::out_width"][::std::mem::offset_of!(Conv2dBwdWeight, out_width) - 76usize];
     ["Offset of field: Conv2dBwdWeight::upsample"][::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
-    ["Offset of field: Conv2dBwdWeight::reserved"][::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
+    ["Offset of field: Conv2dBwdWeight::phased"][::std::mem::offset_of!(Conv2dBwdWeight, phased) - 84usize];
+    ["Offset of field: Conv2dBwdWeight::tile"][::std::mem::offset_of!(Conv2dBwdWeight, tile) - 88usize];
+    ["Offset of field: Conv2dBwdWeight::splits"][::std::mem::offset_of!(Conv2dBwdWeight, splits) - 92usize];
+};
+#[doc = " dweight[o, u, v, i] = Σ over splits of parts; with `phased` = 1 also over the four phases, of phase (a, b)'s tap to which (u, v) went."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dBwdWeightSum {
+    #[doc = " Conv2dBwdWeight's dweight or absent, f32, read"]
+    pub parts: u64,
+    #[doc = " Conv2dBwdWeight's dbias or absent, f32, read"]
+    pub bias_parts: u64,
+    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, f32, written"]
+    pub dweight: u64,
+    #[doc = " (outputs) or absent, f32, written"]
+    pub dbias: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub top: u32,
+    pub left: u32,
+    pub phased: u32,
+    pub splits: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dBwdWeightSum"][::std::mem::size_of::<Conv2dBwdWeightSum>() - 64usize];
+    ["Alignment of Conv2dBwdWeightSum"][::std::mem::align_of::<Conv2dBwdWeightSum>() - 8usize];
+    ["Offset of field: Conv2dBwdWeightSum::parts"][::std::mem::offset_of!(Conv2dBwdWeightSum, parts) - 0usize];
+    ["Offset of field: Conv2dBwdWeightSum::bias_parts"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, bias_parts) - 8usize];
+    ["Offset of field: Conv2dBwdWeightSum::dweight"][::std::mem::offset_of!(Conv2dBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: Conv2dBwdWeightSum::dbias"][::std::mem::offset_of!(Conv2dBwdWeightSum, dbias) - 24usize];
+    ["Offset of field: Conv2dBwdWeightSum::inputs"][::std::mem::offset_of!(Conv2dBwdWeightSum, inputs) - 32usize];
+    ["Offset of field: Conv2dBwdWeightSum::outputs"][::std::mem::offset_of!(Conv2dBwdWeightSum, outputs) - 36usize];
+    ["Offset of field: Conv2dBwdWeightSum::kernel_height"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, kernel_height) - 40usize];
+    ["Offset of field: Conv2dBwdWeightSum::kernel_width"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, kernel_width) - 44usize];
+    ["Offset of field: Conv2dBwdWeightSum::top"][::std::mem::offset_of!(Conv2dBwdWeightSum, top) - 48usize];
+    ["Offset of field: Conv2dBwdWeightSum::left"][::std::mem::offset_of!(Conv2dBwdWeightSum, left) - 52usize];
+    ["Offset of field: Conv2dBwdWeightSum::phased"][::std::mem::offset_of!(Conv2dBwdWeightSum, phased) - 56usize];
+    ["Offset of field: Conv2dBwdWeightSum::splits"][::std::mem::offset_of!(Conv2dBwdWeightSum, splits) - 60usize];
+};
+#[doc = " The weights of a convolution through the nearest-neighbour ×2 upsample as four convolutions of x itself, one for each parity (a, b) of\n y's rows and columns: phases[a, b, o, t, r, i] = Σ weight[o, u, v, i] over the u with ⌊((a + top) % 2 + u)/2⌋ = t and the v likewise.\n Tap (t, r) of phase (a, b) reads x at row ⌊(a − top)/2⌋ + t for row a of y. t < kernel_height/2 + 1, r < kernel_width/2 + 1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dPhases {
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    pub weight: u64,
+    #[doc = " (2, 2, outputs, kernel_height/2 + 1, kernel_width/2 + 1, inputs), written"]
+    pub phases: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub top: u32,
+    pub left: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dPhases"][::std::mem::size_of::<Conv2dPhases>() - 40usize];
+    ["Alignment of Conv2dPhases"][::std::mem::align_of::<Conv2dPhases>() - 8usize];
+    ["Offset of field: Conv2dPhases::weight"][::std::mem::offset_of!(Conv2dPhases, weight) - 0usize];
+    ["Offset of field: Conv2dPhases::phases"][::std::mem::offset_of!(Conv2dPhases, phases) - 8usize];
+    ["Offset of field: Conv2dPhases::inputs"][::std::mem::offset_of!(Conv2dPhases, inputs) - 16usize];
+    ["Offset of field: Conv2dPhases::outputs"][::std::mem::offset_of!(Conv2dPhases, outputs) - 20usize];
+    ["Offset of field: Conv2dPhases::kernel_height"][::std::mem::offset_of!(Conv2dPhases, kernel_height) - 24usize];
+    ["Offset of field: Conv2dPhases::kernel_width"][::std::mem::offset_of!(Conv2dPhases, kernel_width) - 28usize];
+    ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
+    ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
 };
 #[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
 #[repr(C)]
