@@ -15,10 +15,10 @@ pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
-pub const ROW_NORM_THREADS: u32 = 512;
 pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
 pub const ROW_NORM_SUM_THREADS: u32 = 256;
-pub const ROW_NORM_ROWS: u32 = 2;
+pub const ROW_TEAM_THREADS: u32 = 512;
+pub const ROW_TEAM_ROWS: u32 = 2;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_THREADS: u32 = 256;
@@ -604,7 +604,7 @@ const _: () = {
     ["Offset of field: Conv2dBwdWeight::upsample"][::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
     ["Offset of field: Conv2dBwdWeight::reserved"][::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
 };
-#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
+#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityFwd {
@@ -616,8 +616,9 @@ pub struct CosineSimilarityFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -628,10 +629,10 @@ const _: () = {
     ["Offset of field: CosineSimilarityFwd::y"][::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
     ["Offset of field: CosineSimilarityFwd::rows"][::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
     ["Offset of field: CosineSimilarityFwd::channels"][::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
-    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
-    ["Offset of field: CosineSimilarityFwd::reserved"][::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+    ["Offset of field: CosineSimilarityFwd::parts"][::std::mem::offset_of!(CosineSimilarityFwd, parts) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 36usize];
 };
-#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
+#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityBwd {
@@ -647,8 +648,9 @@ pub struct CosineSimilarityBwd {
     pub db: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -661,8 +663,8 @@ const _: () = {
     ["Offset of field: CosineSimilarityBwd::db"][::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
     ["Offset of field: CosineSimilarityBwd::rows"][::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
     ["Offset of field: CosineSimilarityBwd::channels"][::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
-    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
-    ["Offset of field: CosineSimilarityBwd::reserved"][::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+    ["Offset of field: CosineSimilarityBwd::parts"][::std::mem::offset_of!(CosineSimilarityBwd, parts) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 52usize];
 };
 #[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
 #[repr(C)]
@@ -1199,7 +1201,7 @@ const _: () = {
     ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
     ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
 };
-#[doc = " y = x / max(‖x‖, eps) per row."]
+#[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeFwd {
@@ -1209,8 +1211,9 @@ pub struct L2NormalizeFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1220,10 +1223,10 @@ const _: () = {
     ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
     ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
     ["Offset of field: L2NormalizeFwd::channels"][::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
-    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
-    ["Offset of field: L2NormalizeFwd::reserved"][::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+    ["Offset of field: L2NormalizeFwd::parts"][::std::mem::offset_of!(L2NormalizeFwd, parts) - 24usize];
+    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 28usize];
 };
-#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
+#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeBwd {
@@ -1235,8 +1238,9 @@ pub struct L2NormalizeBwd {
     pub dx: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1247,8 +1251,8 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
     ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
     ["Offset of field: L2NormalizeBwd::channels"][::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
-    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
-    ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+    ["Offset of field: L2NormalizeBwd::parts"][::std::mem::offset_of!(L2NormalizeBwd, parts) - 32usize];
+    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 36usize];
 };
 #[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
