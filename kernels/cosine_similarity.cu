@@ -88,5 +88,5 @@ template <class T> static __device__ __forceinline__ void cosine_similarity_bwd(
     else backward<T, Single<T>>(p);
 }
 
-VF_EXPORT(cosine_similarity_fwd, CosineSimilarityFwd, ROW_TEAM_THREADS)
-VF_EXPORT(cosine_similarity_bwd, CosineSimilarityBwd, ROW_TEAM_THREADS)
+VF_EXPORT(cosine_similarity_fwd, CosineSimilarityFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(cosine_similarity_bwd, CosineSimilarityBwd, ROW_TEAM_BOUNDS)

@@ -3,26 +3,32 @@
 #include <stdint.h>
 
 /// out = x + gate·y.
+/// Grid: (slices, cols / tile, gates), blocks of channel_tile.cuh; dynamic shared memory: one array of channels.
 struct GateFwd {
-    uint64_t x;     ///< (rows, cols), read
-    uint64_t gate;  ///< (rows / rows_per_gate, cols), read
-    uint64_t y;     ///< (rows, cols), read
-    uint64_t out;   ///< (rows, cols), written
-    uint32_t rows;
-    uint32_t cols;
+    uint64_t x;     ///< (gates, rows_per_gate, cols), read
+    uint64_t gate;  ///< (gates, cols), or f32 as `parameter` says; read
+    uint64_t y;     ///< (gates, rows_per_gate, cols), read
+    uint64_t out;   ///< (gates, rows_per_gate, cols), written
+    uint32_t gates;
     uint32_t rows_per_gate;
-    uint32_t reserved;
+    uint32_t cols;
+    uint32_t tile;       ///< columns of a block
+    uint32_t slices;     ///< a gate's rows are cut into this many slices, one for a block
+    uint32_t parameter;  ///< 1: the gate is a parameter (layer scale), which is f32 whatever the others are
 };
 
-/// dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself).
+/// dy = gate·dout (dx is dout itself); and, per part of a gate's rows, the sums of dout·y, whose sum is dgate.
+/// Grid: (parts, cols / tile, gates); dynamic shared memory: one array of channels.
 struct GateBwd {
-    uint64_t gate;   ///< (rows / rows_per_gate, cols), read
-    uint64_t y;      ///< (rows, cols), read
-    uint64_t dout;   ///< (rows, cols), read
-    uint64_t dgate;  ///< (rows / rows_per_gate, cols) or absent, written
-    uint64_t dy;     ///< (rows, cols) or absent, written
-    uint32_t rows;
-    uint32_t cols;
+    uint64_t dout;  ///< (gates, rows_per_gate, cols), read
+    uint64_t gate;  ///< (gates, cols), as above, read
+    uint64_t y;     ///< (gates, rows_per_gate, cols), read
+    uint64_t dy;    ///< (gates, rows_per_gate, cols) or absent, written
+    uint64_t sums;  ///< (gates, parts, 1, cols) f32 or absent, written
+    uint32_t gates;
     uint32_t rows_per_gate;
-    uint32_t reserved;
+    uint32_t cols;
+    uint32_t tile;       ///< as above
+    uint32_t parts;      ///< a gate's rows are cut into this many parts of equal length, the last one shorter
+    uint32_t parameter;  ///< as above
 };

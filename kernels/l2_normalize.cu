@@ -75,5 +75,5 @@ template <class T> static __device__ __forceinline__ void l2_normalize_bwd(const
     else backward<T, Single<T>>(p);
 }
 
-VF_EXPORT(l2_normalize_fwd, L2NormalizeFwd, ROW_TEAM_THREADS)
-VF_EXPORT(l2_normalize_bwd, L2NormalizeBwd, ROW_TEAM_THREADS)
+VF_EXPORT(l2_normalize_fwd, L2NormalizeFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(l2_normalize_bwd, L2NormalizeBwd, ROW_TEAM_BOUNDS)

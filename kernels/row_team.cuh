@@ -4,6 +4,9 @@
 #include "columns.cuh"
 #include "row_team.h"
 
+/// For VF_EXPORT: threads of a block, and blocks that a multiprocessor has room for. Left to itself ptxas spills a word or two to fit one more.
+#define ROW_TEAM_BOUNDS ROW_TEAM_THREADS, 1
+
 /// Rows that a team takes at a time.
 template <class C> constexpr int ROWS_AT_ONCE = C::N == 8 ? ROW_TEAM_ROWS : 2 * ROW_TEAM_ROWS;
 
