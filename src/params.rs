@@ -6,10 +6,41 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const ADAMW_LIST: u32 = 512;
+pub const ADAMW_BLOCK_ELEMENTS: u32 = 4096;
+pub const ADAMW_THREADS: u32 = 256;
+pub const ADAMW_UPDATES: u32 = 0;
+pub const ADAMW_SKIPPED: u32 = 1;
+pub const ADAMW_NORM: u32 = 2;
+pub const ADAMW_FACTOR: u32 = 3;
+pub const ADAMW_STEP_SIZE: u32 = 4;
+pub const ADAMW_RSQRT_CORRECTION2: u32 = 5;
+pub const ADAMW_DECAY: u32 = 6;
+pub const ADAMW_APPLY: u32 = 7;
+pub const ADAMW_STATE: u32 = 8;
+pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
+pub const ATTENTION_THREADS: u32 = 256;
+pub const ATTENTION_FWD_THREADS: u32 = 128;
+pub const ATTENTION_MAX_HEAD: u32 = 512;
+pub const ATTENTION_DELTA_ROWS: u32 = 64;
+pub const ATTENTION_WIDE_ROWS: u32 = 32;
+pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
+pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
 pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
+pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const MATRIX_THREADS: u32 = 128;
+pub const MATRIX_SHARED: u32 = 81920;
+pub const LINEAR_IDENTITY: u32 = 16;
+pub const LINEAR_SWIGLU: u32 = 17;
+pub const LINEAR_128X128: u32 = 0;
+pub const LINEAR_128X64: u32 = 1;
+pub const LINEAR_64X64: u32 = 2;
+pub const LINEAR_RAGGED: u32 = 3;
+pub const LINEAR_SUM_THREADS: u32 = 256;
+pub const LINEAR_BIAS_COLUMNS: u32 = 64;
 pub const PART_SUMS_COLUMNS: u32 = 64;
 pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
@@ -79,68 +110,129 @@ const _: () = {
     ["Offset of field: ActivationBwd::slope"][::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
     ["Offset of field: ActivationBwd::reserved"][::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
 };
-#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = clip·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps)  with cᵢ = 1 − βᵢᵗ."]
+#[doc = " parts[first_part + b] = Σ grad² over the elements of block b."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamWNorm {
+    #[doc = " a part for each block, written"]
+    pub parts: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamWNorm"][::std::mem::size_of::<AdamWNorm>() - 8208usize];
+    ["Alignment of AdamWNorm"][::std::mem::align_of::<AdamWNorm>() - 8usize];
+    ["Offset of field: AdamWNorm::parts"][::std::mem::offset_of!(AdamWNorm, parts) - 0usize];
+    ["Offset of field: AdamWNorm::grad"][::std::mem::offset_of!(AdamWNorm, grad) - 8usize];
+    ["Offset of field: AdamWNorm::count"][::std::mem::offset_of!(AdamWNorm, count) - 4104usize];
+    ["Offset of field: AdamWNorm::first_block"][::std::mem::offset_of!(AdamWNorm, first_block) - 6152usize];
+    ["Offset of field: AdamWNorm::tensors"][::std::mem::offset_of!(AdamWNorm, tensors) - 8200usize];
+    ["Offset of field: AdamWNorm::first_part"][::std::mem::offset_of!(AdamWNorm, first_part) - 8204usize];
+};
+#[doc = " The scalars of the next update: norm = √Σ parts · scale; factor = scale · min(1, max_norm / norm); cᵢ = 1 − βᵢᵗ. A norm that is\n not finite makes it a skipped one."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct AdamW {
+pub struct AdamWPrepare {
     #[doc = " (count), read"]
-    pub grad: u64,
-    #[doc = " (1) or absent, read: multiplies the gradient"]
-    pub clip: u64,
-    #[doc = " (count), read and written"]
-    pub param: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg_sq: u64,
-    #[doc = " (count) or absent, read and written"]
-    pub ema: u64,
+    pub parts: u64,
+    #[doc = " (1), read"]
+    pub lr: u64,
+    #[doc = " (ADAMW_STATE), read and written"]
+    pub state: u64,
+    pub count: u32,
+    pub scale: f32,
+    #[doc = " 0: gradients are not clipped"]
+    pub max_norm: f32,
     pub beta1: f32,
     pub beta2: f32,
-    pub eps: f32,
-    #[doc = " lr / c₁"]
-    pub step_size: f32,
-    #[doc = " 1 / √c₂"]
-    pub rsqrt_correction2: f32,
-    #[doc = " lr·wd for AdamW, wd for Adam"]
-    pub decay: f32,
-    pub ema_decay: f32,
+    pub weight_decay: f32,
     #[doc = " 1: AdamW; 0: Adam"]
     pub decoupled: u32,
-    pub count: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 88usize];
-    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
-    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 0usize];
-    ["Offset of field: AdamW::clip"][::std::mem::offset_of!(AdamW, clip) - 8usize];
-    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 16usize];
-    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 24usize];
-    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 32usize];
-    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 40usize];
-    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 48usize];
-    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 52usize];
-    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 56usize];
-    ["Offset of field: AdamW::step_size"][::std::mem::offset_of!(AdamW, step_size) - 60usize];
-    ["Offset of field: AdamW::rsqrt_correction2"][::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
-    ["Offset of field: AdamW::decay"][::std::mem::offset_of!(AdamW, decay) - 68usize];
-    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 72usize];
-    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 76usize];
-    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 80usize];
-    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 84usize];
+    ["Size of AdamWPrepare"][::std::mem::size_of::<AdamWPrepare>() - 56usize];
+    ["Alignment of AdamWPrepare"][::std::mem::align_of::<AdamWPrepare>() - 8usize];
+    ["Offset of field: AdamWPrepare::parts"][::std::mem::offset_of!(AdamWPrepare, parts) - 0usize];
+    ["Offset of field: AdamWPrepare::lr"][::std::mem::offset_of!(AdamWPrepare, lr) - 8usize];
+    ["Offset of field: AdamWPrepare::state"][::std::mem::offset_of!(AdamWPrepare, state) - 16usize];
+    ["Offset of field: AdamWPrepare::count"][::std::mem::offset_of!(AdamWPrepare, count) - 24usize];
+    ["Offset of field: AdamWPrepare::scale"][::std::mem::offset_of!(AdamWPrepare, scale) - 28usize];
+    ["Offset of field: AdamWPrepare::max_norm"][::std::mem::offset_of!(AdamWPrepare, max_norm) - 32usize];
+    ["Offset of field: AdamWPrepare::beta1"][::std::mem::offset_of!(AdamWPrepare, beta1) - 36usize];
+    ["Offset of field: AdamWPrepare::beta2"][::std::mem::offset_of!(AdamWPrepare, beta2) - 40usize];
+    ["Offset of field: AdamWPrepare::weight_decay"][::std::mem::offset_of!(AdamWPrepare, weight_decay) - 44usize];
+    ["Offset of field: AdamWPrepare::decoupled"][::std::mem::offset_of!(AdamWPrepare, decoupled) - 48usize];
+    ["Offset of field: AdamWPrepare::reserved"][::std::mem::offset_of!(AdamWPrepare, reserved) - 52usize];
 };
-#[doc = " sum = Σ xᵢ²."]
+#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = factor·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps);  rounded ← p in bf16."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamW {
+    #[doc = " (ADAMW_STATE), read"]
+    pub state: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub param: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg_sq: [u64; 512usize],
+    #[doc = " (count) each or absent, read and written"]
+    pub ema: [u64; 512usize],
+    #[doc = " (count) bf16 each or absent, written"]
+    pub rounded: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub ema_decay: f32,
+    #[doc = " 1: AdamW; 0: Adam"]
+    pub decoupled: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 28712usize];
+    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
+    ["Offset of field: AdamW::state"][::std::mem::offset_of!(AdamW, state) - 0usize];
+    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 8usize];
+    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 4104usize];
+    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 8200usize];
+    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 12296usize];
+    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 16392usize];
+    ["Offset of field: AdamW::rounded"][::std::mem::offset_of!(AdamW, rounded) - 20488usize];
+    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 24584usize];
+    ["Offset of field: AdamW::first_block"][::std::mem::offset_of!(AdamW, first_block) - 26632usize];
+    ["Offset of field: AdamW::tensors"][::std::mem::offset_of!(AdamW, tensors) - 28680usize];
+    ["Offset of field: AdamW::first_part"][::std::mem::offset_of!(AdamW, first_part) - 28684usize];
+    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 28688usize];
+    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 28692usize];
+    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 28696usize];
+    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 28700usize];
+    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 28704usize];
+    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 28708usize];
+};
+#[doc = " parts[b] = Σ xᵢ² over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct SumOfSquares {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub sum: u64,
     pub count: u32,
-    pub reserved: u32,
+    pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -149,17 +241,17 @@ const _: () = {
     ["Offset of field: SumOfSquares::x"][::std::mem::offset_of!(SumOfSquares, x) - 0usize];
     ["Offset of field: SumOfSquares::sum"][::std::mem::offset_of!(SumOfSquares, sum) - 8usize];
     ["Offset of field: SumOfSquares::count"][::std::mem::offset_of!(SumOfSquares, count) - 16usize];
-    ["Offset of field: SumOfSquares::reserved"][::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
+    ["Offset of field: SumOfSquares::parts"][::std::mem::offset_of!(SumOfSquares, parts) - 20usize];
 };
 #[doc = " weight = clamp(√nll / (√other + 1e-4), 0, largest) · factor, of squared norms."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct AdaptiveWeight {
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub nll: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub other: u64,
-    #[doc = " (1), written"]
+    #[doc = " (1) f32, written"]
     pub weight: u64,
     pub largest: f32,
     pub factor: f32,
@@ -180,7 +272,7 @@ const _: () = {
 pub struct Scale {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), written"]
     pub y: u64,
@@ -203,7 +295,7 @@ const _: () = {
 pub struct AddScaled {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), read and written"]
     pub sum: u64,
@@ -300,6 +392,33 @@ const _: () = {
     ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
     ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
 };
+#[doc = " delta = Σ out·dout of every row and head."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionDelta {
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub out: u64,
+    #[doc = " (batch, queries, heads, head_dim), read"]
+    pub dout: u64,
+    #[doc = " (batch, heads, queries) f32, written"]
+    pub delta: u64,
+    pub batch: u32,
+    pub queries: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionDelta"][::std::mem::size_of::<AttentionDelta>() - 40usize];
+    ["Alignment of AttentionDelta"][::std::mem::align_of::<AttentionDelta>() - 8usize];
+    ["Offset of field: AttentionDelta::out"][::std::mem::offset_of!(AttentionDelta, out) - 0usize];
+    ["Offset of field: AttentionDelta::dout"][::std::mem::offset_of!(AttentionDelta, dout) - 8usize];
+    ["Offset of field: AttentionDelta::delta"][::std::mem::offset_of!(AttentionDelta, delta) - 16usize];
+    ["Offset of field: AttentionDelta::batch"][::std::mem::offset_of!(AttentionDelta, batch) - 24usize];
+    ["Offset of field: AttentionDelta::queries"][::std::mem::offset_of!(AttentionDelta, queries) - 28usize];
+    ["Offset of field: AttentionDelta::heads"][::std::mem::offset_of!(AttentionDelta, heads) - 32usize];
+    ["Offset of field: AttentionDelta::head_dim"][::std::mem::offset_of!(AttentionDelta, head_dim) - 36usize];
+};
 #[doc = " The gradients, with the probabilities recomputed from q, k and logsumexp."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -310,10 +429,12 @@ pub struct AttentionBwd {
     pub k: u64,
     #[doc = " (batch, keys, heads, head_dim), read"]
     pub v: u64,
-    #[doc = " (batch, queries, heads, head_dim), read"]
+    #[doc = " (batch, queries, heads, head_dim) where delta is absent, read"]
     pub out: u64,
     #[doc = " (batch, heads, queries) f32, read"]
     pub logsumexp: u64,
+    #[doc = " (batch, heads, queries) f32 or absent, read"]
+    pub delta: u64,
     #[doc = " (batch, queries, heads, head_dim), read"]
     pub dout: u64,
     #[doc = " (batch, queries, heads, head_dim) or absent, written"]
@@ -322,6 +443,8 @@ pub struct AttentionBwd {
     pub dk: u64,
     #[doc = " (batch, keys, heads, head_dim) or absent, written"]
     pub dv: u64,
+    #[doc = " (parts, batch, queries, heads, head_dim) f32 in place of dq, or absent, written"]
+    pub dq_parts: u64,
     pub batch: u32,
     pub queries: u32,
     pub keys: u32,
@@ -331,23 +454,45 @@ pub struct AttentionBwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AttentionBwd"][::std::mem::size_of::<AttentionBwd>() - 96usize];
+    ["Size of AttentionBwd"][::std::mem::size_of::<AttentionBwd>() - 112usize];
     ["Alignment of AttentionBwd"][::std::mem::align_of::<AttentionBwd>() - 8usize];
     ["Offset of field: AttentionBwd::q"][::std::mem::offset_of!(AttentionBwd, q) - 0usize];
     ["Offset of field: AttentionBwd::k"][::std::mem::offset_of!(AttentionBwd, k) - 8usize];
     ["Offset of field: AttentionBwd::v"][::std::mem::offset_of!(AttentionBwd, v) - 16usize];
     ["Offset of field: AttentionBwd::out"][::std::mem::offset_of!(AttentionBwd, out) - 24usize];
     ["Offset of field: AttentionBwd::logsumexp"][::std::mem::offset_of!(AttentionBwd, logsumexp) - 32usize];
-    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 40usize];
-    ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 48usize];
-    ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 56usize];
-    ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 64usize];
-    ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 72usize];
-    ["Offset of field: AttentionBwd::queries"][::std::mem::offset_of!(AttentionBwd, queries) - 76usize];
-    ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 80usize];
-    ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 84usize];
-    ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 88usize];
-    ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 92usize];
+    ["Offset of field: AttentionBwd::delta"][::std::mem::offset_of!(AttentionBwd, delta) - 40usize];
+    ["Offset of field: AttentionBwd::dout"][::std::mem::offset_of!(AttentionBwd, dout) - 48usize];
+    ["Offset of field: AttentionBwd::dq"][::std::mem::offset_of!(AttentionBwd, dq) - 56usize];
+    ["Offset of field: AttentionBwd::dk"][::std::mem::offset_of!(AttentionBwd, dk) - 64usize];
+    ["Offset of field: AttentionBwd::dv"][::std::mem::offset_of!(AttentionBwd, dv) - 72usize];
+    ["Offset of field: AttentionBwd::dq_parts"][::std::mem::offset_of!(AttentionBwd, dq_parts) - 80usize];
+    ["Offset of field: AttentionBwd::batch"][::std::mem::offset_of!(AttentionBwd, batch) - 88usize];
+    ["Offset of field: AttentionBwd::queries"][::std::mem::offset_of!(AttentionBwd, queries) - 92usize];
+    ["Offset of field: AttentionBwd::keys"][::std::mem::offset_of!(AttentionBwd, keys) - 96usize];
+    ["Offset of field: AttentionBwd::heads"][::std::mem::offset_of!(AttentionBwd, heads) - 100usize];
+    ["Offset of field: AttentionBwd::head_dim"][::std::mem::offset_of!(AttentionBwd, head_dim) - 104usize];
+    ["Offset of field: AttentionBwd::scale"][::std::mem::offset_of!(AttentionBwd, scale) - 108usize];
+};
+#[doc = " dq = the sum of what the parts of a head's keys gave. dq comes first because an entry has the dtype of the first tensor."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AttentionBwdSum {
+    #[doc = " (elements), written"]
+    pub dq: u64,
+    #[doc = " (parts, elements) f32, read"]
+    pub dq_parts: u64,
+    pub elements: u32,
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionBwdSum"][::std::mem::size_of::<AttentionBwdSum>() - 24usize];
+    ["Alignment of AttentionBwdSum"][::std::mem::align_of::<AttentionBwdSum>() - 8usize];
+    ["Offset of field: AttentionBwdSum::dq"][::std::mem::offset_of!(AttentionBwdSum, dq) - 0usize];
+    ["Offset of field: AttentionBwdSum::dq_parts"][::std::mem::offset_of!(AttentionBwdSum, dq_parts) - 8usize];
+    ["Offset of field: AttentionBwdSum::elements"][::std::mem::offset_of!(AttentionBwdSum, elements) - 16usize];
+    ["Offset of field: AttentionBwdSum::parts"][::std::mem::offset_of!(AttentionBwdSum, parts) - 20usize];
 };
 #[doc = " y = (x − mean)/√(var + eps)·weight + bias.\n Grid: (slices, channels / tile); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
 #[repr(C)]
@@ -455,6 +600,26 @@ const _: () = {
     ["Offset of field: BatchNormTrack::running"][::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
     ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
     ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
+};
+#[doc = " y = x in the other of the two dtypes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Cast {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count) of the other dtype, written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Cast"][::std::mem::size_of::<Cast>() - 24usize];
+    ["Alignment of Cast"][::std::mem::align_of::<Cast>() - 8usize];
+    ["Offset of field: Cast::x"][::std::mem::offset_of!(Cast, x) - 0usize];
+    ["Offset of field: Cast::y"][::std::mem::offset_of!(Cast, y) - 8usize];
+    ["Offset of field: Cast::count"][::std::mem::offset_of!(Cast, count) - 16usize];
+    ["Offset of field: Cast::reserved"][::std::mem::offset_of!(Cast, reserved) - 20usize];
 };
 #[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
@@ -720,6 +885,23 @@ const _: () = {
     ["Offset of field: EmbeddingBwd::count"][::std::mem::offset_of!(EmbeddingBwd, count) - 32usize];
     ["Offset of field: EmbeddingBwd::reserved"][::std::mem::offset_of!(EmbeddingBwd, reserved) - 36usize];
 };
+#[doc = " y = value."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Fill {
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub value: f32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Fill"][::std::mem::size_of::<Fill>() - 16usize];
+    ["Alignment of Fill"][::std::mem::align_of::<Fill>() - 8usize];
+    ["Offset of field: Fill::y"][::std::mem::offset_of!(Fill, y) - 0usize];
+    ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
+    ["Offset of field: Fill::count"][::std::mem::offset_of!(Fill, count) - 12usize];
+};
 #[doc = " out = x + gate·y."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -793,7 +975,7 @@ pub struct GaussianFwd {
     pub noise: u64,
     #[doc = " (pixels, channels), written"]
     pub z: u64,
-    #[doc = " (1), written"]
+    #[doc = " f32, a part for each block, written"]
     pub kl: u64,
     #[doc = " batch·height·width"]
     pub pixels: u32,
@@ -824,7 +1006,7 @@ pub struct GaussianBwd {
     pub noise: u64,
     #[doc = " (pixels, channels) or absent, read"]
     pub dz: u64,
-    #[doc = " (1) or absent, read"]
+    #[doc = " (1) f32 or absent, read"]
     pub dkl: u64,
     #[doc = " (pixels, 2·channels) or absent, written"]
     pub dmoments: u64,
@@ -1149,7 +1331,7 @@ const _: () = {
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
 };
-#[doc = " loss = Σ |x_hat − x| / batch."]
+#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L1Fwd {
@@ -1157,20 +1339,24 @@ pub struct L1Fwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub loss: u64,
     pub count: u32,
     pub batch: u32,
+    pub parts: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 32usize];
+    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 40usize];
     ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
     ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
     ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
     ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
     ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
     ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
+    ["Offset of field: L1Fwd::parts"][::std::mem::offset_of!(L1Fwd, parts) - 32usize];
+    ["Offset of field: L1Fwd::reserved"][::std::mem::offset_of!(L1Fwd, reserved) - 36usize];
 };
 #[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
 #[repr(C)]
@@ -1180,7 +1366,7 @@ pub struct L1Bwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub dloss: u64,
     #[doc = " (count) or absent, written"]
     pub dx_hat: u64,
@@ -1400,7 +1586,7 @@ const _: () = {
     ["Offset of field: LayerNormSums::affine"][::std::mem::offset_of!(LayerNormSums, affine) - 88usize];
     ["Offset of field: LayerNormSums::reserved"][::std::mem::offset_of!(LayerNormSums, reserved) - 92usize];
 };
-#[doc = " y = x·weightᵀ + bias."]
+#[doc = " s = x·weightᵀ + bias; a = f(s), or silu(s₁)·s₂ for SwiGLU, where s, weight and bias have 2·outputs columns or rows (s₁, then s₂);\n y = a, or residual + gate·a."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearFwd {
@@ -1408,29 +1594,45 @@ pub struct LinearFwd {
     pub x: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) f32 or absent, read"]
     pub bias: u64,
+    #[doc = " (rows, outputs) or absent, read"]
+    pub residual: u64,
+    #[doc = " (rows / rows_per_gate, outputs) or absent (which is 1), read"]
+    pub gate: u64,
     #[doc = " (rows, outputs), written"]
     pub y: u64,
+    #[doc = " s, or absent, written"]
+    pub sums: u64,
+    #[doc = " (rows, outputs): a where there is a gate, or absent, written"]
+    pub branch: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
-    pub reserved: u32,
+    pub rows_per_gate: u32,
+    pub activation: u32,
+    pub tile: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 48usize];
+    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 88usize];
     ["Alignment of LinearFwd"][::std::mem::align_of::<LinearFwd>() - 8usize];
     ["Offset of field: LinearFwd::x"][::std::mem::offset_of!(LinearFwd, x) - 0usize];
     ["Offset of field: LinearFwd::weight"][::std::mem::offset_of!(LinearFwd, weight) - 8usize];
     ["Offset of field: LinearFwd::bias"][::std::mem::offset_of!(LinearFwd, bias) - 16usize];
-    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 24usize];
-    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 32usize];
-    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 36usize];
-    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 40usize];
-    ["Offset of field: LinearFwd::reserved"][::std::mem::offset_of!(LinearFwd, reserved) - 44usize];
+    ["Offset of field: LinearFwd::residual"][::std::mem::offset_of!(LinearFwd, residual) - 24usize];
+    ["Offset of field: LinearFwd::gate"][::std::mem::offset_of!(LinearFwd, gate) - 32usize];
+    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 40usize];
+    ["Offset of field: LinearFwd::sums"][::std::mem::offset_of!(LinearFwd, sums) - 48usize];
+    ["Offset of field: LinearFwd::branch"][::std::mem::offset_of!(LinearFwd, branch) - 56usize];
+    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 64usize];
+    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 68usize];
+    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 72usize];
+    ["Offset of field: LinearFwd::rows_per_gate"][::std::mem::offset_of!(LinearFwd, rows_per_gate) - 76usize];
+    ["Offset of field: LinearFwd::activation"][::std::mem::offset_of!(LinearFwd, activation) - 80usize];
+    ["Offset of field: LinearFwd::tile"][::std::mem::offset_of!(LinearFwd, tile) - 84usize];
 };
-#[doc = " dx = dy·weight."]
+#[doc = " d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdInput {
@@ -1438,26 +1640,36 @@ pub struct LinearBwdInput {
     pub dy: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (rows, inputs), written"]
+    #[doc = " s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read"]
+    pub sums: u64,
+    #[doc = " shaped as s, written"]
     pub dx: u64,
+    #[doc = " (rows, inputs): f(s), which was this layer's input, or absent, written"]
+    pub x: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub activation: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 40usize];
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 64usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
     ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
-    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 16usize];
-    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
-    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
-    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
-    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
+    ["Offset of field: LinearBwdInput::sums"][::std::mem::offset_of!(LinearBwdInput, sums) - 16usize];
+    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 24usize];
+    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 32usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 40usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 44usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
+    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
+    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
+    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 60usize];
 };
-#[doc = " dweight = dyᵀ·x."]
+#[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdWeight {
@@ -1465,32 +1677,82 @@ pub struct LinearBwdWeight {
     pub x: u64,
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, inputs), written"]
+    #[doc = " (outputs, inputs) f32, written"]
     pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written"]
+    pub dbias: u64,
+    #[doc = " (blocks + tiles % blocks − 1, tile) f32, absent where blocks divides tiles (and on the CPU), written"]
+    pub partial: u64,
+    #[doc = " (blocks + tiles % blocks − 1, the tile's rows) f32, absent where partial or dbias is, written"]
+    pub partial_bias: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub blocks: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 40usize];
+    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 72usize];
     ["Alignment of LinearBwdWeight"][::std::mem::align_of::<LinearBwdWeight>() - 8usize];
     ["Offset of field: LinearBwdWeight::x"][::std::mem::offset_of!(LinearBwdWeight, x) - 0usize];
     ["Offset of field: LinearBwdWeight::dy"][::std::mem::offset_of!(LinearBwdWeight, dy) - 8usize];
     ["Offset of field: LinearBwdWeight::dweight"][::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
-    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
-    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
-    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
-    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
+    ["Offset of field: LinearBwdWeight::dbias"][::std::mem::offset_of!(LinearBwdWeight, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeight::partial"][::std::mem::offset_of!(LinearBwdWeight, partial) - 32usize];
+    ["Offset of field: LinearBwdWeight::partial_bias"][::std::mem::offset_of!(LinearBwdWeight, partial_bias) - 40usize];
+    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 48usize];
+    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 52usize];
+    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 56usize];
+    ["Offset of field: LinearBwdWeight::blocks"][::std::mem::offset_of!(LinearBwdWeight, blocks) - 60usize];
+    ["Offset of field: LinearBwdWeight::tile"][::std::mem::offset_of!(LinearBwdWeight, tile) - 64usize];
+    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 68usize];
 };
-#[doc = " dbias = Σ_rows dy."]
+#[doc = " Adds up the parts of tiles that several blocks of linear_bwd_weight have shared."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdWeightSum {
+    #[doc = " as above, read"]
+    pub partial: u64,
+    #[doc = " as above or absent, read"]
+    pub partial_bias: u64,
+    #[doc = " (outputs, inputs) f32, written where tiles were shared"]
+    pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written where tiles were shared"]
+    pub dbias: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub blocks: u32,
+    #[doc = " of the rows that blocks have shared, per tile"]
+    pub slabs: u32,
+    pub tile_rows: u32,
+    pub tile_columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdWeightSum"][::std::mem::size_of::<LinearBwdWeightSum>() - 56usize];
+    ["Alignment of LinearBwdWeightSum"][::std::mem::align_of::<LinearBwdWeightSum>() - 8usize];
+    ["Offset of field: LinearBwdWeightSum::partial"][::std::mem::offset_of!(LinearBwdWeightSum, partial) - 0usize];
+    ["Offset of field: LinearBwdWeightSum::partial_bias"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, partial_bias) - 8usize];
+    ["Offset of field: LinearBwdWeightSum::dweight"][::std::mem::offset_of!(LinearBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: LinearBwdWeightSum::dbias"][::std::mem::offset_of!(LinearBwdWeightSum, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeightSum::inputs"][::std::mem::offset_of!(LinearBwdWeightSum, inputs) - 32usize];
+    ["Offset of field: LinearBwdWeightSum::outputs"][::std::mem::offset_of!(LinearBwdWeightSum, outputs) - 36usize];
+    ["Offset of field: LinearBwdWeightSum::blocks"][::std::mem::offset_of!(LinearBwdWeightSum, blocks) - 40usize];
+    ["Offset of field: LinearBwdWeightSum::slabs"][::std::mem::offset_of!(LinearBwdWeightSum, slabs) - 44usize];
+    ["Offset of field: LinearBwdWeightSum::tile_rows"][::std::mem::offset_of!(LinearBwdWeightSum, tile_rows) - 48usize];
+    ["Offset of field: LinearBwdWeightSum::tile_columns"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, tile_columns) - 52usize];
+};
+#[doc = " dbias = Σ_rows dy, where dweight is not wanted."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdBias {
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs), written"]
+    #[doc = " (outputs) f32, written"]
     pub dbias: u64,
     pub rows: u32,
     pub outputs: u32,
@@ -1995,6 +2257,26 @@ const _: () = {
     ["Offset of field: SplitBwd::dx"][::std::mem::offset_of!(SplitBwd, dx) - 24usize];
     ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
     ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
+};
+#[doc = " sum = Σ parts, in an order that does not change."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SumParts {
+    #[doc = " (count) f32, read"]
+    pub parts: u64,
+    #[doc = " (1) f32, written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SumParts"][::std::mem::size_of::<SumParts>() - 24usize];
+    ["Alignment of SumParts"][::std::mem::align_of::<SumParts>() - 8usize];
+    ["Offset of field: SumParts::parts"][::std::mem::offset_of!(SumParts, parts) - 0usize];
+    ["Offset of field: SumParts::sum"][::std::mem::offset_of!(SumParts, sum) - 8usize];
+    ["Offset of field: SumParts::count"][::std::mem::offset_of!(SumParts, count) - 16usize];
+    ["Offset of field: SumParts::reserved"][::std::mem::offset_of!(SumParts, reserved) - 20usize];
 };
 #[doc = " y[r, i] = silu(x[r, i]) · x[r, hidden + i], with silu(a) = a / (1 + e⁻ᵃ)."]
 #[repr(C)]

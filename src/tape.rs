@@ -157,6 +157,40 @@ impl Tape {
         Ok(vars)
     }
 
+    /// Records `output`, which `again` computes from `inputs`, without keeping anything in between: where gradients are asked for,
+    /// `again` runs once more on a tape of its own. Memory for time (Chen et al., "Training deep nets with sublinear memory cost", 2016).
+    ///
+    /// `again` must give the same values every time, and depend on nothing with a gradient but its inputs.
+    pub fn checkpoint(
+        &self,
+        inputs: &[&Var],
+        output: Tensor,
+        again: impl Fn(&Tape, &[Var]) -> Result<Var> + 'static,
+    ) -> Var {
+        let ids: Vec<Option<usize>> = inputs.iter().map(|var| var.id).collect();
+        if !self.recording || ids.iter().all(Option::is_none) {
+            return Var { value: output, id: None };
+        }
+        let values: Vec<Tensor> = inputs.iter().map(|var| var.value.clone()).collect();
+        let (device, check_finite) = (self.device.clone(), self.check_finite);
+        let backward: Backward = Box::new(move |grads, needs| {
+            let tape = Tape::new(&device).check_finite(check_finite);
+            let leaf = |(value, &need): (&Tensor, &bool)| {
+                if need { tape.leaf(value.clone()) } else { tape.constant(value.clone()) }
+            };
+            let vars: Vec<Var> = values.iter().zip(needs).map(leaf).collect();
+            let output = again(&tape, &vars)?;
+            let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
+            let seed = grads[0].expect("a walk calls backward only where a gradient arrived").clone();
+            let mut gradients = tape.backward(&[(&output, seed)], &wanted)?;
+            vars.iter().map(|var| var.requires_grad().then(|| gradients.take(var)).transpose()).collect()
+        });
+        let id = self.new_value();
+        let outputs = vec![Output { id, shape: output.shape().to_vec() }];
+        self.nodes.borrow_mut().push(Node { op: "checkpoint", inputs: ids, outputs, backward });
+        Var { value: output, id: Some(id) }
+    }
+
     /// The gradients of `wanted`, given gradients of `seeds`; keeps the tape, so that several
     /// loss streams can run back over the same values.
     ///

@@ -12,6 +12,7 @@ use half::bf16;
 use crate::device::{Device, Storage, cuda};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::{cast, fill};
 
 /// A tensor; clones share the memory, and memory that is shared cannot be written.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ impl Tensor {
 
     /// All zeros, f32.
     pub fn zeros(device: &Device, shape: &[usize]) -> Result<Tensor> {
-        Tensor::from_slice(device, shape, &vec![0.0; shape.iter().product()])
+        fill::full(device, shape, DType::F32, 0.0)
     }
 
     /// The values of `data` in row-major order, f32.
@@ -44,6 +45,35 @@ impl Tensor {
     /// When `data` does not hold exactly the shape's number of elements.
     pub fn from_slice(device: &Device, shape: &[usize], data: &[f32]) -> Result<Tensor> {
         Tensor::from_bytes(device, shape, DType::F32, bytemuck::cast_slice(data))
+    }
+
+    /// Writes `data` over the tensor's f32 values, in place.
+    ///
+    /// # Errors
+    /// When the lengths differ, the tensor is not f32, or something else refers to its memory.
+    pub fn write(&mut self, data: &[f32]) -> Result<()> {
+        if self.dtype != DType::F32 || self.numel() != data.len() {
+            let message = format!("{} f32 cannot overwrite {:?} of {}", data.len(), self.shape, self.dtype);
+            return Err(Error::shape("tensor", message));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.upload(bytemuck::cast_slice(data), storage)
+    }
+
+    /// Copies the values of `from`, which has the same shape and dtype, over this tensor's, in place.
+    ///
+    /// # Errors
+    /// When they differ, or something else refers to this tensor's memory.
+    pub fn copy_from(&mut self, from: &Tensor) -> Result<()> {
+        if (self.shape.as_slice(), self.dtype) != (from.shape(), from.dtype) || !self.device().same(from.device()) {
+            return Err(Error::shape("tensor", format!("{from:?} cannot overwrite {self:?}")));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.copy(&from.storage, storage)
     }
 
     /// Unsigned integers such as labels, in row-major order.
@@ -64,7 +94,7 @@ impl Tensor {
 
     /// A scalar, shape (1).
     pub fn scalar(device: &Device, value: f32) -> Result<Tensor> {
-        Tensor::from_slice(device, &[1], &[value])
+        fill::full(device, &[1], DType::F32, value)
     }
 
     /// The stand-in for an optional tensor that is not there: an empty slice on the CPU, a null pointer on CUDA.
@@ -106,6 +136,7 @@ impl Tensor {
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         match (self.dtype, dtype) {
             (from, to) if from == to => Ok(self.clone()),
+            (DType::F32, DType::Bf16) | (DType::Bf16, DType::F32) if !self.device().is_cpu() => cast::cast(self),
             (DType::F32, DType::Bf16) => {
                 let halves: Vec<bf16> = self.to_vec()?.into_iter().map(bf16::from_f32).collect();
                 Tensor::from_bytes(self.device(), &self.shape, dtype, bytemuck::cast_slice(&halves))

@@ -49,7 +49,9 @@ fn defaults_are_the_reference_objective() {
 #[test]
 fn later_layers_win_key_by_key() {
     let yaml = "train:\n  steps: 7\n  batch_size: 3\noptim: # all defaults\n";
-    let config = load_file(yaml, &["train.steps=9", "data.crop=random", "data.foundation={model: mae}"]).unwrap();
+    let config =
+        load_file(yaml, &["train.steps=9", "data.features=null", "data.crop=random", "data.foundation={model: mae}"])
+            .unwrap();
     assert_eq!(config.train.steps, 9, "--set over file");
     assert_eq!(config.train.batch_size, 3, "file over preset");
     assert_eq!(config.model.ch, 32, "preset over defaults");
@@ -83,7 +85,7 @@ fn the_saved_configuration_reads_back_equal() {
 
 #[test]
 fn training_says_what_it_lacks() {
-    let lacking = |set: &[&str]| load(Some("tiny"), set).unwrap().training_images().unwrap_err().to_string();
+    let lacking = |set: &[&str]| load(Some("f16d32"), set).unwrap().training_images().unwrap_err().to_string();
     assert_eq!(
         lacking(&["data.images=photos"]),
         "the VF loss needs foundation features: set data.features to a file written by `vf-engine features`, or \
@@ -93,12 +95,12 @@ fn training_says_what_it_lacks() {
         lacking(&["loss.vf_weight=0"]),
         "data.images is not set: give a folder of images, e.g. `--set data.images=photos`"
     );
-    let config = load(Some("tiny"), &["data.features=f", "data.images=photos"]).unwrap();
+    let config = load(Some("f16d32"), &["data.features=f", "data.images=photos"]).unwrap();
     assert_eq!(config.training_images().unwrap(), Path::new("photos"));
 }
 
-const TRAIN_KEYS: &str = "accumulate, batch_size, checkpoint_every, debug_non_finite, debug_sync, grid_every, grid_images, \
-                          keep_last, log_every, on_non_finite, seed, steps";
+const TRAIN_KEYS: &str = "accumulate, batch_size, checkpoint_activations, checkpoint_every, cuda_graph, debug_non_finite, debug_sync, grid_every, grid_images, \
+                          keep_last, log_every, on_non_finite, precision, seed, steps";
 
 #[test]
 fn wrong_files_get_one_sentence() {

@@ -1,10 +1,10 @@
-//! Timing of ops and training steps against peaks measured in the same run, and what they would take on a GPU.
+//! Timing of ops and training steps against peaks measured in the same run, and counting of kernels on the software GPU.
 
 mod kernels;
 mod step;
 
 pub use kernels::{KernelCount, Timing, count_case, time_case};
-pub use step::{StepPlan, StepTiming, plan_step, time_step};
+pub use step::{StepTiming, time_step};
 
 use std::time::Instant;
 

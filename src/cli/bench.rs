@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
-use vf_engine::benchmark::{self, KernelCount, Peaks, StepPlan, StepTiming, Timing};
+use vf_engine::benchmark::{self, KernelCount, Peaks, StepTiming, Timing};
 use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::dtype::DType;
 use vf_engine::ops::{Case, OpEntry, REGISTRY};
+use vf_engine::vae::plan::{self, StepPlan};
 
 /// Measure kernels or whole training steps.
 ///
@@ -98,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         What::Step { preset, set, feature_channels, runs, plan, common } => {
             let config = Config::load(Some(&preset), None, &set)?;
             if plan {
-                let plan = benchmark::plan_step(&config, feature_channels)?;
+                let plan = plan::plan(&config, feature_channels)?;
                 return report(&Device::plan(), common.json.as_deref(), plan, print_plan);
             }
             let device = Device::open(common.device)?;
@@ -225,14 +226,7 @@ fn print_plan(report: &Report<StepPlan>) {
     let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     println!("a step of {} images on a GPU, {} parameters; nothing was computed", plan.images, plan.parameters);
     println!("\nmemory, MiB");
-    let parts = [
-        ("parameters", plan.parameter_bytes),
-        ("optimizer", plan.optimizer_bytes),
-        ("batch", plan.batch_bytes),
-        ("activations, gradients, scratch", plan.working_bytes),
-        ("at the peak", plan.peak_bytes()),
-    ];
-    for (name, bytes) in parts {
+    for (name, bytes) in plan.memory() {
         println!("  {name:<34} {:>10.1}", mib(bytes));
     }
     let gb = |bytes: u64| bytes as f64 / 1e9;

@@ -179,6 +179,12 @@ pub struct Train {
     pub batch_size: usize,
     /// Batches per optimizer step.
     pub accumulate: usize,
+    /// What the model computes in; parameters, their gradients and the optimizer are f32 in any case.
+    pub precision: Precision,
+    /// Record a step's launches once and run the recording, where the device is a GPU.
+    pub cuda_graph: bool,
+    /// Keep less of the forward pass for the backward pass, which computes it again.
+    pub checkpoint_activations: bool,
     /// Steps between lines of metrics.
     pub log_every: u64,
     /// Steps between sample grids; 0 draws one at the end only.
@@ -195,6 +201,28 @@ pub struct Train {
     pub debug_sync: bool,
     /// Name the first operation whose output is not finite.
     pub debug_non_finite: bool,
+}
+
+/// What a model computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32 throughout.
+    F32,
+    /// f32 with products of matrices on the tensor cores, whose factors keep 11 bits.
+    Tf32,
+    /// bf16 activations and matrices, f32 sums.
+    Bf16,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 /// What to do when a loss or a gradient is not finite.

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use bytemuck::Pod;
 use cudarc::driver::{
-    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+    CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result,
+    sys,
 };
 use cudarc::nvrtc::Ptx;
 
@@ -28,9 +29,11 @@ pub(super) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     name: String,
+    multiprocessors: u32,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
+    capturing: AtomicBool,
 }
 
 /// What the driver says about a device.
@@ -128,9 +131,11 @@ impl Cuda {
             keep_freed_memory(&context)?;
             let stream = context.new_stream()?;
             let name = context.name()?;
-            Ok((context, stream, name))
+            let count = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+            Ok((context, stream, name, count as u32))
         };
-        let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
+        let (context, stream, name, multiprocessors) =
+            open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
         let name = match name.strip_suffix(sim::NAME_SUFFIX) {
             Some(imitated) => format!("sim ({imitated})"),
             None => format!("cuda:{ordinal} ({name})"),
@@ -139,9 +144,11 @@ impl Cuda {
             context,
             stream,
             name,
+            multiprocessors,
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
+            capturing: AtomicBool::new(false),
         })
     }
 
@@ -163,6 +170,10 @@ impl Cuda {
         self.name.clone()
     }
 
+    pub(super) fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
+    }
+
     pub(super) fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(|e| failed("the device failed", e))
     }
@@ -176,22 +187,65 @@ impl Cuda {
         // SAFETY: bytes of any value are valid, and kernels write what they are to read.
         unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|e| {
             let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
-            failed(&format!("allocating {bytes} bytes with {free} free"), e)
+            let message = format!(
+                "{} has no {bytes} bytes left ({free} are free, other programs may hold some): lower train.batch_size, set \
+                 train.checkpoint_activations=true, or train.precision=bf16",
+                self.name
+            );
+            if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY { Error::Device(message) } else { failed("allocating memory", e) }
         })
+    }
+
+    /// Records what `work` enqueues instead of running it.
+    pub(super) fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(CudaGraph, T)> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(|e| failed("recording does not begin", e))?;
+        self.capturing.store(true, Ordering::Relaxed);
+        let done = work();
+        self.capturing.store(false, Ordering::Relaxed);
+        // What the recording left allocated is freed before it runs again.
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = self.stream.end_capture(flags);
+        let done = done?;
+        let graph = graph.map_err(|e| failed("what was recorded cannot be run", e))?;
+        Ok((graph.ok_or_else(|| Error::Device("nothing was recorded".to_string()))?, done))
+    }
+
+    fn refuse_while_capturing(&self, what: &str) -> Result<()> {
+        match self.capturing.load(Ordering::Relaxed) {
+            true => {
+                Err(Error::Device(format!("{what} while launches are recorded: it would not be part of the recording")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn free_memory(&self) -> Result<usize> {
+        self.context.mem_get_info().map(|(free, _)| free).map_err(|e| failed("asking for free memory", e))
     }
 
     pub(super) fn upload(&self, host: &[u8], device: &mut Slice) -> Result<()> {
         if host.is_empty() {
             return Ok(());
         }
+        self.refuse_while_capturing("the host writes to the device")?;
         let mut part = device.slice_mut(..host.len());
         self.stream.memcpy_htod(host, &mut part).map_err(|e| failed("copying to the device", e))
+    }
+
+    /// Copies as much as both hold.
+    pub(super) fn copy(&self, from: &Slice, to: &mut Slice) -> Result<()> {
+        let bytes = from.len().min(to.len());
+        self.stream
+            .memcpy_dtod(&from.slice(..bytes), &mut to.slice_mut(..bytes))
+            .map_err(|e| failed("copying on the device", e))
     }
 
     pub(super) fn download(&self, device: &Slice, host: &mut [u8]) -> Result<()> {
         if host.is_empty() {
             return Ok(());
         }
+        self.refuse_while_capturing("the host reads from the device")?;
         self.stream.memcpy_dtoh(&device.slice(..host.len()), host).map_err(|e| failed("copying from the device", e))?;
         self.synchronize()
     }
@@ -220,18 +274,37 @@ impl Cuda {
         reads: &[&Tensor],
         writes: &mut [&mut Tensor],
     ) -> Result<()> {
-        let Geometry { grid, block, shared_bytes } = geometry;
-        let entry = self.function(module, function, shared_bytes)?;
         let addresses = bytemuck::bytes_of_mut(&mut params).chunks_exact_mut(8);
         let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
         for (field, tensor) in addresses.zip(tensors) {
-            let address = match tensor.cuda() {
-                Some(slice) if !tensor.is_absent() => slice.device_ptr(&self.stream).0,
-                _ => 0,
-            };
-            field.copy_from_slice(&address.to_ne_bytes());
+            field.copy_from_slice(&self.address(tensor).to_ne_bytes());
         }
-        let mut arguments = [(&raw mut params).cast::<c_void>()];
+        self.enqueue(module, function, geometry, &mut params).map_err(|error| match error {
+            Error::Launch { kernel, message } => Error::Launch { kernel, message: format!("{params:?}, {message}") },
+            other => other,
+        })
+    }
+
+    /// A tensor's address; 0 of an absent one.
+    pub(super) fn address(&self, tensor: &Tensor) -> u64 {
+        match tensor.cuda() {
+            Some(slice) if !tensor.is_absent() => slice.device_ptr(&self.stream).0,
+            _ => 0,
+        }
+    }
+
+    /// Launches `function` of `module` with a struct of parameters that has its addresses. The caller borrows the tensors behind them,
+    /// those that are written exclusively.
+    pub(super) fn enqueue<P: Pod>(
+        &self,
+        module: &'static str,
+        function: &str,
+        geometry: Geometry,
+        params: &mut P,
+    ) -> Result<()> {
+        let Geometry { grid, block, shared_bytes } = geometry;
+        let entry = self.function(module, function, shared_bytes)?;
+        let mut arguments = [std::ptr::from_mut(params).cast::<c_void>()];
         let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
         // SAFETY: the kernel takes exactly one `P` by value (bindgen reads the same header as nvcc), the
         // caller borrows every tensor for as long as the launch is enqueued, memory is freed in stream
@@ -239,14 +312,11 @@ impl Cuda {
         let launched = self.context.bind_to_thread().and_then(|()| unsafe {
             result::launch_kernel(entry.cu_function(), g, b, shared_bytes, self.stream.cu_stream(), &mut arguments)
         });
-        let finished = if self.synchronous.load(Ordering::Relaxed) {
-            launched.and_then(|()| self.stream.synchronize())
-        } else {
-            launched
-        };
+        let wait = self.synchronous.load(Ordering::Relaxed) && !self.capturing.load(Ordering::Relaxed);
+        let finished = if wait { launched.and_then(|()| self.stream.synchronize()) } else { launched };
         finished.map_err(|e| Error::Launch {
             kernel: function.to_string(),
-            message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),
+            message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory: {e}"),
         })
     }
 

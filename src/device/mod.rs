@@ -7,9 +7,12 @@
 
 pub mod cpu;
 pub mod cuda;
+mod list;
 pub mod mmap;
 pub mod philox;
 pub mod sim;
+
+pub use list::{Group, ListBody, ListKernel, Slices};
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +25,7 @@ use bytemuck::Pod;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::REGISTRY;
+use crate::params;
 use crate::tensor::Tensor;
 
 /// A kernel: one C struct of parameters, a safe CPU body, and the geometry of its CUDA twin.
@@ -31,7 +35,7 @@ use crate::tensor::Tensor;
 /// fills in the addresses; an absent optional tensor is [`Tensor::absent`]: an empty slice on
 /// the CPU and a null pointer on CUDA.
 pub struct Kernel<P, const R: usize, const W: usize> {
-    /// `<op>_<direction>`, for example `rms_norm_fwd`; the CUDA entry adds `_<dtype>`.
+    /// `<op>_<direction>`, for example `rms_norm_fwd`; the CUDA entry adds `_<dtype>`, after a variant where there are several.
     pub name: &'static str,
     /// The tensors read, by the names of the struct's fields.
     pub reads: [&'static str; R],
@@ -54,17 +58,24 @@ pub struct CudaKernel<P> {
     pub geometry: fn(&P, Math) -> Geometry,
     /// Whether there is a `_tf32` entry beside the `_f32` one.
     pub tf32: bool,
+    /// Which of several entries serves given parameters: `Some("wide")` is `<kernel>_wide_<dtype>`.
+    pub variant: fn(&P) -> Option<&'static str>,
 }
 
 impl<P> CudaKernel<P> {
     /// A kernel of `module` with entries for f32 and bf16.
     pub const fn new(module: &'static str, geometry: fn(&P, Math) -> Geometry) -> CudaKernel<P> {
-        CudaKernel { module, geometry, tf32: false }
+        CudaKernel { module, geometry, tf32: false, variant: |_| None }
     }
 
     /// The same, with an entry for TF32 as well.
     pub const fn with_tf32(self) -> CudaKernel<P> {
-        CudaKernel { module: self.module, geometry: self.geometry, tf32: true }
+        CudaKernel { module: self.module, geometry: self.geometry, tf32: true, variant: self.variant }
+    }
+
+    /// The same, with several entries, of which `variant` chooses.
+    pub const fn with_variants(self, variant: fn(&P) -> Option<&'static str>) -> CudaKernel<P> {
+        CudaKernel { module: self.module, geometry: self.geometry, tf32: self.tf32, variant }
     }
 }
 
@@ -88,6 +99,14 @@ impl Math {
         }
     }
 
+    /// What its tensors are.
+    pub const fn dtype(self) -> DType {
+        match self {
+            Math::F32 | Math::Tf32 => DType::F32,
+            Math::Bf16 => DType::Bf16,
+        }
+    }
+
     const fn suffix(self) -> &'static str {
         match self {
             Math::F32 => "f32",
@@ -106,6 +125,18 @@ pub struct Geometry {
     pub block: [u32; 3],
     /// Dynamic shared memory per block, in bytes.
     pub shared_bytes: u32,
+}
+
+impl Geometry {
+    /// A thread for every 16 bytes of `count` elements: kernels of `elementwise.cuh`.
+    pub fn elementwise(count: u32, math: Math) -> Geometry {
+        Geometry::blocks(count.div_ceil(math.lanes() * params::ELEMENTWISE_THREADS))
+    }
+
+    /// So many blocks of such a kernel.
+    pub fn blocks(count: u32) -> Geometry {
+        Geometry { grid: [count, 1, 1], block: [params::ELEMENTWISE_THREADS, 1, 1], shared_bytes: 0 }
+    }
 }
 
 /// What a kernel looks like without its types: for `vf-engine info` and for tests over all kernels.
@@ -163,6 +194,21 @@ enum Backend {
     Cuda(cuda::Cuda),
     /// A GPU that computes nothing: memory is counted, launches are recorded, and what is read back is zero.
     Plan,
+}
+
+/// Recorded launches: see [`Device::capture`].
+pub struct Graph {
+    device: Device,
+    graph: cudarc::driver::CudaGraph,
+}
+
+impl Graph {
+    /// Enqueues all of them.
+    pub fn run(&self) -> Result<()> {
+        self.graph
+            .launch()
+            .map_err(|e| Error::Device(format!("{} does not run what was recorded: {e}", self.device.name())))
+    }
 }
 
 /// Which device to open: what `--device` takes.
@@ -289,6 +335,15 @@ impl Device {
         matches!(self.0.backend, Backend::Cpu(_))
     }
 
+    /// Streaming multiprocessors of a GPU: what kernels that share work evenly cut it into. The planning device has an A100's; a CPU is one.
+    pub fn multiprocessors(&self) -> u32 {
+        match &self.0.backend {
+            Backend::Cpu(_) => 1,
+            Backend::Cuda(cuda) => cuda.multiprocessors(),
+            Backend::Plan => 108,
+        }
+    }
+
     /// Whether both handles are the same device.
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -327,6 +382,22 @@ impl Device {
         }
     }
 
+    /// Records the launches of `work` instead of running them, to be run as often as wanted by [`Graph::run`] at the cost of one
+    /// launch (a CUDA graph). Every run reads and writes the same memory: tensors made before keep their places, and those that
+    /// `work` returns hold what the last run wrote. `work` must not move values between host and device.
+    ///
+    /// # Errors
+    /// `work`'s own, or a device that cannot record: the CPU.
+    pub fn capture<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        match &self.0.backend {
+            Backend::Cuda(cuda) => {
+                let (graph, done) = cuda.capture(work)?;
+                Ok((Graph { device: self.clone(), graph }, done))
+            }
+            Backend::Cpu(_) | Backend::Plan => Err(Error::Device(format!("{} cannot record launches", self.name()))),
+        }
+    }
+
     /// Runs `work` and gives its launches in order. None on the CPU.
     pub fn record_launches(&self, work: impl FnOnce() -> Result<()>) -> Result<Vec<Launch>> {
         let replace = |by| std::mem::replace(&mut *self.0.launches.lock().expect("no panic while holding it"), by);
@@ -334,6 +405,14 @@ impl Device {
         let done = work();
         let launches = replace(None).unwrap_or_default();
         done.map(|()| launches)
+    }
+
+    /// Bytes of a GPU's memory that nobody holds; `None` of the CPU.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match &self.0.backend {
+            Backend::Cpu(_) | Backend::Plan => Ok(None),
+            Backend::Cuda(cuda) => cuda.free_memory().map(Some),
+        }
     }
 
     /// Bytes held by tensors of this device.
@@ -385,7 +464,7 @@ impl Device {
                 Ok(())
             }
             Backend::Cuda(_) | Backend::Plan => {
-                let Some(CudaKernel { module, geometry, tf32 }) = &kernel.cuda else {
+                let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
                 let typed = reads.iter().copied().find(|t| !t.is_absent()).or(writes.first().map(|t| &**t));
@@ -399,7 +478,10 @@ impl Device {
                     // Nothing to compute; the driver refuses empty grids.
                     return Ok(());
                 }
-                let entry = format!("{}_{}", kernel.name, math.suffix());
+                let entry = match variant(&params) {
+                    None => format!("{}_{}", kernel.name, math.suffix()),
+                    Some(variant) => format!("{}_{variant}_{}", kernel.name, math.suffix()),
+                };
                 if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
                     let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
                     let bytes = tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();
@@ -415,9 +497,11 @@ impl Device {
 
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Storage> {
         let memory = match &self.0.backend {
+            // An absent tensor's: nobody asks for its address.
+            _ if bytes == 0 => Memory::None,
             Backend::Cpu(cpu) => Memory::Cpu(cpu.allocate(bytes.div_ceil(4))),
             Backend::Cuda(cuda) => Memory::Cuda(cuda.allocate(bytes)?),
-            Backend::Plan => Memory::Planned,
+            Backend::Plan => Memory::None,
         };
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);
@@ -427,7 +511,7 @@ impl Device {
     pub(crate) fn upload(&self, words: &[u8], storage: &mut Storage) -> Result<()> {
         match (&self.0.backend, &mut storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.upload(words, slice),
-            (_, Memory::Planned) => Ok(()),
+            (_, Memory::None) => Ok(()),
             (_, Memory::Cpu(memory)) => {
                 bytemuck::cast_slice_mut::<f32, u8>(memory)[..words.len()].copy_from_slice(words);
                 Ok(())
@@ -436,10 +520,23 @@ impl Device {
         }
     }
 
+    /// Copies the memory of `from`, which has the size of `to`, on the device.
+    pub(crate) fn copy(&self, from: &Storage, to: &mut Storage) -> Result<()> {
+        match (&self.0.backend, &from.memory, &mut to.memory) {
+            (Backend::Cuda(cuda), Memory::Cuda(from), Memory::Cuda(to)) => cuda.copy(from, to),
+            (_, Memory::Cpu(from), Memory::Cpu(to)) => {
+                let words = from.len().min(to.len());
+                to[..words].copy_from_slice(&from[..words]);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn download(&self, storage: &Storage, words: &mut [u8]) -> Result<()> {
         match (&self.0.backend, &storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.download(slice, words),
-            (_, Memory::Planned) => {
+            (_, Memory::None) => {
                 words.fill(0);
                 Ok(())
             }
@@ -468,8 +565,8 @@ pub(crate) struct Storage {
 enum Memory {
     Cpu(Vec<f32>),
     Cuda(cuda::Slice),
-    /// Counted only.
-    Planned,
+    /// Counted only: nothing, or a plan's.
+    None,
 }
 
 impl Storage {
@@ -480,21 +577,21 @@ impl Storage {
     pub(crate) fn cpu_words(&self) -> &[f32] {
         match &self.memory {
             Memory::Cpu(words) => &words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &[],
+            Memory::Cuda(_) | Memory::None => &[],
         }
     }
 
     pub(crate) fn cpu_words_mut(&mut self) -> &mut [f32] {
         match &mut self.memory {
             Memory::Cpu(words) => &mut words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &mut [],
+            Memory::Cuda(_) | Memory::None => &mut [],
         }
     }
 
     pub(crate) fn cuda(&self) -> Option<&cuda::Slice> {
         match &self.memory {
             Memory::Cuda(slice) => Some(slice),
-            Memory::Cpu(_) | Memory::Planned => None,
+            Memory::Cpu(_) | Memory::None => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::random;
 use crate::tape::{Gradients, Tape, Var};
@@ -20,13 +21,17 @@ pub struct ParamId(usize);
 struct Parameter {
     name: String,
     value: Tensor,
+    /// The rounded copy that matrix products take, where they do not take f32.
+    rounded: Option<Tensor>,
     trainable: bool,
 }
 
-/// A model's parameters, f32, in the order they were made.
+/// A model's parameters in the order they were made: f32, with a bf16 copy of every matrix beside it
+/// where the model computes in bf16 ([`Parameters::compute_in`]).
 pub struct Parameters {
     device: Device,
     entries: Vec<Parameter>,
+    dtype: DType,
 }
 
 /// How a new parameter is filled.
@@ -41,12 +46,17 @@ pub enum Fill {
 impl Parameters {
     /// No parameters yet.
     pub fn new(device: &Device) -> Parameters {
-        Parameters { device: device.clone(), entries: Vec::new() }
+        Parameters { device: device.clone(), entries: Vec::new(), dtype: DType::F32 }
     }
 
     /// Where the parameters live.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the model computes in: the dtype of its activations and of the matrices on a tape.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Every parameter's id, in order.
@@ -69,9 +79,30 @@ impl Parameters {
         &self.entries[id.0].value
     }
 
-    /// A parameter's value, to be updated in place.
-    pub fn value_mut(&mut self, id: ParamId) -> &mut Tensor {
-        &mut self.entries[id.0].value
+    /// Replaces a parameter's value, and its rounded copy.
+    pub fn set(&mut self, id: ParamId, value: Tensor) -> Result<()> {
+        let parameter = &mut self.entries[id.0];
+        if let Some(rounded) = &mut parameter.rounded {
+            *rounded = value.to_dtype(rounded.dtype())?;
+        }
+        parameter.value = value;
+        Ok(())
+    }
+
+    /// Every parameter's value and its rounded copy, to be updated in place together.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = (ParamId, (&mut Tensor, Option<&mut Tensor>))> {
+        self.entries.iter_mut().enumerate().map(|(i, p)| (ParamId(i), (&mut p.value, p.rounded.as_mut())))
+    }
+
+    /// Lets the model compute in `dtype` from now on: matrices and convolutions get a rounded copy beside their f32 values.
+    /// Vectors (biases, scales of norms) stay f32 alone.
+    pub fn compute_in(&mut self, dtype: DType) -> Result<()> {
+        for parameter in &mut self.entries {
+            let rounds = dtype != DType::F32 && parameter.value.shape().len() > 1;
+            parameter.rounded = rounds.then(|| parameter.value.to_dtype(dtype)).transpose()?;
+        }
+        self.dtype = dtype;
+        Ok(())
     }
 
     /// Whether an optimizer updates the parameter.
@@ -166,7 +197,7 @@ impl<'a> Init<'a> {
                 random::uniform(&self.params.device, shape, self.seed, random::stream(&name), -bound, bound)?
             }
         };
-        self.params.entries.push(Parameter { name, value, trainable: true });
+        self.params.entries.push(Parameter { name, value, rounded: None, trainable: true });
         Ok(ParamId(self.params.entries.len() - 1))
     }
 }
@@ -174,14 +205,21 @@ impl<'a> Init<'a> {
 /// One forward pass: a tape, and the parameters that were used on it.
 pub struct Forward<'a> {
     tape: &'a Tape,
-    params: &'a Parameters,
+    /// Absent where every parameter that is used is there already.
+    params: Option<&'a Parameters>,
     used: RefCell<HashMap<ParamId, Var>>,
+    checkpointing: bool,
 }
 
 impl<'a> Forward<'a> {
     /// A pass over `tape` with these parameters.
     pub fn new(tape: &'a Tape, params: &'a Parameters) -> Forward<'a> {
-        Forward { tape, params, used: RefCell::default() }
+        Forward { tape, params: Some(params), used: RefCell::default(), checkpointing: false }
+    }
+
+    /// Lets [`Forward::checkpoint`] keep nothing of what it runs.
+    pub fn checkpointing(self, on: bool) -> Forward<'a> {
+        Forward { checkpointing: on, ..self }
     }
 
     /// The tape.
@@ -189,11 +227,13 @@ impl<'a> Forward<'a> {
         self.tape
     }
 
-    /// A parameter on the tape: a leaf, or a constant when it is frozen.
+    /// A parameter on the tape, in the dtype that the model computes in: a leaf, or a constant when it is frozen.
     pub fn param(&self, id: ParamId) -> Var {
         let leaf = || {
-            let value = self.params.value(id).clone();
-            if self.params.is_trainable(id) { self.tape.leaf(value) } else { self.tape.constant(value) }
+            let params = self.params.expect("a block that runs again uses the parameters that it used before");
+            let Parameter { value, rounded, .. } = &params.entries[id.0];
+            let value = rounded.as_ref().unwrap_or(value).clone();
+            if params.is_trainable(id) { self.tape.leaf(value) } else { self.tape.constant(value) }
         };
         self.used.borrow_mut().entry(id).or_insert_with(leaf).clone()
     }
@@ -212,6 +252,26 @@ impl<'a> Forward<'a> {
         let mut vars: Vec<_> = used.iter().filter(|(_, v)| v.requires_grad()).map(|(&id, v)| (id, v.clone())).collect();
         vars.sort_by_key(|&(id, _)| id);
         vars
+    }
+
+    /// Runs `block` on `x`. With [`Forward::checkpointing`] on, nothing of what it computes is kept for backward, which runs it
+    /// again instead.
+    pub fn checkpoint(&self, x: &Var, block: impl Fn(&Forward, &Var) -> Result<Var> + 'static) -> Result<Var> {
+        if !self.checkpointing {
+            return block(self, x);
+        }
+        let once = Tape::inference(self.tape.device());
+        let pass = Forward { tape: &once, params: self.params, used: RefCell::default(), checkpointing: false };
+        let output = block(&pass, &once.constant(x.value().clone()))?.value().clone();
+        let mut ids: Vec<ParamId> = pass.used.borrow().keys().copied().collect();
+        ids.sort();
+        let params: Vec<Var> = ids.iter().map(|&id| self.param(id)).collect();
+        let inputs: Vec<&Var> = std::iter::once(x).chain(&params).collect();
+        Ok(self.tape.checkpoint(&inputs, output, move |tape, inputs| {
+            let used = ids.iter().copied().zip(inputs[1..].iter().cloned()).collect();
+            let pass = Forward { tape, params: None, used: RefCell::new(used), checkpointing: false };
+            block(&pass, &inputs[0])
+        }))
     }
 }
 

@@ -2,19 +2,17 @@
 //! all scores never exists; backward recomputes the probabilities from the rows' logsumexp L (Dao et al., 2022):
 //!
 //! P = exp(d^−½·q·kᵀ − L), dv = Pᵀ·dout, dS = P ∘ (dout·vᵀ − Σ_d dout ∘ out)·d^−½, dq = dS·k, dk = dSᵀ·q.
-//!
-//! On the CPU a block's scores lie transposed, (keys, queries of the block): both products that make scores then read
-//! keys and values in place, and the softmax runs along columns, sixteen queries to a vector.
 
-use std::ops::Range;
+mod cases;
+mod cpu;
+pub(super) mod cuda;
 
-use rayon::prelude::*;
+pub(super) use cases::cases;
 
-use super::{Case, Input, Tolerance, check, grads};
-use crate::device::cpu::gemm::gemm_serial;
-use crate::device::cpu::math::exp;
-use crate::device::cpu::rows::sum2;
-use crate::device::{Kernel, KernelInfo};
+use self::cpu::Shape;
+use self::cuda::Head;
+use super::{check, grads};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -28,21 +26,79 @@ pub struct Attention {
     pub heads: usize,
 }
 
-const FWD: Kernel<params::AttentionFwd, 3, 2> =
-    Kernel { name: "attention_fwd", reads: ["q", "k", "v"], writes: ["out", "logsumexp"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::AttentionFwd, 3, 2> = Kernel {
+    name: "attention_fwd",
+    reads: ["q", "k", "v"],
+    writes: ["out", "logsumexp"],
+    cpu: cpu::fwd,
+    cuda: Some(
+        CudaKernel::new("attention", |p: &params::AttentionFwd, math| {
+            let of = Head::of(p.head_dim).forward(math.dtype(), params::ATTENTION_FWD_THREADS);
+            of.geometry(p.queries.div_ceil(of.rows), p.heads, p.batch)
+        })
+        .with_variants(|p| Head::of(p.head_dim).variant()),
+    ),
+};
 
-const BWD: Kernel<params::AttentionBwd, 6, 3> = Kernel {
+const DELTA: Kernel<params::AttentionDelta, 2, 1> = Kernel {
+    name: "attention_delta",
+    reads: ["out", "dout"],
+    writes: ["delta"],
+    cpu: cpu::delta,
+    cuda: Some(CudaKernel::new("attention", |p, _| Geometry {
+        grid: [p.queries.div_ceil(params::ATTENTION_DELTA_ROWS), p.heads, p.batch],
+        block: [params::ATTENTION_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
+};
+
+const BWD: Kernel<params::AttentionBwd, 7, 4> = Kernel {
     name: "attention_bwd",
-    reads: ["q", "k", "v", "out", "logsumexp", "dout"],
-    writes: ["dq", "dk", "dv"],
-    cpu: bwd_cpu,
-    cuda: None,
+    reads: ["q", "k", "v", "out", "logsumexp", "delta", "dout"],
+    writes: ["dq", "dk", "dv", "dq_parts"],
+    cpu: cpu::bwd,
+    cuda: Some(
+        CudaKernel::new("attention", |p: &params::AttentionBwd, math| {
+            let of = Head::of(p.head_dim).backward(math.dtype());
+            let blocks = match Head::of(p.head_dim) {
+                Head::Narrow(_) => p.keys.div_ceil(of.rows),
+                // Some own keys, the others queries.
+                Head::Wide => p.keys.div_ceil(of.rows) + p.queries.div_ceil(of.rows),
+            };
+            of.geometry(blocks, p.heads, p.batch)
+        })
+        .with_variants(|p| Head::of(p.head_dim).variant()),
+    ),
+};
+
+const BWD_SUM: Kernel<params::AttentionBwdSum, 0, 2> = Kernel {
+    name: "attention_bwd_sum",
+    reads: [],
+    writes: ["dq", "dq_parts"],
+    cpu: cpu::bwd_sum,
+    cuda: Some(CudaKernel::new("attention", |p, _| Geometry {
+        grid: [p.elements.div_ceil(4 * params::ATTENTION_THREADS), 1, 1],
+        block: [params::ATTENTION_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
 };
 
 impl Attention {
     fn shape(&self, q: &Tensor, k: &Tensor) -> Result<Shape> {
         let ([batch, queries, cols], [_, keys, _]) = (q.dims(Self::NAME)?, k.dims(Self::NAME)?);
         Ok(Shape { batch, queries, keys, heads: self.heads, head_dim: cols / self.heads })
+    }
+
+    /// delta = Σ out·dout of every row and head.
+    fn row_sums(&self, s: Shape, out: &Tensor, dout: &Tensor, delta: &mut Tensor) -> Result<()> {
+        let p = params::AttentionDelta {
+            batch: s.batch as u32,
+            queries: s.queries as u32,
+            heads: s.heads as u32,
+            head_dim: s.head_dim as u32,
+            ..Default::default()
+        };
+        out.device().launch(&DELTA, p, [out, dout], [delta])
     }
 }
 
@@ -60,6 +116,12 @@ impl Op<3> for Attention {
         }
         check::shape(Self::NAME, "k", k, &[batch, keys, cols])?;
         check::shape(Self::NAME, "v", v, k.shape())?;
+        let head_dim = cols / self.heads;
+        check::aligned(Self::NAME, "the head size", head_dim, q)?;
+        if !q.device().is_cpu() && head_dim > params::ATTENTION_MAX_HEAD as usize {
+            let message = format!("heads of {head_dim} channels; CUDA takes up to {}", params::ATTENTION_MAX_HEAD);
+            return Err(Error::shape(Self::NAME, message));
+        }
         let s = self.shape(q, k)?;
         let p = params::AttentionFwd {
             batch: s.batch as u32,
@@ -92,289 +154,40 @@ impl Op<3> for Attention {
             scale: s.scale(),
             ..Default::default()
         };
+        let device = q.device();
         let mut gradients = grads::allocate([q, k, v], needs)?;
-        let reads = [q, k, v, out, logsumexp, only(grads)];
-        q.device().launch(&BWD, p, reads, gradients.each_mut())?;
+        let (mut delta, mut dq_parts) = (Tensor::absent(device)?, Tensor::absent(device)?);
+        let mut out = out.clone();
+        // On CUDA, a block that has a head's keys in its registers makes delta itself.
+        match Head::of(p.head_dim) {
+            Head::Narrow(_) if !device.is_cpu() => {
+                let parts = s.keys.div_ceil(Head::of(p.head_dim).backward(q.dtype()).rows as usize);
+                if needs[0] && parts > 1 {
+                    dq_parts = Tensor::uninit(device, &[&[parts], q.shape()].concat(), DType::F32)?;
+                }
+            }
+            _ => {
+                if needs[0] || needs[1] {
+                    delta = logsumexp.uninit_like()?;
+                    self.row_sums(s, &out, only(grads), &mut delta)?;
+                }
+                out = Tensor::absent(device)?;
+            }
+        }
+        let [dq, dk, dv] = gradients.each_mut();
+        let reads = [q, k, v, &out, logsumexp, &delta, only(grads)];
+        if dq_parts.is_absent() {
+            device.launch(&BWD, p, reads, [dq, dk, dv, &mut dq_parts])?;
+        } else {
+            device.launch(&BWD, p, reads, [&mut Tensor::absent(device)?, dk, dv, &mut dq_parts])?;
+            let parts = dq_parts.shape()[0] as u32;
+            let p = params::AttentionBwdSum { elements: q.numel() as u32, parts, ..Default::default() };
+            device.launch(&BWD_SUM, p, [], [dq, &mut dq_parts])?;
+        }
         Ok(grads::asked(gradients, needs))
     }
 }
 
-#[derive(Clone, Copy)]
-struct Shape {
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-    head_dim: usize,
-}
-
-/// Parallel tasks worth having, where the shape gives as many.
-const TASKS: usize = 8;
-
-impl Shape {
-    fn scale(self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
-
-    fn cols(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    /// Queries per block: enough that keys and values are read seldom, fewer where that leaves cores idle.
-    fn block(self) -> usize {
-        let tasks = self.batch * self.heads * self.queries.div_ceil(256);
-        if tasks >= TASKS { 256 } else { 64 }
-    }
-
-    /// Queries per backward task, which accumulates dk and dv of its own: all of a head's, unless heads are few.
-    fn split(self) -> usize {
-        let splits = TASKS.div_ceil(self.batch * self.heads).min(self.queries.div_ceil(self.block()));
-        self.queries.div_ceil(self.block()).div_ceil(splits) * self.block()
-    }
-
-    /// Where the rows of a head from `row` on begin in a tensor of `rows` rows per batch entry.
-    fn offset(self, batch_head: usize, rows: usize, row: usize) -> usize {
-        let (batch, head) = (batch_head / self.heads, batch_head % self.heads);
-        (batch * rows + row) * self.cols() + head * self.head_dim
-    }
-
-    /// q·kᵀ of the block's queries, transposed: (keys, block).
-    fn scores(self, q: &[f32], k: &[f32], batch_head: usize, block: &Range<usize>) -> Vec<f32> {
-        let q = &q[self.offset(batch_head, self.queries, block.start)..];
-        self.against_keys(q, &k[self.offset(batch_head, self.keys, 0)..], block.len())
-    }
-
-    /// right·leftᵀ, (keys, len), for `right` (keys, d) and `left` (len, d).
-    fn against_keys(self, left: &[f32], right: &[f32], len: usize) -> Vec<f32> {
-        let (d, cols) = (self.head_dim, self.cols());
-        let mut out = vec![0.0; self.keys * len];
-        gemm_serial(self.keys, len, d, right, (cols, 1), left, (1, cols), &mut out, len, false);
-        out
-    }
-
-    /// Writes scoresᵀ·rows for scores (keys, len) and the head's rows (keys, d) to (len, d).
-    ///
-    /// Made transposed, (d, len): so the small factor is the one that the product repacks element by element.
-    fn weighted_rows(self, scores: &[f32], rows: &[f32], to: &mut [f32]) {
-        let (d, len) = (self.head_dim, scores.len() / self.keys);
-        let mut transposed = vec![0.0; d * len];
-        gemm_serial(d, len, self.keys, rows, (1, self.cols()), scores, (len, 1), &mut transposed, len, false);
-        // Sixteen rows at a time, a cache line of the source.
-        for (block, rows) in to.chunks_mut(16 * d).enumerate() {
-            for (c, from) in transposed.chunks_exact(len).enumerate() {
-                for (row, from) in rows.chunks_exact_mut(d).zip(&from[16 * block..]) {
-                    row[c] = *from;
-                }
-            }
-        }
-    }
-
-    /// Puts per-head parts of `rows_per_part` rows together as (batch, rows, heads, d).
-    fn assemble(self, parts: &[&[f32]], rows: usize, rows_per_part: usize, to: &mut [f32]) {
-        let (d, per_head) = (self.head_dim, rows.div_ceil(rows_per_part));
-        to.par_chunks_mut(self.cols()).with_min_len(16).enumerate().for_each(|(at, to)| {
-            let (batch, row) = (at / rows, at % rows);
-            for (head, to) in to.chunks_exact_mut(d).enumerate() {
-                let part = parts[(batch * self.heads + head) * per_head + row / rows_per_part];
-                to.copy_from_slice(&part[row % rows_per_part * d..][..d]);
-            }
-        });
-    }
-}
-
-fn fwd_cpu(p: &params::AttentionFwd, [q, k, v]: [&[f32]; 3], [out, logsumexp]: [&mut [f32]; 2]) {
-    let [batch, queries, keys, heads, head_dim] = [p.batch, p.queries, p.keys, p.heads, p.head_dim].map(|n| n as usize);
-    let s = Shape { batch, queries, keys, heads, head_dim };
-    let block = s.block();
-    let work: Vec<_> = logsumexp
-        .chunks_mut(queries)
-        .enumerate()
-        .flat_map(|(head, lse)| lse.chunks_mut(block).enumerate().map(move |(i, lse)| (head, i * block, lse)))
-        .collect();
-    let parts: Vec<Vec<f32>> = work
-        .into_par_iter()
-        .map(|(batch_head, first, logsumexp)| {
-            let len = logsumexp.len();
-            let mut scores = s.scores(q, k, batch_head, &(first..first + len));
-            let sums = softmax_columns(&mut scores, p.scale, logsumexp);
-            let mut out = vec![0.0; len * head_dim];
-            s.weighted_rows(&scores, &v[s.offset(batch_head, keys, 0)..], &mut out);
-            for (row, sum) in out.chunks_exact_mut(head_dim).zip(&sums) {
-                row.iter_mut().for_each(|out| *out /= sum);
-            }
-            out
-        })
-        .collect();
-    let parts: Vec<&[f32]> = parts.iter().map(Vec::as_slice).collect();
-    s.assemble(&parts, queries, block, out);
-}
-
-/// Turns scores (keys, block) into exp(scale·(score − the column's largest)); writes the columns' logsumexp and returns
-/// their sums.
-fn softmax_columns(scores: &mut [f32], scale: f32, logsumexp: &mut [f32]) -> Vec<f32> {
-    let len = logsumexp.len();
-    let mut largest = vec![f32::NEG_INFINITY; len];
-    for row in scores.chunks_exact(len) {
-        largest_of(row, &mut largest);
-    }
-    let mut sums = vec![0f32; len];
-    for row in scores.chunks_exact_mut(len) {
-        exponentials(row, scale, &largest, &mut sums);
-    }
-    for ((logsumexp, largest), sum) in logsumexp.iter_mut().zip(&largest).zip(&sums) {
-        *logsumexp = scale * largest + sum.ln();
-    }
-    sums
-}
-
-// Functions of their own, whose arguments the compiler knows not to overlap: inlined these loops do not vectorise.
-
-#[inline(never)]
-fn largest_of(row: &[f32], largest: &mut [f32]) {
-    for (largest, &score) in largest.iter_mut().zip(row) {
-        *largest = if score > *largest { score } else { *largest };
-    }
-}
-
-/// score ← exp(scale·(score − largest)), added to `sums`.
-#[inline(never)]
-fn exponentials(row: &mut [f32], scale: f32, largest: &[f32], sums: &mut [f32]) {
-    for ((score, sum), largest) in row.iter_mut().zip(sums).zip(largest) {
-        *score = exp(scale * (*score - largest));
-        *sum += *score;
-    }
-}
-
-/// score ← exp(scale·score − logsumexp): the probabilities again.
-#[inline(never)]
-fn probabilities(row: &mut [f32], scale: f32, logsumexp: &[f32]) {
-    for (score, logsumexp) in row.iter_mut().zip(logsumexp) {
-        *score = exp(scale * *score - logsumexp);
-    }
-}
-
-/// probability ← the gradient of its score.
-#[inline(never)]
-fn score_gradients(row: &mut [f32], dprobabilities: &[f32], through_sum: &[f32], scale: f32) {
-    for ((probability, dprobability), through_sum) in row.iter_mut().zip(dprobabilities).zip(through_sum) {
-        *probability *= (dprobability - through_sum) * scale;
-    }
-}
-
-/// What one backward task makes: rows of dq, and its share of a head's dk and dv; empty where not asked for.
-struct Part {
-    dq: Vec<f32>,
-    dk: Vec<f32>,
-    dv: Vec<f32>,
-}
-
-fn bwd_cpu(p: &params::AttentionBwd, reads: [&[f32]; 6], [dq, dk, dv]: [&mut [f32]; 3]) {
-    let [batch, queries, keys, heads, head_dim] = [p.batch, p.queries, p.keys, p.heads, p.head_dim].map(|n| n as usize);
-    let s = Shape { batch, queries, keys, heads, head_dim };
-    let split = s.split();
-    let splits = queries.div_ceil(split);
-    let needs = [!dq.is_empty(), !dk.is_empty(), !dv.is_empty()];
-    let mut parts: Vec<Part> = (0..batch * heads * splits)
-        .into_par_iter()
-        .map(|task| {
-            let first = task % splits * split;
-            bwd_part(s, p.scale, reads, task / splits, first..queries.min(first + split), needs)
-        })
-        .collect();
-    // The shares of one head, added to the first in order.
-    parts.par_chunks_mut(splits).for_each(|head| {
-        let (sum, others) = head.split_first_mut().expect("a head has at least one split");
-        for other in others {
-            for (sum, share) in sum.dk.iter_mut().zip(&other.dk).chain(sum.dv.iter_mut().zip(&other.dv)) {
-                *sum += share;
-            }
-        }
-    });
-    let all_dq: Vec<&[f32]> = parts.iter().map(|part| &part.dq[..]).collect();
-    let all_dk: Vec<&[f32]> = parts.iter().step_by(splits).map(|part| &part.dk[..]).collect();
-    let all_dv: Vec<&[f32]> = parts.iter().step_by(splits).map(|part| &part.dv[..]).collect();
-    s.assemble(&all_dq, queries, split, dq);
-    s.assemble(&all_dk, keys, keys, dk);
-    s.assemble(&all_dv, keys, keys, dv);
-}
-
-fn bwd_part(
-    s: Shape,
-    scale: f32,
-    [q, k, v, out, logsumexp, dout]: [&[f32]; 6],
-    batch_head: usize,
-    queries: Range<usize>,
-    [needs_dq, needs_dk, needs_dv]: [bool; 3],
-) -> Part {
-    let (d, cols, keys) = (s.head_dim, s.cols(), s.keys);
-    let sized = |needed: bool, rows: usize| vec![0f32; if needed { rows * d } else { 0 }];
-    let mut part = Part { dq: sized(needs_dq, queries.len()), dk: sized(needs_dk, keys), dv: sized(needs_dv, keys) };
-    for first in queries.clone().step_by(s.block()) {
-        let block = first..queries.end.min(first + s.block());
-        let len = block.len();
-        let at = s.offset(batch_head, s.queries, first);
-        let (block_q, block_out, block_dout) = (&q[at..], &out[at..], &dout[at..]);
-        let lse = &logsumexp[batch_head * s.queries + first..][..len];
-        let mut scores = s.scores(q, k, batch_head, &block);
-        scores.chunks_exact_mut(len).for_each(|row| probabilities(row, scale, lse));
-        if needs_dv {
-            gemm_serial(keys, d, len, &scores, (len, 1), block_dout, (cols, 1), &mut part.dv, d, true);
-        }
-        if !needs_dq && !needs_dk {
-            continue;
-        }
-        let dprobabilities = s.against_keys(block_dout, &v[s.offset(batch_head, keys, 0)..], len);
-        let through_sum: Vec<f32> = (0..len)
-            .map(|i| sum2(&block_dout[i * cols..][..d], &block_out[i * cols..][..d], |dout, out| dout * out))
-            .collect();
-        for (row, dprobabilities) in scores.chunks_exact_mut(len).zip(dprobabilities.chunks_exact(len)) {
-            score_gradients(row, dprobabilities, &through_sum, scale);
-        }
-        if needs_dk {
-            gemm_serial(keys, d, len, &scores, (len, 1), block_q, (cols, 1), &mut part.dk, d, true);
-        }
-        if needs_dq {
-            let dq = &mut part.dq[(first - queries.start) * d..][..len * d];
-            s.weighted_rows(&scores, &k[s.offset(batch_head, keys, 0)..], dq);
-        }
-    }
-    part
-}
-
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info()]
-}
-
-fn case(label: &'static str, [batch, queries, keys]: [usize; 3], heads: usize, head_dim: usize, bench: bool) -> Case {
-    let cols = heads * head_dim;
-    Case {
-        op: "attention",
-        label,
-        inputs: vec![
-            Input::normal("q", &[batch, queries, cols]),
-            Input::normal("k", &[batch, keys, cols]),
-            Input::normal("v", &[batch, keys, cols]),
-        ],
-        settings: vec![("heads", heads as f64)],
-        run: Box::new(move |tape, x| Ok(tape.apply(Attention { heads }, [&x[0], &x[1], &x[2]])?.into())),
-        tolerance: Tolerance::REDUCTION,
-        flops: 4 * (batch * queries * keys * cols) as u64,
-        bytes: 8 * (batch * (queries + keys) * cols) as u64,
-        bench,
-    }
-}
-
-pub(super) fn cases() -> Vec<Case> {
-    vec![
-        case("odd shapes", [2, 5, 5], 1, 7, false),
-        case("odd heads", [1, 9, 9], 3, 5, false),
-        case("fewer keys than queries", [2, 7, 3], 2, 6, false),
-        case("several blocks, head size 64", [1, 70, 70], 2, 64, false),
-        case("head size 72", [2, 33, 33], 1, 72, false),
-        case("head size 512, one head", [1, 16, 16], 1, 512, false),
-        case("VA-VAE f16d32 at 256×256", [2, 256, 256], 1, 512, true),
-        case("DiT-B/1", [8, 256, 256], 12, 64, true),
-        case("DiT-XL/1", [4, 256, 256], 16, 72, true),
-        case("DiT-B/1 at 512×512", [1, 1024, 1024], 12, 64, true),
-    ]
+    vec![FWD.info(), DELTA.info(), BWD.info(), BWD_SUM.info()]
 }

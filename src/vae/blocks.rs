@@ -1,5 +1,7 @@
 //! The blocks that encoder and decoder share.
 
+use std::sync::Arc;
+
 use super::model::VaeShape;
 use crate::error::Result;
 use crate::nn::{Conv2d, Forward, GroupNorm, Init};
@@ -75,7 +77,7 @@ impl AttnBlock {
 /// The residual blocks of one resolution level, each followed by attention where the level has it:
 /// (B, H, W, I) → (B, H, W, O).
 pub(super) struct Level {
-    blocks: Vec<(ResnetBlock, Option<AttnBlock>)>,
+    blocks: Vec<Arc<(ResnetBlock, Option<AttnBlock>)>>,
 }
 
 impl Level {
@@ -88,18 +90,20 @@ impl Level {
             let attn = (shape.has_attention(level))
                 .then(|| AttnBlock::new(&mut init.within(format!("attn.{n}")), width))
                 .transpose()?;
-            Ok((block, attn))
+            Ok(Arc::new((block, attn)))
         };
         Ok(Level { blocks: (0..count).map(block).collect::<Result<_>>()? })
     }
 
     pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
         let mut h = x.clone();
-        for (block, attn) in &self.blocks {
-            h = block.forward(pass, &h)?;
-            if let Some(attn) = attn {
-                h = attn.forward(pass, &h)?;
-            }
+        for block in &self.blocks {
+            let block = block.clone();
+            h = pass.checkpoint(&h, move |pass, h| {
+                let (block, attn) = &*block;
+                let h = block.forward(pass, h)?;
+                attn.as_ref().map_or(Ok(h.clone()), |attn| attn.forward(pass, &h))
+            })?;
         }
         Ok(h)
     }

@@ -9,9 +9,12 @@ mod decoder;
 mod encoder;
 mod features;
 mod model;
+pub mod plan;
 mod state;
 mod step;
 pub mod train;
 
 pub use model::{Projection, VaVae, VaeShape};
-pub use step::{Batch, Evaluation, Losses, Objective, Step, VfLosses, VfObjective, evaluate, training_step};
+pub use step::{
+    Batch, Evaluation, Losses, Objective, Step, StepLosses, StepOptions, VfLosses, VfObjective, evaluate, training_step,
+};

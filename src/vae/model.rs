@@ -135,14 +135,14 @@ impl VaVae {
         self.decoder.forward(pass, &h)
     }
 
-    /// The posterior's mean latents and their reconstruction, without gradients.
+    /// The posterior's mean latents and their reconstruction, without gradients, in the dtype that the parameters compute in.
     pub fn reconstruct(&self, params: &Parameters, images: &Tensor) -> Result<(Tensor, Tensor)> {
         let tape = Tape::inference(images.device());
         let pass = Forward::new(&tape, params);
-        let trunk = self.trunk(&pass, &tape.constant(images.clone()))?;
+        let trunk = self.trunk(&pass, &tape.constant(images.to_dtype(params.dtype())?))?;
         let moments = self.moments(&pass, &trunk)?;
         let latent_shape = self.latent_shape(images.dims("va_vae")?)?;
-        let no_noise = tape.constant(Tensor::zeros(images.device(), &latent_shape)?);
+        let no_noise = tape.constant(Tensor::zeros(images.device(), &latent_shape)?.to_dtype(params.dtype())?);
         let [mean, _] = tape.apply(GaussianSample, [&moments, &no_noise])?;
         let reconstruction = self.decode(&pass, &mean)?;
         Ok((mean.value().clone(), reconstruction.value().clone()))

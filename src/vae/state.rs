@@ -60,7 +60,7 @@ pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> 
         params.import(id, &shape, &values)
     };
     for id in params.ids() {
-        *params.value_mut(id) = read(params, "model", id)?;
+        params.set(id, read(params, "model", id)?)?;
     }
     for slot in adam.slots_mut() {
         slot.exp_avg = read(params, EXP_AVG, slot.id)?;
@@ -69,7 +69,7 @@ pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> 
             slot.ema = read(params, EMA, slot.id)?;
         }
     }
-    adam.step = state.updates;
+    adam.restore(state.updates)?;
     Ok(state)
 }
 

@@ -56,6 +56,18 @@ pub struct Batch {
     pub noise: Tensor,
 }
 
+impl Batch {
+    /// Copies another batch of the same shapes over this one, in place.
+    pub fn copy_from(&mut self, from: &Batch) -> Result<()> {
+        self.images.copy_from(&from.images)?;
+        self.noise.copy_from(&from.noise)?;
+        match (&mut self.features, &from.features) {
+            (Some(own), Some(features)) => own.copy_from(features),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the losses were.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Losses {
@@ -118,24 +130,75 @@ pub struct VfLosses {
 
 /// What a step gives beside gradients.
 pub struct Step {
-    /// The losses.
-    pub losses: Losses,
+    /// The losses, still on the device.
+    pub losses: StepLosses,
     /// (B, H, W, 3).
     pub reconstruction: Tensor,
 }
 
+/// The losses of a step on the device: the host waits for it only when it reads them.
+pub struct StepLosses {
+    nll: Tensor,
+    kl: Tensor,
+    nll_scale: f32,
+    kl_scale: f32,
+    kl_weight: f32,
+    vf: Option<VfStepLosses>,
+}
+
+struct VfStepLosses {
+    mdms: Tensor,
+    mcos: Tensor,
+    distmat_weight: f32,
+    cos_weight: f32,
+    weight: Tensor,
+    /// Squared.
+    nll_grad_norm: Tensor,
+    /// Squared.
+    vf_grad_norm: Tensor,
+}
+
+impl StepLosses {
+    /// Waits for the step and reads its losses.
+    pub fn read(&self) -> Result<Losses> {
+        let (nll, kl) = (self.nll.to_scalar()? * self.nll_scale, self.kl.to_scalar()? * self.kl_scale);
+        let mut losses = Losses { total: nll + self.kl_weight * kl, nll, kl, vf: None };
+        if let Some(vf) = &self.vf {
+            let (mdms, mcos, vf_weight) = (vf.mdms.to_scalar()?, vf.mcos.to_scalar()?, vf.weight.to_scalar()?);
+            let value = vf.distmat_weight * mdms + vf.cos_weight * mcos;
+            losses.total += vf_weight * value;
+            losses.vf = Some(VfLosses {
+                vf: value,
+                mdms,
+                mcos,
+                vf_weight,
+                nll_grad_norm: vf.nll_grad_norm.to_scalar()?.sqrt(),
+                vf_grad_norm: vf.vf_grad_norm.to_scalar()?.sqrt(),
+            });
+        }
+        Ok(losses)
+    }
+}
+
 /// The VF loss on its own tape, seen from the latents.
 struct VfStream {
-    mdms: f32,
-    mcos: f32,
+    mdms: Tensor,
+    mcos: Tensor,
     grad_latents: Tensor,
     /// Gradients of the projection, before the adaptive weight.
     grad_projection: Vec<(ParamId, Tensor)>,
 }
 
+/// How a step is computed, which does not change what it computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepOptions {
+    /// Fails at the first op whose output or gradient is not finite. Slow.
+    pub check_finite: bool,
+    /// Keeps the inputs of residual blocks alone, and computes what lies in between again for backward.
+    pub checkpoint_activations: bool,
+}
+
 /// Forward and backward of one batch; adds the gradients of `total` in every trainable parameter to `gradients`.
-///
-/// `check_finite` fails at the first op whose output or gradient is not finite.
 ///
 /// # Errors
 /// Shapes that do not fit, missing features, device failures.
@@ -145,10 +208,10 @@ pub fn training_step(
     objective: &Objective,
     batch: &Batch,
     gradients: &mut ParamGradients,
-    check_finite: bool,
+    options: StepOptions,
 ) -> Result<Step> {
     let device = params.device();
-    let new_tape = || Tape::new(device).check_finite(check_finite);
+    let new_tape = || Tape::new(device).check_finite(options.check_finite);
     let scalar = |value: f32| Tensor::scalar(device, value);
     let [_, h, w, c] = batch.images.dims::<4>("va_vae")?;
     let [_, zh, zw, zc] = model.latent_shape(batch.images.dims("va_vae")?)?;
@@ -157,15 +220,18 @@ pub fn training_step(
         false => (1.0, 1.0),
     };
 
+    let in_model_dtype = |tensor: &Tensor| tensor.to_dtype(params.dtype());
+    let images = in_model_dtype(&batch.images)?;
+
     let encoder_tape = new_tape();
-    let encoder = Forward::new(&encoder_tape, params);
-    let trunk = model.trunk(&encoder, &encoder_tape.constant(batch.images.clone()))?;
+    let encoder = Forward::new(&encoder_tape, params).checkpointing(options.checkpoint_activations);
+    let trunk = model.trunk(&encoder, &encoder_tape.constant(images.clone()))?;
 
     let bottleneck_tape = new_tape();
     let bottleneck = Forward::new(&bottleneck_tape, params);
     let trunk_in = bottleneck_tape.leaf(trunk.value().clone());
     let moments = model.moments(&bottleneck, &trunk_in)?;
-    let noise = bottleneck_tape.constant(batch.noise.clone());
+    let noise = bottleneck_tape.constant(in_model_dtype(&batch.noise)?);
     let [latents, kl] = bottleneck_tape.apply(GaussianSample, [&moments, &noise])?;
 
     let vf = match &objective.vf {
@@ -174,11 +240,11 @@ pub fn training_step(
     };
 
     let decoder_tape = new_tape();
-    let decoder = Forward::new(&decoder_tape, params);
+    let decoder = Forward::new(&decoder_tape, params).checkpointing(options.checkpoint_activations);
     let latents_in = decoder_tape.leaf(latents.value().clone());
     let reconstruction = model.decode(&decoder, &latents_in)?;
-    let [nll] = decoder_tape.apply(L1Loss, [&reconstruction, &decoder_tape.constant(batch.images.clone())])?;
-    let losses = (nll.value().to_scalar()? * nll_scale, kl.value().to_scalar()? * kl_scale);
+    let [nll] = decoder_tape.apply(L1Loss, [&reconstruction, &decoder_tape.constant(images)])?;
+    let (nll_value, kl_value) = (nll.value().clone(), kl.value().clone());
     let reconstruction = reconstruction.value().clone();
 
     let trainable = decoder.trainable();
@@ -187,34 +253,26 @@ pub fn training_step(
     let mut grad_latents = grads.take(&latents_in)?;
 
     let conv_out = bottleneck.param(model.encoder.conv_out.weight());
-    let (nll, kl_value) = losses;
-    let mut losses = Losses { total: nll + objective.kl_weight * kl_value, nll, kl: kl_value, vf: None };
+    let kl_weight = objective.kl_weight;
+    let mut losses = StepLosses { nll: nll_value, kl: kl_value, nll_scale, kl_scale, kl_weight, vf: None };
     if let (Some(vf), Some(settings)) = (vf, &objective.vf) {
         let squared_norm_of = |grad: &Tensor| -> Result<Tensor> {
             let seed = [(&latents, grad.clone())];
             adaptive::sum_of_squares(&bottleneck_tape.gradients(&seed, &[&conv_out])?.take(&conv_out)?)
         };
-        let nll_norm = squared_norm_of(&grad_latents)?;
-        let vf_norm = squared_norm_of(&vf.grad_latents)?;
+        let nll_grad_norm = squared_norm_of(&grad_latents)?;
+        let vf_grad_norm = squared_norm_of(&vf.grad_latents)?;
         let weight = match settings.adaptive {
-            true => adaptive::weight(&nll_norm, &vf_norm, 1e8, settings.vf_weight)?,
+            true => adaptive::weight(&nll_grad_norm, &vf_grad_norm, 1e8, settings.vf_weight)?,
             false => scalar(settings.vf_weight)?,
         };
         grad_latents = adaptive::add_scaled(grad_latents, &vf.grad_latents, &weight)?;
         for (id, grad) in &vf.grad_projection {
             gradients.accumulate(*id, adaptive::scale(grad, &weight)?)?;
         }
-        let vf_value = settings.distmat_weight * vf.mdms + settings.cos_weight * vf.mcos;
-        let vf_weight = weight.to_scalar()?;
-        losses.total += vf_weight * vf_value;
-        losses.vf = Some(VfLosses {
-            vf: vf_value,
-            mdms: vf.mdms,
-            mcos: vf.mcos,
-            vf_weight,
-            nll_grad_norm: nll_norm.to_scalar()?.sqrt(),
-            vf_grad_norm: vf_norm.to_scalar()?.sqrt(),
-        });
+        let VfStream { mdms, mcos, .. } = vf;
+        let VfObjective { distmat_weight, cos_weight, .. } = *settings;
+        losses.vf = Some(VfStepLosses { mdms, mcos, distmat_weight, cos_weight, weight, nll_grad_norm, vf_grad_norm });
     }
 
     let trainable = bottleneck.trainable();
@@ -248,7 +306,7 @@ fn vf_stream(
     let z = tape.leaf(latents.reshape(&[b, h * w, c])?);
     let op = VfLoss { cos_margin: settings.cos_margin, distmat_margin: settings.distmat_margin };
     let [mdms, mcos] = apply_vf(model, &pass, &z, batch.features.as_ref(), op)?;
-    let (mdms_value, mcos_value) = (mdms.value().to_scalar()?, mcos.value().to_scalar()?);
+    let (mdms_value, mcos_value) = (mdms.value().clone(), mcos.value().clone());
     let seeds = [
         (&mdms, Tensor::scalar(device, settings.distmat_weight)?),
         (&mcos, Tensor::scalar(device, settings.cos_weight)?),
@@ -263,7 +321,7 @@ fn vf_stream(
 /// mdms and mcos of latent tokens `z` (B, N, Cz) against `features` (B, N, Cf).
 fn apply_vf(model: &VaVae, pass: &Forward, z: &Var, features: Option<&Tensor>, op: VfLoss) -> Result<[Var; 2]> {
     let missing = || Error::shape("vf_loss", "the VF loss is on, but the batch has no foundation features");
-    let features = pass.tape().constant(features.ok_or_else(missing)?.clone());
+    let features = pass.tape().constant(features.ok_or_else(missing)?.to_dtype(z.value().dtype())?);
     match model.linear_proj.as_ref() {
         None => Err(Error::shape("vf_loss", "the VF loss is on, but the model has no linear_proj")),
         Some(LinearProj::Reverse { weight }) => {

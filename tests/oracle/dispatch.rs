@@ -51,6 +51,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "drop_token" => drop_token(x),
         "embedding" => embedding(x, input(1)),
         "gate" => gate_of(x, input(1), input(2)),
+        "gated_linear" => joined(linear(x, input(1), call.optional(2)), call.optional(3), call.optional(4)),
         "gaussian" => {
             let Gaussian { z, kl, .. } = diagonal_gaussian(x, input(1));
             let mean = kl.sum() / kl.data.len() as f64;
@@ -73,6 +74,11 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
         "max_pool2" => max_pool2(x),
+        "mlp" => {
+            let f = [silu, gelu_erf, gelu_tanh, swiglu][call.size("activation")];
+            let hidden = f(&linear(x, input(1), call.optional(2)));
+            joined(linear(&hidden, input(3), call.optional(4)), call.optional(5), call.optional(6))
+        }
         "modulate" => modulated(x.clone(), call.optional(1), call.optional(2)),
         "prepend_token" => prepend_token(x, input(1), input(2)),
         "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
@@ -142,6 +148,15 @@ fn rms_norm_of(call: &Call) -> Array {
 fn gate_of(x: &Array, gate: &Array, y: &Array) -> Array {
     let ([b, _, c], [gates, _]) = (x.dims(), gate.dims());
     gate_residual(x, &Array::build([b, c], |[b, c]| gate.at([b % gates, c])), y)
+}
+
+/// A branch (B, .., C) at the end of which a residual waits, or none, with a gate, or 1.
+fn joined(branch: Array, residual: Option<&Array>, gate: Option<&Array>) -> Array {
+    let Some(residual) = residual else { return branch };
+    let channels = branch.shape[branch.shape.len() - 1];
+    let tokens = [branch.shape[0], branch.data.len() / branch.shape[0] / channels, channels];
+    let ones = Array::build([1, channels], |_| 1.0);
+    gate_of(&residual.reshape(&tokens), gate.unwrap_or(&ones), &branch.reshape(&tokens)).reshape(&branch.shape)
 }
 
 /// y·(1 + scale) + shift of (B, .., C) by (B, C), each where it is there.

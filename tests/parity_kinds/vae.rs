@@ -7,7 +7,7 @@ use vf_engine::nn::{Forward, ParamGradients, Parameters};
 use vf_engine::ops::gaussian::GaussianSample;
 use vf_engine::tape::Tape;
 use vf_engine::tensor::Tensor;
-use vf_engine::vae::{Batch, Objective, Projection, VaVae, VaeShape, VfObjective, training_step};
+use vf_engine::vae::{Batch, Objective, Projection, StepOptions, VaVae, VaeShape, VfObjective, training_step};
 
 /// Compares outputs, losses and gradients with the set's; returns every tensor's error as a share of its tolerance.
 pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {
@@ -51,9 +51,9 @@ pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {
     let objective = Objective { kl_weight, pp_style: false, vf: Some(vf) };
     let batch = Batch { images: images.clone(), features: Some(features.reshape(&[b, h * w, cf])?), noise };
     let mut gradients = ParamGradients::default();
-    let step = training_step(&model, &params, &objective, &batch, &mut gradients, false)?;
+    let step = training_step(&model, &params, &objective, &batch, &mut gradients, StepOptions::default())?;
     compare("rec", &step.reconstruction)?;
-    let losses = step.losses;
+    let losses = step.losses.read()?;
     compare("nll", &Tensor::scalar(&device, losses.nll)?)?;
     compare("vf", &Tensor::scalar(&device, losses.vf.context("the VF loss is on")?.vf)?)?;
     compare("total", &Tensor::scalar(&device, losses.total)?)?;
@@ -95,7 +95,7 @@ fn fill(set: &Golden, params: &mut Parameters) -> Result<()> {
     for id in params.ids() {
         let shape = params.export_shape(id);
         let golden = set.param(params.name(id), &shape)?;
-        *params.value_mut(id) = params.import(id, &shape, &golden.data)?;
+        params.set(id, params.import(id, &shape, &golden.data)?)?;
     }
     Ok(())
 }

@@ -216,7 +216,7 @@ fn conversion(l: &Lower, to: Type, from: Type) -> Result<Exec, PtxError> {
 }
 
 op! {
-    F16ToF32 = |w, i| w.map1(i, round::f16_to_f32);
+    F16ToF32 = |w, i| w.map1(i, |a: f16| round::canonical_f32(round::f16_to_f32(a)));
     Bf16ToF32 = |w, i| w.map1(i, round::bf16_to_f32);
     F32ToF16 = |w, i| w.map1(i, round::f32_to_f16);
     F32ToBf16 = |w, i| w.map1(i, round::f32_to_bf16);
@@ -344,6 +344,11 @@ trait Float: Lane {
     fn f64(self) -> f64;
     fn nearest(v: f32) -> Self;
     fn narrow<const MODE: u8>(v: f64) -> Self;
+    /// The NaN that instructions of this type give, for any NaN.
+    #[inline(always)]
+    fn canonical(self) -> Self {
+        self
+    }
     #[inline(always)]
     fn from_int<S: Int, const MODE: u8>(a: S) -> Self {
         Self::narrow::<MODE>(to_odd(a))
@@ -410,6 +415,10 @@ impl Float for f32 {
     #[inline(always)]
     fn narrow<const MODE: u8>(v: f64) -> Self {
         round::to_f32::<MODE>(v)
+    }
+    #[inline(always)]
+    fn canonical(self) -> Self {
+        round::canonical_f32(self)
     }
     #[inline(always)]
     fn from_int<S: Int, const MODE: u8>(a: S) -> Self {
@@ -502,11 +511,16 @@ impl<S: Float, D: Float, const MODE: u8> Op for Narrow<S, D, MODE> {
 }
 
 #[inline(always)]
+fn flushed(v: f32) -> f32 {
+    round::canonical_f32(round::flush_f32(v))
+}
+
+#[inline(always)]
 fn convert<S: Float, D: Float, const MODE: u8>(a: S, tag: u32) -> D {
-    let v = if tag & FTZ_IN != 0 { round::flush_f32(a.f32()).into() } else { a.f64() };
+    let v = if tag & FTZ_IN != 0 { flushed(a.f32()).into() } else { a.f64() };
     let v = limited::<D>(v, tag);
     let d = if S::SINGLE && MODE == RN { D::nearest(v as f32) } else { D::narrow::<MODE>(v) };
-    if tag & FTZ_OUT != 0 { D::nearest(round::flush_f32(d.f32())) } else { d }
+    if tag & FTZ_OUT != 0 { D::nearest(flushed(d.f32())) } else { d }
 }
 
 /// d = a rounded to an integer, in the same format.
@@ -520,7 +534,7 @@ impl<S: Float, const MODE: u8> Op for Integral<S, MODE> {
         unsafe {
             w.map1(i, |a: S| {
                 let v = if tag & FTZ_IN != 0 { round::flush_f32(a.f32()).into() } else { a.f64() };
-                S::narrow::<RN>(limited::<S>(round::integral_f64::<MODE>(v), tag))
+                S::narrow::<RN>(limited::<S>(round::integral_f64::<MODE>(v), tag)).canonical()
             })
         }
     }

@@ -7,7 +7,9 @@ pub mod rounding;
 
 use std::marker::PhantomData;
 
-use self::rounding::{FlushF32, NAN_F32, RM, RN, RP, RZ, by_mode, saturate_f32, signed_zero, sum_to_odd, to_f32};
+use self::rounding::{
+    FlushF32, NAN_F32, RM, RN, RP, RZ, by_mode, canonical_f32, saturate_f32, signed_zero, sum_to_odd, to_f32,
+};
 use crate::exec::inst::Inst;
 use crate::exec::{Class, Exec, Flow, Lane, Lower, Op, Warp, pick};
 use crate::op;
@@ -94,7 +96,7 @@ pub(super) fn emit(l: &mut Lower, ty: Type, operands: usize, flops: u16, exec: E
     Ok(())
 }
 
-/// An f32 with or without flushes.
+/// An f32 with or without flushes. PTX leaves open which NaN results; it is the one of an H100.
 pub(super) trait Single: Lane<Word = u32> {
     fn get(self) -> f32;
     fn put(v: f32) -> Self;
@@ -107,7 +109,7 @@ impl Single for f32 {
     }
     #[inline(always)]
     fn put(v: f32) -> f32 {
-        v
+        canonical_f32(v)
     }
 }
 
@@ -118,7 +120,7 @@ impl Single for FlushF32 {
     }
     #[inline(always)]
     fn put(v: f32) -> FlushF32 {
-        FlushF32(v)
+        FlushF32(canonical_f32(v))
     }
 }
 
@@ -153,7 +155,7 @@ fn arithmetic_f64<const K: u8, const MODE: u8>(a: f64, b: f64) -> f64 {
         (MUL, RN) => a * b,
         (_, RN) => a / b,
         (ADD, _) => exact::add::<MODE>(a, b),
-        (SUB, _) => exact::add::<MODE>(a, -b),
+        (SUB, _) => exact::add::<MODE>(a, negated(b)),
         (MUL, _) => exact::mul::<MODE>(a, b),
         _ => exact::div::<MODE>(a, b),
     }
@@ -278,9 +280,15 @@ fn three(l: &mut Lower, ty: Type) -> Result<(), PtxError> {
 
 op! {
     Abs64 = |w, i| w.map1(i, f64::abs);
-    Neg64 = |w, i| w.map1(i, |a: f64| -a);
+    Neg64 = |w, i| w.map1(i, negated);
     CopySign32 = |w, i| w.map2(i, |a: f32, b: f32| b.copysign(a));
     CopySign64 = |w, i| w.map2(i, |a: f64, b: f64| b.copysign(a));
+}
+
+/// -a; a NaN keeps its sign, as one that an instruction of f64 passes on.
+#[inline(always)]
+fn negated(a: f64) -> f64 {
+    if a.is_nan() { a } else { -a }
 }
 
 struct Abs<T>(PhantomData<T>);

@@ -226,6 +226,7 @@ impl<H: Half, const PAIR: bool, const F: u8> Op for Each1<H, PAIR, F> {
     #[inline(always)]
     unsafe fn run(w: &mut Warp, i: &Inst) -> Flow {
         let f = |[a]: [H; 1]| match F {
+            F_ABS | F_NEG if a.get().is_nan() => H::put(f32::NAN),
             F_ABS => H::of(a.word() & 0x7fff),
             F_NEG => H::of(a.word() ^ 0x8000),
             F_EX2 => H::put(ex2(a.get())),

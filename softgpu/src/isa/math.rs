@@ -93,13 +93,12 @@ op! {
     GrossRsqrt64 = |w, i| w.map1(i, |a: f64| upper_half(1.0 / upper_half(a).sqrt()));
 }
 
-/// The upper 32 bits, subnormals flushed, as `.approx.ftz.f64` reads and writes.
+/// The upper 32 bits, subnormals flushed, as `.approx.ftz.f64` reads and writes; any NaN becomes one.
 #[inline(always)]
 fn upper_half(v: f64) -> f64 {
     let bits = v.to_bits();
     let keep = if bits & (0x7ff << 52) == 0 { 1 << 63 } else { u64::MAX << 32 };
-    // A NaN stays one whatever lies in its lower bits.
-    if v.is_nan() { f64::NAN } else { f64::from_bits(bits & keep) }
+    if v.is_nan() { f64::from_bits(0x7fff_ffff << 32) } else { f64::from_bits(bits & keep) }
 }
 
 const RSQRT: u8 = 0;

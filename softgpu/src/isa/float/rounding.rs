@@ -47,6 +47,13 @@ pub(crate) use by_mode;
 /// The NaN that f32 instructions give.
 pub const NAN_F32: f32 = f32::from_bits(0x7fff_ffff);
 
+/// The value, or [`NAN_F32`] for any NaN. It looks at the bits, because a compiler may take one NaN of arithmetic for another.
+#[inline(always)]
+pub fn canonical_f32(v: f32) -> f32 {
+    let bits = v.to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 { NAN_F32 } else { v }
+}
+
 /// The value, exactly.
 #[inline(always)]
 pub fn f16_to_f32(v: f16) -> f32 {

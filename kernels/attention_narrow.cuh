@@ -1,0 +1,122 @@
+// Attention forward for head sizes whose sums a warp can hold: 64, 72 and 128 channels, smaller ones padded with zeros. A warp owns 16
+// or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way.
+#pragma once
+#include "attention_rows.cuh"
+
+namespace attention {
+
+template <class T, int D, uint32_t THREADS> struct Forward {
+    /// Fragments of 16 queries that a warp has, and queries of a block.
+    static constexpr int M = D <= 72 ? 2 : 1;
+    static constexpr uint32_t QUERIES = THREADS / 32 * 16 * M;
+    /// Keys of a tile.
+    static constexpr uint32_t KEYS = sizeof(T) == 2 ? 64 : D <= 72 ? 32 : 16;
+    /// The queries, and two stages of keys and values.
+    static constexpr uint32_t BYTES = (QUERIES + 4 * KEYS) * Tile<T, D>::ROW_BYTES;
+};
+
+/// A warp's rows of running softmax: the largest scores and the sums of this lane's weights.
+template <int M> struct RunningSoftmax {
+    float largest[2 * M], sum[2 * M];
+
+    __device__ __forceinline__ RunningSoftmax() {
+#pragma unroll
+        for (int i = 0; i < 2 * M; i++) largest[i] = -INFINITY, sum[i] = 0.0f;
+    }
+
+    /// Scores to weights 2^(scale2·(score − the row's largest so far)); what was summed before shrinks to match.
+    template <int N, int COLUMNS>
+    __device__ __forceinline__ void weigh(float (&score)[M][N][4], float (&out)[M][COLUMNS][4], float scale2) {
+#pragma unroll
+        for (int i = 0; i < 2 * M; i++) {
+            int m = i / 2, h = i % 2 * 2;
+            float most = score[m][0][h];
+#pragma unroll
+            for (int n = 0; n < N; n++) most = fmaxf(most, fmaxf(score[m][n][h], score[m][n][h + 1]));
+            most = fmaxf(largest[i], quad_max(most));
+            float factor = power_of_two((largest[i] - most) * scale2), shift = most * scale2;
+            largest[i] = most;
+            sum[i] *= factor;
+#pragma unroll
+            for (int n = 0; n < COLUMNS; n++) out[m][n][h] *= factor, out[m][n][h + 1] *= factor;
+#pragma unroll
+            for (int n = 0; n < N; n++) {
+#pragma unroll
+                for (int e = h; e < h + 2; e++) {
+                    score[m][n][e] = power_of_two(fmaf(score[m][n][e], scale2, -shift));
+                    sum[i] += score[m][n][e];
+                }
+            }
+        }
+    }
+};
+
+/// `q`, `out` and `logsumexp` from this block's first query on.
+template <class T> struct ForwardHead {
+    HeadRows<const T> q, k, v;
+    HeadRows<T> out;
+    float *logsumexp;
+    uint32_t head_dim;
+    float scale;
+};
+
+template <class T, int D, uint32_t THREADS> static __device__ __forceinline__ void narrow_fwd(const ForwardHead<T> &head, uint32_t shared) {
+    using F = Forward<T, D, THREADS>;
+    constexpr int M = F::M;
+    constexpr uint32_t KEYS = F::KEYS;
+    Tile<T, D> queries = {shared}, stage = queries.at(F::QUERIES, 0), other = stage.at(2 * KEYS, 0);
+    auto copy = [&](uint32_t first) {
+        if (first < head.k.rows) {
+            copy_rows<THREADS, KEYS>(stage, head.k.from(first), head.head_dim);
+            copy_rows<THREADS, KEYS>(stage.at(KEYS, 0), head.v.from(first), head.head_dim);
+        }
+        end_copies();
+        Tile<T, D> swap = stage;
+        stage = other, other = swap;
+    };
+    copy_rows<THREADS, F::QUERIES>(queries, head.q, head.head_dim);
+    copy(0);
+    wait_copies<0>();
+    __syncthreads();
+
+    uint32_t row = warp_id() * 16 * M;
+    bool idle = row >= head.q.rows;
+    Held<T, M, D> left(queries.at(row, 0));
+    float out[M][D / 8][4] = {}, scale2 = head.scale * LOG2_E;
+    RunningSoftmax<M> softmax;
+    for (uint32_t first = 0;;) {
+        copy(first + KEYS);
+        if (!idle) {
+            // `stage` is this tile's again: copy has changed twice since it was started.
+            float score[M][KEYS / 8][4] = {};
+            by_rows<D>(score, left, stage);
+            if (first + KEYS > head.k.rows) {
+                uint32_t left_over = head.k.rows - first;
+#pragma unroll
+                for (int i = 0; i < M * (int)KEYS / 2; i++) {
+                    float &s = score[i / (KEYS / 2)][i / 4 % (KEYS / 8)][i % 4];
+                    if (i / 4 % (KEYS / 8) * 8 + fragment_column() + i % 2 >= left_over) s = -INFINITY;
+                }
+            }
+            softmax.weigh(score, out, scale2);
+            by_columns<KEYS>(out, Weights<T, M, KEYS>(score), stage.at(KEYS, 0));
+        }
+        first += KEYS;
+        if (first >= head.k.rows) break;
+        wait_copies<0>();
+        __syncthreads();
+    }
+    if (idle) return;
+
+#pragma unroll
+    for (int i = 0; i < 2 * M; i++) {
+        float total = quad_sum(softmax.sum[i]), factor = 1.0f / total;
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) out[i / 2][n][i % 2 * 2] *= factor, out[i / 2][n][i % 2 * 2 + 1] *= factor;
+        uint32_t at = row + 8 * i + fragment_row<T>();
+        if (lane_id() % 4 == 0 && at < head.q.rows) head.logsumexp[at] = softmax.largest[i] * head.scale + logf(total);
+    }
+    write_result(head.out.from(row), out, queries.at(row, 0), head.head_dim);
+}
+
+} // namespace attention
