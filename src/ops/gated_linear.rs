@@ -2,7 +2,7 @@
 //! residual applied while its sums are at hand. Only what the gradient of the gate needs is written besides.
 
 use super::linear::{Outputs, Then, forward, input_gradient, weight_gradient};
-use super::{Case, Input, Tolerance, Values, gate, linear};
+use super::{Case, Input, Tolerance, Values, check, gate, linear};
 use crate::device::KernelInfo;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -24,7 +24,7 @@ impl Op<5> for GatedLinear {
     type Saved = Saved;
 
     fn forward(&self, [x, weight, bias, residual, gate]: [&Tensor; 5]) -> Result<([Tensor; 1], Saved)> {
-        check_residual(Self::NAME, residual)?;
+        check_end(Self::NAME, residual, gate)?;
         let Outputs { y, branch, .. } = forward(Self::NAME, [x, weight, bias], Then { activation: None, residual, gate })?;
         let end = BranchEnd { gate: gate.clone(), branch };
         Ok(([y], Saved { x: x.clone(), weight: weight.clone(), end }))
@@ -67,11 +67,14 @@ impl BranchEnd {
     }
 }
 
-/// That there is a residual for a gate to lead to.
-pub(super) fn check_residual(op: &'static str, residual: &Tensor) -> Result<()> {
-    match residual.is_absent() {
-        true => Err(Error::shape(op, "the residual is absent".to_string())),
-        false => Ok(()),
+/// That a residual is there, and that a gate's rows are what its backward takes.
+pub(super) fn check_end(op: &'static str, residual: &Tensor, gate: &Tensor) -> Result<()> {
+    if residual.is_absent() {
+        return Err(Error::shape(op, "the residual is absent".to_string()));
+    }
+    match gate.is_absent() {
+        true => Ok(()),
+        false => check::aligned(op, "the gate's width", gate.rows_cols().1, residual),
     }
 }
 
