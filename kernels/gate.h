@@ -2,6 +2,10 @@
 #pragma once
 #include <stdint.h>
 
+/// Threads of a block, and columns of the tensors that it has.
+#define GATE_THREADS 256
+#define GATE_COLUMNS 64
+
 /// out = x + gate·y.
 struct GateFwd {
     uint64_t x;     ///< (rows, cols), read

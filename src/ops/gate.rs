@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance, check};
 use crate::device::cpu::rows::{add_up, rows_per_task, store};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -16,10 +16,15 @@ use crate::tensor::Tensor;
 pub struct GateResidual;
 
 const FWD: Kernel<params::GateFwd, 3, 1> =
-    Kernel { name: "gate_fwd", reads: ["x", "gate", "y"], writes: ["out"], cpu: fwd_cpu, cuda: None };
+    Kernel { name: "gate_fwd", reads: ["x", "gate", "y"], writes: ["out"], cpu: fwd_cpu, cuda: Some(CudaKernel::new("gate", |p, _| geometry(p.rows / p.rows_per_gate, p.cols))) };
 
 const BWD: Kernel<params::GateBwd, 3, 2> =
-    Kernel { name: "gate_bwd", reads: ["gate", "y", "dout"], writes: ["dgate", "dy"], cpu: bwd_cpu, cuda: None };
+    Kernel { name: "gate_bwd", reads: ["gate", "y", "dout"], writes: ["dgate", "dy"], cpu: bwd_cpu, cuda: Some(CudaKernel::new("gate", |p, _| geometry(p.rows / p.rows_per_gate, p.cols))) };
+
+fn geometry(gates: u32, cols: u32) -> Geometry {
+    let grid = [cols.div_ceil(params::GATE_COLUMNS), gates, 1];
+    Geometry { grid, block: [params::GATE_THREADS, 1, 1], shared_bytes: 0 }
+}
 
 impl Op<3> for GateResidual {
     const NAME: &'static str = "gate";
@@ -35,6 +40,7 @@ impl Op<3> for GateResidual {
             let message = format!("gate has shape {:?}, expected [{batch}, {cols}] or [1, {cols}]", gate.shape());
             return Err(Error::shape(Self::NAME, message));
         }
+        check::aligned(Self::NAME, "the last dimension", cols, x)?;
         let rows_per_gate = (rows / gates) as u32;
         let p = params::GateFwd { rows: rows as u32, cols: cols as u32, rows_per_gate, ..Default::default() };
         let mut out = x.uninit_like()?;
