@@ -2,9 +2,9 @@
 //
 // Formula   out = x + gate·y;  dx = dout, dy = gate·dout, dgate = Σ dout·y over a gate's rows.
 // Shapes    x, y, out and their gradients (gates, rows_per_gate, cols); gate, dgate (gates, cols).
-// Bytes     forward: x, y and out once. backward: y, dout and dy once, and 4 per column, part and gate.
+// Bytes     forward: x, y and out once. backward: y, dout and dy once; the gates, and the sums below.
 // FLOPs     forward 2, backward 3 an element: memory-bound.
-// Scratch   backward: an f32 sum per column, part and gate, which part_sums adds up.
+// Scratch   backward, where gates are so few that their rows are cut: an f32 sum per column, part and gate, which part_sums adds up.
 // Rounding  everything in f32; each result is rounded once. No atomics: sums have a fixed order.
 // Source    Peebles and Xie, "Scalable diffusion models with transformers" (2023); Touvron et al., "Going deeper with image transformers"
 //           (2021) for layer scale.
@@ -46,6 +46,7 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
 template <class T, class C> static __device__ __forceinline__ void backward(const GateBwd &p) {
     __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> rows;
     ChannelTile<C> tile(p.tile);
+    bool summed = p.sums || p.dgate;
     float gate[C::N], sum[C::N] = {};
     load_gate<T>(p, tile.chunk, gate);
     if (tile.row < tile.rows) {
@@ -54,11 +55,11 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
         batches<AT_ONCE>(Part(blockIdx.x, p.parts, p.rows_per_gate), tile.row, tile.rows, [&](auto each) {
             C y[AT_ONCE], d[AT_ONCE];
             each([&](uint32_t row, int u) {
-                if (p.sums) y[u] = C::load(at<const T>(p.y) + (first + row * p.cols));
+                if (summed) y[u] = C::load(at<const T>(p.y) + (first + row * p.cols));
                 d[u] = C::load(at<const T>(p.dout) + (first + row * p.cols));
             });
             each([&](uint32_t row, int u) {
-                if (p.sums) {
+                if (summed) {
                     for (int i = 0; i < C::N; i++) sum[i] += d[u].v[i] * y[u].v[i];
                 }
                 for (int i = 0; i < C::N; i++) d[u].v[i] *= gate[i];
@@ -66,11 +67,16 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
             });
         });
     }
-    if (!p.sums) return;
+    if (!summed) return;
     rows.put(sum, sum);
     __syncthreads();
-    float *out = at<float>(p.sums) + (size_t)(blockIdx.z * p.parts + blockIdx.x) * p.cols + blockIdx.y * p.tile;
-    for (uint32_t c = threadIdx.x; c < p.tile; c += blockDim.x) out[c] = rows.of(c, tile.chunks, tile.rows).x;
+    size_t first = (size_t)(blockIdx.z * p.parts + blockIdx.x) * p.cols + blockIdx.y * p.tile;
+    for (uint32_t c = threadIdx.x; c < p.tile; c += blockDim.x) {
+        float of = rows.of(c, tile.chunks, tile.rows).x;
+        if (p.sums) at<float>(p.sums)[first + c] = of;
+        else if (p.parameter) at<float>(p.dgate)[first + c] = of;
+        else from_float(of, at<T>(p.dgate) + (first + c));
+    }
 }
 
 template <class T> static __device__ __forceinline__ void gate_fwd(const GateFwd &p) {

@@ -17,14 +17,15 @@ struct GateFwd {
     uint32_t parameter;  ///< 1: the gate is a parameter (layer scale), which is f32 whatever the others are
 };
 
-/// dy = gate·dout (dx is dout itself); and, per part of a gate's rows, the sums of dout·y, whose sum is dgate.
+/// dy = gate·dout (dx is dout itself), and dgate = Σ dout·y over a gate's rows: of each part of them where there are several.
 /// Grid: (parts, cols / tile, gates); dynamic shared memory: one array of channels.
 struct GateBwd {
-    uint64_t dout;  ///< (gates, rows_per_gate, cols), read
-    uint64_t gate;  ///< (gates, cols), as above, read
-    uint64_t y;     ///< (gates, rows_per_gate, cols), read
-    uint64_t dy;    ///< (gates, rows_per_gate, cols) or absent, written
-    uint64_t sums;  ///< (gates, parts, 1, cols) f32 or absent, written
+    uint64_t dout;   ///< (gates, rows_per_gate, cols), read
+    uint64_t gate;   ///< (gates, cols), as above, read
+    uint64_t y;      ///< (gates, rows_per_gate, cols), read
+    uint64_t dy;     ///< (gates, rows_per_gate, cols) or absent, written
+    uint64_t dgate;  ///< as the gate, or absent; written if `parts` is 1
+    uint64_t sums;   ///< (gates, parts, 1, cols) f32, dgate's parts, or absent; written
     uint32_t gates;
     uint32_t rows_per_gate;
     uint32_t cols;

@@ -407,7 +407,11 @@ template <class Tile, class SlabA, class SlabB> struct TensorSums {
     static __device__ __forceinline__ void stage_rows(float *to, const RowSums &row_sum) {
         uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         if (t >= 2) return;
-        for (uint32_t i = 0; i < 4; i++) to[Rows::row(4 * t + 2 * (i % 2) + i / 2, g)] = row_sum[i];
+        for (uint32_t i = 0; i < 4; i++) {
+            // Rows 32 apart share a bank, so the two lanes begin 16 apart.
+            uint32_t j = i ^ t;
+            to[Rows::row(4 * t + 2 * (j % 2) + j / 2, g)] = t == 0 ? row_sum[i] : row_sum[i ^ 1];
+        }
     }
 };
 

@@ -2,9 +2,9 @@
 //
 // Formula   y = x·(1 + scale) + shift;  dx = dy·(1 + scale), dscale = Σ dy·x and dshift = Σ dy over a group's rows.
 // Shapes    x, y, dx, dy (groups, rows_per_group, cols); scale, shift and their gradients (groups, cols).
-// Bytes     forward: x and y once. backward: x, dy and dx once, and 8 per column, part and group.
+// Bytes     forward: x and y once. backward: x, dy and dx once; scale, shift and the sums below.
 // FLOPs     forward 2, backward 4 an element: memory-bound.
-// Scratch   backward: two f32 sums per column, part and group, which part_sums adds up.
+// Scratch   backward, where groups are so few that their rows are cut: two f32 sums per column, part and group, which part_sums adds up.
 // Rounding  everything in f32; each result is rounded once. No atomics: sums have a fixed order.
 // Source    Peebles and Xie, "Scalable diffusion models with transformers" (2023).
 #include "channel_tile.cuh"
@@ -35,6 +35,7 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
     __shared__ RowSums<C::N, CHANNEL_TILE_THREADS> rows;
     ChannelTile<C> tile(p.tile);
     uint32_t column = blockIdx.y * p.tile + tile.chunk * C::N, group = blockIdx.z;
+    bool summed = p.sums || p.dscale || p.dshift;
     float sum[C::N] = {}, along[C::N] = {};
     if (tile.row < tile.rows) {
         C scale = C::load(at<const T>(p.scale) + (group * p.cols + column));
@@ -44,11 +45,11 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
         batches<AT_ONCE>(Part(blockIdx.x, p.parts, p.rows_per_group), tile.row, tile.rows, [&](auto each) {
             C x[AT_ONCE], dy[AT_ONCE];
             each([&](uint32_t row, int u) {
-                if (p.sums) x[u] = C::load(at<const T>(p.x) + (first + row * p.cols));
+                if (summed) x[u] = C::load(at<const T>(p.x) + (first + row * p.cols));
                 dy[u] = C::load(at<const T>(p.dy) + (first + row * p.cols));
             });
             each([&](uint32_t row, int u) {
-                if (p.sums) {
+                if (summed) {
                     for (int i = 0; i < C::N; i++) sum[i] += dy[u].v[i], along[i] += dy[u].v[i] * x[u].v[i];
                 }
                 for (int i = 0; i < C::N; i++) dy[u].v[i] *= scale.v[i];
@@ -56,14 +57,20 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
             });
         });
     }
-    if (!p.sums) return;
+    if (!summed) return;
     rows.put(sum, along);
     __syncthreads();
-    float *out = at<float>(p.sums) + (size_t)(group * p.parts + blockIdx.x) * 2 * p.cols + blockIdx.y * p.tile;
     for (uint32_t c = threadIdx.x; c < p.tile; c += blockDim.x) {
         float2 of = rows.of(c, tile.chunks, tile.rows);
-        out[c] = of.x;
-        out[p.cols + c] = of.y;
+        size_t to = (size_t)group * p.cols + blockIdx.y * p.tile + c;
+        if (p.sums) {
+            float *sums = at<float>(p.sums) + (size_t)(group * p.parts + blockIdx.x) * 2 * p.cols + blockIdx.y * p.tile + c;
+            sums[0] = of.x;
+            sums[p.cols] = of.y;
+        } else {
+            if (p.dshift) from_float(of.x, at<T>(p.dshift) + to);
+            if (p.dscale) from_float(of.y, at<T>(p.dscale) + to);
+        }
     }
 }
 

@@ -17,14 +17,16 @@ struct ModulateFwd {
     uint32_t reserved;
 };
 
-/// dx = dy·(1 + scale); and, per part of a group's rows, the sums of dy and of dy·x, whose sums are dshift and dscale.
+/// dx = dy·(1 + scale), and over a group's rows dscale = Σ dy·x and dshift = Σ dy: of each part of them where there are several.
 /// Grid: (parts, cols / tile, groups).
 struct ModulateBwd {
-    uint64_t x;      ///< (groups, rows_per_group, cols), read
-    uint64_t scale;  ///< (groups, cols), read
-    uint64_t dy;     ///< (groups, rows_per_group, cols), read
-    uint64_t dx;     ///< (groups, rows_per_group, cols) or absent, written
-    uint64_t sums;   ///< (groups, parts, 2, cols) f32 or absent, written
+    uint64_t x;       ///< (groups, rows_per_group, cols), read
+    uint64_t scale;   ///< (groups, cols), read
+    uint64_t dy;      ///< (groups, rows_per_group, cols), read
+    uint64_t dx;      ///< (groups, rows_per_group, cols) or absent, written
+    uint64_t dscale;  ///< (groups, cols) or absent; written if `parts` is 1
+    uint64_t dshift;  ///< (groups, cols) or absent; written if `parts` is 1
+    uint64_t sums;    ///< (groups, parts, 2, cols) f32, parts of dshift and dscale, or absent; written
     uint32_t groups;
     uint32_t rows_per_group;
     uint32_t cols;
