@@ -50,10 +50,10 @@ pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
-pub const ROW_NORM_THREADS: u32 = 512;
 pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
 pub const ROW_NORM_SUM_THREADS: u32 = 256;
-pub const ROW_NORM_ROWS: u32 = 2;
+pub const ROW_TEAM_THREADS: u32 = 512;
+pub const ROW_TEAM_ROWS: u32 = 2;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
@@ -872,7 +872,7 @@ const _: () = {
     ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
     ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
 };
-#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
+#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityFwd {
@@ -884,8 +884,9 @@ pub struct CosineSimilarityFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -896,10 +897,10 @@ const _: () = {
     ["Offset of field: CosineSimilarityFwd::y"][::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
     ["Offset of field: CosineSimilarityFwd::rows"][::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
     ["Offset of field: CosineSimilarityFwd::channels"][::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
-    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
-    ["Offset of field: CosineSimilarityFwd::reserved"][::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+    ["Offset of field: CosineSimilarityFwd::parts"][::std::mem::offset_of!(CosineSimilarityFwd, parts) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 36usize];
 };
-#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
+#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityBwd {
@@ -915,8 +916,9 @@ pub struct CosineSimilarityBwd {
     pub db: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -929,8 +931,8 @@ const _: () = {
     ["Offset of field: CosineSimilarityBwd::db"][::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
     ["Offset of field: CosineSimilarityBwd::rows"][::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
     ["Offset of field: CosineSimilarityBwd::channels"][::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
-    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
-    ["Offset of field: CosineSimilarityBwd::reserved"][::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+    ["Offset of field: CosineSimilarityBwd::parts"][::std::mem::offset_of!(CosineSimilarityBwd, parts) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 52usize];
 };
 #[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
 #[repr(C)]
@@ -1003,68 +1005,85 @@ const _: () = {
     ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
     ["Offset of field: Fill::count"][::std::mem::offset_of!(Fill, count) - 12usize];
 };
-#[doc = " out = x + gate·y."]
+#[doc = " out = x + gate·y.\n Grid: (slices, cols / tile, gates), blocks of channel_tile.cuh; dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_gate, cols), read"]
+    #[doc = " (gates, cols), or f32 as `parameter` says; read"]
     pub gate: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub y: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (gates, rows_per_gate, cols), written"]
     pub out: u64,
-    pub rows: u32,
-    pub cols: u32,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
+    #[doc = " 1: the gate is a parameter (layer scale), which is f32 whatever the others are"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 48usize];
+    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 56usize];
     ["Alignment of GateFwd"][::std::mem::align_of::<GateFwd>() - 8usize];
     ["Offset of field: GateFwd::x"][::std::mem::offset_of!(GateFwd, x) - 0usize];
     ["Offset of field: GateFwd::gate"][::std::mem::offset_of!(GateFwd, gate) - 8usize];
     ["Offset of field: GateFwd::y"][::std::mem::offset_of!(GateFwd, y) - 16usize];
     ["Offset of field: GateFwd::out"][::std::mem::offset_of!(GateFwd, out) - 24usize];
-    ["Offset of field: GateFwd::rows"][::std::mem::offset_of!(GateFwd, rows) - 32usize];
-    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 36usize];
-    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
-    ["Offset of field: GateFwd::reserved"][::std::mem::offset_of!(GateFwd, reserved) - 44usize];
+    ["Offset of field: GateFwd::gates"][::std::mem::offset_of!(GateFwd, gates) - 32usize];
+    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 36usize];
+    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 40usize];
+    ["Offset of field: GateFwd::tile"][::std::mem::offset_of!(GateFwd, tile) - 44usize];
+    ["Offset of field: GateFwd::slices"][::std::mem::offset_of!(GateFwd, slices) - 48usize];
+    ["Offset of field: GateFwd::parameter"][::std::mem::offset_of!(GateFwd, parameter) - 52usize];
 };
-#[doc = " dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself)."]
+#[doc = " dy = gate·dout (dx is dout itself), and dgate = Σ dout·y over a gate's rows: of each part of them where there are several.\n Grid: (parts, cols / tile, gates); dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateBwd {
-    #[doc = " (rows / rows_per_gate, cols), read"]
-    pub gate: u64,
-    #[doc = " (rows, cols), read"]
-    pub y: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub dout: u64,
-    #[doc = " (rows / rows_per_gate, cols) or absent, written"]
-    pub dgate: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (gates, cols), as above, read"]
+    pub gate: u64,
+    #[doc = " (gates, rows_per_gate, cols), read"]
+    pub y: u64,
+    #[doc = " (gates, rows_per_gate, cols) or absent, written"]
     pub dy: u64,
-    pub rows: u32,
-    pub cols: u32,
+    #[doc = " as the gate, or absent; written if `parts` is 1"]
+    pub dgate: u64,
+    #[doc = " (gates, parts, 1, cols) f32, dgate's parts, or absent; written"]
+    pub sums: u64,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
+    #[doc = " as above"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 56usize];
+    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 72usize];
     ["Alignment of GateBwd"][::std::mem::align_of::<GateBwd>() - 8usize];
-    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 0usize];
-    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 8usize];
-    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 16usize];
-    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 24usize];
-    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 32usize];
-    ["Offset of field: GateBwd::rows"][::std::mem::offset_of!(GateBwd, rows) - 40usize];
-    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 44usize];
-    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
-    ["Offset of field: GateBwd::reserved"][::std::mem::offset_of!(GateBwd, reserved) - 52usize];
+    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 0usize];
+    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 8usize];
+    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 16usize];
+    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 24usize];
+    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 32usize];
+    ["Offset of field: GateBwd::sums"][::std::mem::offset_of!(GateBwd, sums) - 40usize];
+    ["Offset of field: GateBwd::gates"][::std::mem::offset_of!(GateBwd, gates) - 48usize];
+    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 52usize];
+    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 56usize];
+    ["Offset of field: GateBwd::tile"][::std::mem::offset_of!(GateBwd, tile) - 60usize];
+    ["Offset of field: GateBwd::parts"][::std::mem::offset_of!(GateBwd, parts) - 64usize];
+    ["Offset of field: GateBwd::parameter"][::std::mem::offset_of!(GateBwd, parameter) - 68usize];
 };
 #[doc = " z = mean + exp(logvar/2)·noise;  kl = ½ Σ (mean² + e^logvar − 1 − logvar) / batch."]
 #[repr(C)]
@@ -1488,7 +1507,7 @@ const _: () = {
     ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
     ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
 };
-#[doc = " y = x / max(‖x‖, eps) per row."]
+#[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeFwd {
@@ -1498,8 +1517,9 @@ pub struct L2NormalizeFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1509,10 +1529,10 @@ const _: () = {
     ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
     ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
     ["Offset of field: L2NormalizeFwd::channels"][::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
-    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
-    ["Offset of field: L2NormalizeFwd::reserved"][::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+    ["Offset of field: L2NormalizeFwd::parts"][::std::mem::offset_of!(L2NormalizeFwd, parts) - 24usize];
+    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 28usize];
 };
-#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
+#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeBwd {
@@ -1524,8 +1544,9 @@ pub struct L2NormalizeBwd {
     pub dx: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1536,8 +1557,8 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
     ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
     ["Offset of field: L2NormalizeBwd::channels"][::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
-    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
-    ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+    ["Offset of field: L2NormalizeBwd::parts"][::std::mem::offset_of!(L2NormalizeBwd, parts) - 32usize];
+    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 36usize];
 };
 #[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
@@ -1916,60 +1937,72 @@ const _: () = {
     ["Offset of field: MaxPoolBwd::width"][::std::mem::offset_of!(MaxPoolBwd, width) - 32usize];
     ["Offset of field: MaxPoolBwd::channels"][::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
 };
-#[doc = " y = x·(1 + scale) + shift."]
+#[doc = " y = x·(1 + scale) + shift.\n Grid: (slices, cols / tile, groups), blocks of channel_tile.cuh."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, cols) or absent, read"]
     pub shift: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (groups, rows_per_group, cols), written"]
     pub y: u64,
-    pub rows: u32,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 48usize];
+    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 56usize];
     ["Alignment of ModulateFwd"][::std::mem::align_of::<ModulateFwd>() - 8usize];
     ["Offset of field: ModulateFwd::x"][::std::mem::offset_of!(ModulateFwd, x) - 0usize];
     ["Offset of field: ModulateFwd::scale"][::std::mem::offset_of!(ModulateFwd, scale) - 8usize];
     ["Offset of field: ModulateFwd::shift"][::std::mem::offset_of!(ModulateFwd, shift) - 16usize];
     ["Offset of field: ModulateFwd::y"][::std::mem::offset_of!(ModulateFwd, y) - 24usize];
-    ["Offset of field: ModulateFwd::rows"][::std::mem::offset_of!(ModulateFwd, rows) - 32usize];
-    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 36usize];
-    ["Offset of field: ModulateFwd::rows_per_batch"][::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
-    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
+    ["Offset of field: ModulateFwd::groups"][::std::mem::offset_of!(ModulateFwd, groups) - 32usize];
+    ["Offset of field: ModulateFwd::rows_per_group"][::std::mem::offset_of!(ModulateFwd, rows_per_group) - 36usize];
+    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 40usize];
+    ["Offset of field: ModulateFwd::tile"][::std::mem::offset_of!(ModulateFwd, tile) - 44usize];
+    ["Offset of field: ModulateFwd::slices"][::std::mem::offset_of!(ModulateFwd, slices) - 48usize];
+    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 52usize];
 };
-#[doc = " dx = dy·(1 + scale), dscale = Σ_rows dy·x, dshift = Σ_rows dy."]
+#[doc = " dx = dy·(1 + scale), and over a group's rows dscale = Σ dy·x and dshift = Σ dy: of each part of them where there are several.\n Grid: (parts, cols / tile, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateBwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub dy: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (groups, rows_per_group, cols) or absent, written"]
     pub dx: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dscale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dshift: u64,
-    pub rows: u32,
+    #[doc = " (groups, parts, 2, cols) f32, parts of dshift and dscale, or absent; written"]
+    pub sums: u64,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 64usize];
+    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 80usize];
     ["Alignment of ModulateBwd"][::std::mem::align_of::<ModulateBwd>() - 8usize];
     ["Offset of field: ModulateBwd::x"][::std::mem::offset_of!(ModulateBwd, x) - 0usize];
     ["Offset of field: ModulateBwd::scale"][::std::mem::offset_of!(ModulateBwd, scale) - 8usize];
@@ -1977,10 +2010,13 @@ const _: () = {
     ["Offset of field: ModulateBwd::dx"][::std::mem::offset_of!(ModulateBwd, dx) - 24usize];
     ["Offset of field: ModulateBwd::dscale"][::std::mem::offset_of!(ModulateBwd, dscale) - 32usize];
     ["Offset of field: ModulateBwd::dshift"][::std::mem::offset_of!(ModulateBwd, dshift) - 40usize];
-    ["Offset of field: ModulateBwd::rows"][::std::mem::offset_of!(ModulateBwd, rows) - 48usize];
-    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
-    ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
-    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+    ["Offset of field: ModulateBwd::sums"][::std::mem::offset_of!(ModulateBwd, sums) - 48usize];
+    ["Offset of field: ModulateBwd::groups"][::std::mem::offset_of!(ModulateBwd, groups) - 56usize];
+    ["Offset of field: ModulateBwd::rows_per_group"][::std::mem::offset_of!(ModulateBwd, rows_per_group) - 60usize];
+    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 64usize];
+    ["Offset of field: ModulateBwd::tile"][::std::mem::offset_of!(ModulateBwd, tile) - 68usize];
+    ["Offset of field: ModulateBwd::parts"][::std::mem::offset_of!(ModulateBwd, parts) - 72usize];
+    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 76usize];
 };
 #[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
 #[repr(C)]

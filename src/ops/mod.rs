@@ -10,7 +10,7 @@ mod check;
 mod grads;
 mod part_sums;
 pub mod position;
-mod row_norm;
+mod row_team;
 
 pub use case::{Case, Input, Tolerance, Values};
 
