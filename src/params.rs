@@ -33,6 +33,8 @@ pub const CONV2D_TILE_NARROW: u32 = 1;
 pub const CONV2D_TILE_RAGGED: u32 = 2;
 pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
+pub const EMBEDDING_INDICES: u32 = 1024;
+pub const EMBEDDING_BWD_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const MATRIX_THREADS: u32 = 128;
@@ -50,11 +52,16 @@ pub const PART_SUMS_BLOCK: u32 = 256;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
+pub const ROPE_IMAGES: u32 = 4;
 pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
 pub const ROW_NORM_SUM_THREADS: u32 = 256;
 pub const ROW_TEAM_THREADS: u32 = 512;
 pub const ROW_TEAM_ROWS: u32 = 2;
+pub const ROWS_THREADS: u32 = 256;
 pub const SWIGLU_THREADS: u32 = 256;
+pub const TIMESTEP_EMBEDDING_THREADS: u32 = 128;
+pub const TRANSPOSE_TILE: u32 = 32;
+pub const TRANSPOSE_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
 pub const VF_LOSS_NARROW_CHANNELS: u32 = 32;
@@ -969,7 +976,7 @@ pub struct EmbeddingBwd {
     pub dy: u64,
     #[doc = " (count) u32, read"]
     pub indices: u64,
-    #[doc = " (entries, cols), written"]
+    #[doc = " (entries, cols) f32, written"]
     pub dtable: u64,
     pub entries: u32,
     pub cols: u32,
@@ -1399,7 +1406,7 @@ const _: () = {
     ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 112usize];
     ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 116usize];
 };
-#[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
+#[doc = " loss[b] = block b's share of ½ (mean relu(1 − real) + mean relu(1 + fake)): all of it where there is one part."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct HingeFwd {
@@ -1407,7 +1414,7 @@ pub struct HingeFwd {
     pub real: u64,
     #[doc = " (fake_count), read"]
     pub fake: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub loss: u64,
     pub real_count: u32,
     pub fake_count: u32,
@@ -1430,7 +1437,7 @@ pub struct HingeBwd {
     pub real: u64,
     #[doc = " (fake_count), read"]
     pub fake: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub dloss: u64,
     #[doc = " (real_count) or absent, written"]
     pub dreal: u64,
@@ -1450,6 +1457,26 @@ const _: () = {
     ["Offset of field: HingeBwd::dfake"][::std::mem::offset_of!(HingeBwd, dfake) - 32usize];
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
+};
+#[doc = " y = byte / 127.5 − 1: 0 to 255 become −1 to 1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Image {
+    #[doc = " (count) u8 in u32 words, the lowest first, read"]
+    pub bytes: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Image"][::std::mem::size_of::<Image>() - 24usize];
+    ["Alignment of Image"][::std::mem::align_of::<Image>() - 8usize];
+    ["Offset of field: Image::bytes"][::std::mem::offset_of!(Image, bytes) - 0usize];
+    ["Offset of field: Image::y"][::std::mem::offset_of!(Image, y) - 8usize];
+    ["Offset of field: Image::count"][::std::mem::offset_of!(Image, count) - 16usize];
+    ["Offset of field: Image::reserved"][::std::mem::offset_of!(Image, reserved) - 20usize];
 };
 #[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
 #[repr(C)]
@@ -2312,15 +2339,16 @@ const _: () = {
 pub struct Rope {
     #[doc = " (batch, tokens, heads, head_dim), read"]
     pub x: u64,
-    #[doc = " (tokens, head_dim), read"]
+    #[doc = " (tokens, head_dim) f32, read"]
     pub cos: u64,
-    #[doc = " (tokens, head_dim), read"]
+    #[doc = " (tokens, head_dim) f32, read"]
     pub sin: u64,
     #[doc = " (batch, tokens, heads, head_dim), written"]
     pub y: u64,
     pub batch: u32,
     pub tokens: u32,
     pub heads: u32,
+    #[doc = " CUDA: a multiple of 4"]
     pub head_dim: u32,
     #[doc = " 1: the transposed map, which is the gradient"]
     pub transpose: u32,
@@ -2462,9 +2490,9 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct TimestepEmbeddingFwd {
-    #[doc = " (batch), read"]
+    #[doc = " (batch) f32, read"]
     pub t: u64,
-    #[doc = " (batch, dim), written"]
+    #[doc = " (batch, dim) f32, written"]
     pub y: u64,
     pub batch: u32,
     pub dim: u32,
@@ -2482,11 +2510,11 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct TimestepEmbeddingBwd {
-    #[doc = " (batch), read"]
+    #[doc = " (batch) f32, read"]
     pub t: u64,
-    #[doc = " (batch, dim), read"]
+    #[doc = " (batch, dim) f32, read"]
     pub dy: u64,
-    #[doc = " (batch), written"]
+    #[doc = " (batch) f32, written"]
     pub dt: u64,
     pub batch: u32,
     pub dim: u32,
@@ -2507,9 +2535,9 @@ const _: () = {
 pub struct PrependTokenFwd {
     #[doc = " (batch, tokens, cols), read"]
     pub x: u64,
-    #[doc = " (cols), read"]
+    #[doc = " (cols) f32, read"]
     pub cls: u64,
-    #[doc = " (tokens + 1, cols), read"]
+    #[doc = " (tokens + 1, cols) f32, read"]
     pub pos: u64,
     #[doc = " (batch, tokens + 1, cols), written"]
     pub y: u64,
@@ -2539,9 +2567,9 @@ pub struct PrependTokenBwd {
     pub dy: u64,
     #[doc = " (batch, tokens, cols) or absent, written"]
     pub dx: u64,
-    #[doc = " (cols) or absent, written"]
+    #[doc = " (cols) f32 or absent, written"]
     pub dcls: u64,
-    #[doc = " (tokens + 1, cols) or absent, written"]
+    #[doc = " (tokens + 1, cols) f32 or absent, written"]
     pub dpos: u64,
     pub batch: u32,
     pub tokens: u32,
@@ -2608,6 +2636,30 @@ const _: () = {
     ["Offset of field: DropTokenBwd::tokens"][::std::mem::offset_of!(DropTokenBwd, tokens) - 20usize];
     ["Offset of field: DropTokenBwd::cols"][::std::mem::offset_of!(DropTokenBwd, cols) - 24usize];
     ["Offset of field: DropTokenBwd::reserved"][::std::mem::offset_of!(DropTokenBwd, reserved) - 28usize];
+};
+#[doc = " y[o, c, r] = x[o, r, c]."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Transpose {
+    #[doc = " (outer, rows, cols), read"]
+    pub x: u64,
+    #[doc = " (outer, cols, rows), written"]
+    pub y: u64,
+    pub outer: u32,
+    pub rows: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Transpose"][::std::mem::size_of::<Transpose>() - 32usize];
+    ["Alignment of Transpose"][::std::mem::align_of::<Transpose>() - 8usize];
+    ["Offset of field: Transpose::x"][::std::mem::offset_of!(Transpose, x) - 0usize];
+    ["Offset of field: Transpose::y"][::std::mem::offset_of!(Transpose, y) - 8usize];
+    ["Offset of field: Transpose::outer"][::std::mem::offset_of!(Transpose, outer) - 16usize];
+    ["Offset of field: Transpose::rows"][::std::mem::offset_of!(Transpose, rows) - 20usize];
+    ["Offset of field: Transpose::cols"][::std::mem::offset_of!(Transpose, cols) - 24usize];
+    ["Offset of field: Transpose::reserved"][::std::mem::offset_of!(Transpose, reserved) - 28usize];
 };
 #[doc = " y[b, i, j, c] = x[b, i/2, j/2, c]."]
 #[repr(C)]

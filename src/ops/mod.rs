@@ -11,6 +11,7 @@ mod grads;
 mod part_sums;
 pub mod position;
 mod row_team;
+mod rows;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -54,6 +55,7 @@ ops! {
     gaussian,
     group_norm,
     hinge,
+    image,
     l1,
     l2_normalize,
     layer_norm,
@@ -69,6 +71,7 @@ ops! {
     swiglu,
     timestep_embedding,
     tokens,
+    transpose,
     upsample,
     vf_loss,
 }
