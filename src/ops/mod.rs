@@ -10,7 +10,8 @@ mod check;
 mod grads;
 mod part_sums;
 pub mod position;
-mod row_norm;
+mod row_team;
+mod rows;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -57,6 +58,7 @@ ops! {
     group_norm,
     guidance,
     hinge,
+    image,
     interpolate,
     l1,
     l2_normalize,
@@ -74,6 +76,7 @@ ops! {
     swiglu,
     timestep_embedding,
     tokens,
+    transpose,
     upsample,
     velocity_loss,
     vf_loss,

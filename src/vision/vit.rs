@@ -10,7 +10,6 @@ use std::fmt;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::transpose_inner;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::ops::resize::Resize;
 use crate::ops::tokens::{DropToken, PrependToken};
@@ -153,7 +152,7 @@ impl Vit {
         let vit = Vit {
             style,
             shape,
-            patch_weight: load.constant(&[dim, patch, patch, 3], &transpose_inner(&patches, 3, patch * patch))?,
+            patch_weight: load.kernel([dim, patch, patch, 3], &patches)?,
             patch_bias: load.constant(&[dim], &patch_bias)?,
             class_token: load.constant(&[dim], &class_token)?,
             class_position: load.constant(&[dim], class_position)?,
@@ -239,7 +238,8 @@ impl Vit {
     /// Pixels → tokens (B, 1 + rows·columns, D), the class token first, positions added.
     pub fn tokens(&self, tape: &Tape, pixels: &Var) -> Result<Var> {
         let patches = Conv2d { stride: self.shape.patch, padding: Padding::NONE, upsample: false };
-        let [patches] = tape.apply(patches, [pixels, &self.patch_weight, &self.patch_bias])?;
+        let no_residual = tape.constant(Tensor::absent(tape.device())?);
+        let [patches] = tape.apply(patches, [pixels, &self.patch_weight, &self.patch_bias, &no_residual])?;
         let [b, rows, columns, dim] = patches.value().dims::<4>("vit")?;
         let positions = self.positions(tape, rows, columns)?;
         let patches = patches.reshape(&[b, rows * columns, dim])?;

@@ -80,6 +80,12 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             .reshape(&x.shape)
         }
         "hinge_d" => Array::new(&[1], vec![hinge_d(x, input(1))]),
+        "image" => {
+            let count = ["height", "width", "channels"].map(|side| call.size(side));
+            let byte = |at: usize| (x.data[at / 4] as u32).to_le_bytes()[at % 4];
+            let pixels = (0..count.iter().product()).map(|at| f64::from(byte(at)) / 127.5 - 1.0).collect();
+            Array::new(&[&[1][..], &count].concat(), pixels)
+        }
         "interpolate" => return Some(interpolate(x, input(1), input(2)).into()),
         "kl_terms" => {
             let double = x.shape[x.shape.len() - 1];
@@ -117,6 +123,10 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "swiglu" => swiglu(x),
         "timestep_embedding" => timestep_embedding(x, call.size("dim")),
+        "transpose" => {
+            let [outer, rows, cols] = x.dims();
+            Array::build([outer, cols, rows], |[o, c, r]| x.at([o, r, c]))
+        }
         "unpatchify" => unpatchify(x, call.size("patch"), call.size("grid_w"), call.size("channels")),
         "upsample_nearest2" => upsample_nearest2(x),
         "velocity_loss" => return Some(velocity_loss(x, input(1), call.optional(2)).into()),
@@ -144,7 +154,11 @@ fn conv2d_of(call: &Call) -> Array {
     let ([_, h, w, _], [_, kh, kw, _]) = (x.dims(), call.inputs[1].dims::<4>());
     let pads = ["top", "left", "bottom", "right"].map(|side| call.size(side));
     let geometry = ConvGeometry::new([h, w], [kh, kw], call.size("stride"), pads);
-    conv2d(&x, &call.inputs[1], call.optional(2), geometry)
+    let y = conv2d(&x, &call.inputs[1], call.optional(2), geometry);
+    match call.optional(3) {
+        Some(residual) => y.zip(residual, |y, residual| y + residual),
+        None => y,
+    }
 }
 
 fn group_norm_of(call: &Call) -> Array {
