@@ -30,7 +30,7 @@ pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const CONV2D_TILE_LARGE: u32 = 0;
 pub const CONV2D_TILE_NARROW: u32 = 1;
-pub const CONV2D_TILE_RAGGED: u32 = 2;
+pub const CONV2D_TILE_FEW: u32 = 2;
 pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const EMBEDDING_INDICES: u32 = 1024;
@@ -878,6 +878,31 @@ const _: () = {
     ["Offset of field: Conv2dPhases::kernel_width"][::std::mem::offset_of!(Conv2dPhases, kernel_width) - 28usize];
     ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
     ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
+};
+#[doc = " y[row, c] = x[row, c], with zeros for further channels: on CUDA the tensors of convolutions have channels in multiples of 16 bytes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dChannels {
+    #[doc = " (rows, from), read"]
+    pub x: u64,
+    #[doc = " (rows, to), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub from: u32,
+    #[doc = " on CUDA the larger one of the two is a multiple of 16 bytes"]
+    pub to: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dChannels"][::std::mem::size_of::<Conv2dChannels>() - 32usize];
+    ["Alignment of Conv2dChannels"][::std::mem::align_of::<Conv2dChannels>() - 8usize];
+    ["Offset of field: Conv2dChannels::x"][::std::mem::offset_of!(Conv2dChannels, x) - 0usize];
+    ["Offset of field: Conv2dChannels::y"][::std::mem::offset_of!(Conv2dChannels, y) - 8usize];
+    ["Offset of field: Conv2dChannels::rows"][::std::mem::offset_of!(Conv2dChannels, rows) - 16usize];
+    ["Offset of field: Conv2dChannels::from"][::std::mem::offset_of!(Conv2dChannels, from) - 20usize];
+    ["Offset of field: Conv2dChannels::to"][::std::mem::offset_of!(Conv2dChannels, to) - 24usize];
+    ["Offset of field: Conv2dChannels::reserved"][::std::mem::offset_of!(Conv2dChannels, reserved) - 28usize];
 };
 #[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
