@@ -31,33 +31,32 @@ template <class T, int D> static __device__ __forceinline__ void forward(const A
                          head_rows<T>(p.out, p.queries, p.heads, p.head_dim).from(first),
                          at<float>(p.logsumexp) + head + first,
                          p.head_dim,
+                         first,
                          p.scale};
-    narrow_fwd<T, D, ATTENTION_FWD_THREADS>(of, shared_address(dynamic));
+    narrow_fwd<T, D, ATTENTION_FWD_THREADS>(of, NoEmbedding(), shared_address(dynamic));
 }
 
 template <class T, int D> static __device__ __forceinline__ void backward(const AttentionBwd &p) {
     uint32_t first = blockIdx.x * Backward<T, D>::KEYS;
-    auto rows = [&](uint64_t address, uint32_t rows) {
-        HeadRows<T> all = head_rows<T>(address, rows, p.heads, p.head_dim);
-        return address ? all : HeadRows<T>{nullptr, 0, all.stride};
-    };
     auto reads = [&](uint64_t address, uint32_t rows) { return head_rows<const T>(address, rows, p.heads, p.head_dim); };
+    auto writes = [&](uint64_t address, uint32_t rows) { return head_rows<T>(address, rows, p.heads, p.head_dim); };
     HeadRows<float> part = head_rows<float>(p.dq_parts, p.queries, p.heads, p.head_dim);
-    part.first = p.dq_parts ? part.first + (size_t)blockIdx.x * p.batch * p.queries * part.stride : nullptr;
-    HeadRows<T> dk = rows(p.dk, p.keys), dv = rows(p.dv, p.keys);
+    if (part.first) part.first += (size_t)blockIdx.x * p.batch * p.queries * part.stride;
     BackwardHead<T> of = {reads(p.q, p.queries),
                           reads(p.k, p.keys).from(first),
                           reads(p.v, p.keys).from(first),
                           reads(p.out, p.queries),
                           reads(p.dout, p.queries),
-                          rows(p.dq, p.queries),
-                          dk.first ? dk.from(first) : dk,
-                          dv.first ? dv.from(first) : dv,
+                          writes(p.dq, p.queries),
+                          writes(p.dk, p.keys).from(first),
+                          writes(p.dv, p.keys).from(first),
                           part,
+                          {},
                           at<const float>(p.logsumexp) + ((size_t)blockIdx.z * p.heads + blockIdx.y) * p.queries,
                           p.head_dim,
+                          first,
                           p.scale};
-    narrow_bwd<T, D>(of, shared_address(dynamic));
+    narrow_bwd<T, D>(of, NoEmbedding(), shared_address(dynamic));
 }
 } // namespace attention
 

@@ -12,7 +12,7 @@
 //
 // The factor `scale` of dS is applied to dq and dk.
 #pragma once
-#include "attention_rows.cuh"
+#include "attention_embedding.cuh"
 
 namespace attention {
 
@@ -26,13 +26,14 @@ template <class T, int D> struct Backward {
     static constexpr uint32_t BYTES = 2 * (KEYS + QUERIES) * Tile<T, D>::ROW_BYTES + (DSCORES > DQ ? DSCORES : DQ) + 2 * 4 * QUERIES;
 };
 
-/// `k`, `v`, `dk` and `dv` from this block's first key on. `dq_part` is (rows, heads·head_dim) f32 where there are several parts.
+/// `k`, `v`, `dk` and `dv` from this block's first key on, which is `first`. `dq_part` and `dk_part` are f32, in place of dq and dk.
+/// What is absent has no rows, and `first` null.
 template <class T> struct BackwardHead {
     HeadRows<const T> q, k, v, out, dout;
     HeadRows<T> dq, dk, dv;
-    HeadRows<float> dq_part;
+    HeadRows<float> dq_part, dk_part;
     const float *logsumexp;
-    uint32_t head_dim;
+    uint32_t head_dim, first;
     float scale;
 };
 
@@ -111,7 +112,8 @@ template <class T, int D> struct QueriesShare {
     }
 };
 
-template <class T, int D> static __device__ __forceinline__ void narrow_bwd(const BackwardHead<T> &head, uint32_t shared) {
+template <class T, int D, class Embed>
+static __device__ __forceinline__ void narrow_bwd(const BackwardHead<T> &head, const Embed &embedding, uint32_t shared) {
     using B = Backward<T, D>;
     constexpr int M = B::M;
     constexpr uint32_t KEYS = B::KEYS, QUERIES = B::QUERIES, THREADS = B::THREADS;
@@ -120,7 +122,8 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
     Tile<T, D> staged = douts.at(QUERIES, 0);
     Tile<T, QUERIES> dscores = {staged.address};
     uint32_t logsumexps = shared + B::BYTES - 8 * QUERIES, deltas = logsumexps + 4 * QUERIES;
-    bool want_k = head.dk.first, want_v = head.dv.first, want_q = head.dq.first || head.dq_part.first, want_dscores = want_q || want_k;
+    bool want_q = head.dq.first || head.dq_part.first, want_k = head.dk.first || head.dk_part.first, want_v = head.dv.first;
+    bool want_dscores = want_q || want_k;
 
     auto copy_tile = [&](uint32_t first) {
         copy_rows<THREADS, QUERIES>(queries, head.q.from(first), head.head_dim);
@@ -157,6 +160,10 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
         __syncthreads();
         if (staging && head.dq.first && first > 0) write_staged();
         if (want_dscores) out.dot(douts, deltas);
+        if constexpr (Embed::PRESENT) {
+            if (first == 0) embedding.template embed<THREADS, KEYS>(keys, embedding.k_norm, head.first, head.k.rows);
+            embedding.template embed<THREADS, QUERIES>(queries, embedding.q_norm, first, head.q.rows - first);
+        }
         __syncthreads();
 
         if (!idle) {
@@ -203,6 +210,10 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
         uint32_t channels = min(head.head_dim, share.column() + 8 * (N - (share.has_extra() ? 0 : QueriesShare<T, D>::EXTRA)));
 #pragma unroll
         for (int i = 0; i < 4 * N; i++) dq[0][i / 4][i % 4] *= head.scale;
+        if constexpr (Embed::PRESENT) {
+            uint32_t from = first + share.row;
+            embedding.template turn_back<T>(dq, from, head.q.rows - min(from, head.q.rows), share.column(), channels);
+        }
         if (head.dq_part.first) {
             write_fragments<T>(head.dq_part.from(first + share.row), dq, share.column(), channels);
         } else if constexpr (staging) {
@@ -222,7 +233,13 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
     if (want_v) write_result(head.dv.from(row), dv, values.at(row, 0), head.head_dim);
 #pragma unroll
     for (int i = 0; i < M * D / 2; i++) dk[i / (D / 2)][i / 4 % (D / 8)][i % 4] *= head.scale;
-    if (want_k) write_result(head.dk.from(row), dk, keys.at(row, 0), head.head_dim);
+    if (!want_k) return;
+    if constexpr (Embed::PRESENT) embedding.template turn_back<T>(dk, head.first + row, head.k.rows - row, 0, head.head_dim);
+    if (head.dk_part.first) {
+        write_fragments<T>(head.dk_part.from(row), dk, 0, head.head_dim);
+    } else {
+        write_result(head.dk.from(row), dk, keys.at(row, 0), head.head_dim);
+    }
 }
 
 } // namespace attention
