@@ -22,40 +22,46 @@ namespace attention {
 static_assert(ATTENTION_WIDE_BYTES_F32 == WIDE_BYTES<float> && ATTENTION_WIDE_BYTES_BF16 == WIDE_BYTES<bf16>, "attention.h states other sizes");
 static_assert(ATTENTION_WIDE_ROWS == OWN && ATTENTION_MAX_HEAD == SLAB * MAX_SLABS && ATTENTION_THREADS == WIDE_THREADS && ATTENTION_DELTA_ROWS == WIDE_THREADS / 32 * 8, "attention.h states others");
 
+/// As narrow_fwd asks.
+template <class T> struct ForwardTensors {
+    const AttentionFwd &p;
+    uint32_t first;
+
+    __device__ __forceinline__ HeadRows<const T> q() const { return head_rows<const T>(p.q, p.queries, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ HeadRows<const T> k() const { return head_rows<const T>(p.k, p.keys, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<const T> v() const { return head_rows<const T>(p.v, p.keys, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<T> out() const { return head_rows<T>(p.out, p.queries, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ float *logsumexp() const { return head_scalars<float>(p.logsumexp, p.queries, p.heads) + first; }
+};
+
+/// As narrow_bwd asks.
+template <class T> struct BackwardTensors {
+    const AttentionBwd &p;
+    uint32_t first;
+
+    __device__ __forceinline__ HeadRows<const T> q() const { return head_rows<const T>(p.q, p.queries, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<const T> k() const { return head_rows<const T>(p.k, p.keys, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ HeadRows<const T> v() const { return head_rows<const T>(p.v, p.keys, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ HeadRows<const T> out() const { return head_rows<const T>(p.out, p.queries, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<const T> dout() const { return head_rows<const T>(p.dout, p.queries, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<T> dq() const { return head_rows<T>(p.dq, p.queries, p.heads, p.head_dim); }
+    __device__ __forceinline__ HeadRows<T> dk() const { return head_rows<T>(p.dk, p.keys, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ HeadRows<T> dv() const { return head_rows<T>(p.dv, p.keys, p.heads, p.head_dim).from(first); }
+    __device__ __forceinline__ HeadRows<float> dq_part() const {
+        return head_rows<float>(p.dq_parts, p.queries, p.heads, p.head_dim).batches_later(blockIdx.x * p.batch);
+    }
+    __device__ __forceinline__ HeadRows<float> dk_part() const { return {}; }
+    __device__ __forceinline__ const float *logsumexp() const { return head_scalars<const float>(p.logsumexp, p.queries, p.heads); }
+};
+
 template <class T, int D> static __device__ __forceinline__ void forward(const AttentionFwd &p) {
-    uint32_t first = blockIdx.x * Forward<T, D, ATTENTION_FWD_THREADS>::QUERIES;
-    size_t head = ((size_t)blockIdx.z * p.heads + blockIdx.y) * p.queries;
-    ForwardHead<T> of = {head_rows<const T>(p.q, p.queries, p.heads, p.head_dim).from(first),
-                         head_rows<const T>(p.k, p.keys, p.heads, p.head_dim),
-                         head_rows<const T>(p.v, p.keys, p.heads, p.head_dim),
-                         head_rows<T>(p.out, p.queries, p.heads, p.head_dim).from(first),
-                         at<float>(p.logsumexp) + head + first,
-                         p.head_dim,
-                         first,
-                         p.scale};
-    narrow_fwd<T, D, ATTENTION_FWD_THREADS>(of, NoEmbedding(), shared_address(dynamic));
+    constexpr uint32_t THREADS = ATTENTION_FWD_THREADS;
+    ForwardTensors<T> of = {p, blockIdx.x * Forward<T, D, THREADS>::QUERIES};
+    narrow_fwd<T, D, THREADS>(of, NoEmbedding(), shared_address(dynamic));
 }
 
 template <class T, int D> static __device__ __forceinline__ void backward(const AttentionBwd &p) {
-    uint32_t first = blockIdx.x * Backward<T, D>::KEYS;
-    auto reads = [&](uint64_t address, uint32_t rows) { return head_rows<const T>(address, rows, p.heads, p.head_dim); };
-    auto writes = [&](uint64_t address, uint32_t rows) { return head_rows<T>(address, rows, p.heads, p.head_dim); };
-    HeadRows<float> part = head_rows<float>(p.dq_parts, p.queries, p.heads, p.head_dim);
-    if (part.first) part.first += (size_t)blockIdx.x * p.batch * p.queries * part.stride;
-    BackwardHead<T> of = {reads(p.q, p.queries),
-                          reads(p.k, p.keys).from(first),
-                          reads(p.v, p.keys).from(first),
-                          reads(p.out, p.queries),
-                          reads(p.dout, p.queries),
-                          writes(p.dq, p.queries),
-                          writes(p.dk, p.keys).from(first),
-                          writes(p.dv, p.keys).from(first),
-                          part,
-                          {},
-                          at<const float>(p.logsumexp) + ((size_t)blockIdx.z * p.heads + blockIdx.y) * p.queries,
-                          p.head_dim,
-                          first,
-                          p.scale};
+    BackwardTensors<T> of = {p, blockIdx.x * Backward<T, D>::KEYS};
     narrow_bwd<T, D>(of, NoEmbedding(), shared_address(dynamic));
 }
 } // namespace attention

@@ -48,6 +48,7 @@ struct Embedding {
                 }
                 store_pair(tile.at(row, 8 * i + column), x[i].x, x[i].y);
             }
+            __syncwarp();
         }
     }
 

@@ -13,6 +13,11 @@ template <class T> struct HeadRows {
     __device__ __forceinline__ HeadRows from(uint32_t row) const {
         return {first ? first + (size_t)row * stride : nullptr, rows - min(row, rows), stride};
     }
+
+    /// The same head of a later entry of the batch.
+    __device__ __forceinline__ HeadRows batches_later(uint32_t count) const {
+        return {first ? first + (size_t)count * rows * stride : nullptr, rows, stride};
+    }
 };
 
 /// This block's head of a (batch, rows, heads, head_dim) tensor.
@@ -21,6 +26,11 @@ static __device__ __forceinline__ HeadRows<T> head_rows(uint64_t address, uint32
     uint32_t stride = heads * head_dim;
     T *first = at<T>(address);
     return {first ? first + (size_t)blockIdx.z * rows * stride + blockIdx.y * head_dim : nullptr, rows, stride};
+}
+
+/// This block's head of a (batch, heads, rows) tensor.
+template <class T> static __device__ __forceinline__ T *head_scalars(uint64_t address, uint32_t rows, uint32_t heads) {
+    return at<T>(address) + ((size_t)blockIdx.z * heads + blockIdx.y) * rows;
 }
 
 /// How the threads of a block share rows of D elements: a row's chunks go to neighbouring lanes. A warp has several rows where each is

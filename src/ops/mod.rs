@@ -55,6 +55,7 @@ ops! {
     linear,
     max_pool,
     modulate,
+    qkv_attention,
     resize,
     rms_norm,
     rope,
