@@ -108,7 +108,7 @@ impl Bench {
             grad_clip: None,
         };
         let mut adam = Adam::new(&params, settings)?;
-        let seconds = median(|| adam.update(&mut params, &gradients, 1.0, 1.0))?;
+        let seconds = median(|| adam.update(&mut params, &gradients, 1.0))?;
         report("adamw_ema", &[millions * 1_000_000], "step", seconds);
         Ok(())
     }

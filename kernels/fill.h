@@ -2,9 +2,6 @@
 #pragma once
 #include <stdint.h>
 
-/// Threads per block; one takes 16 bytes of y and the grid covers them all once.
-#define FILL_THREADS 256
-
 /// y = value.
 struct Fill {
     uint64_t y;  ///< (count), written

@@ -11,7 +11,7 @@ struct GaussianFwd {
     uint64_t moments;  ///< (pixels, 2·channels) = mean | logvar, read
     uint64_t noise;    ///< (pixels, channels), read
     uint64_t z;        ///< (pixels, channels), written
-    uint64_t kl;       ///< (1), written
+    uint64_t kl;       ///< f32, a part for each block, written
     uint32_t pixels;   ///< batch·height·width
     uint32_t channels;
     uint32_t batch;
@@ -23,7 +23,7 @@ struct GaussianBwd {
     uint64_t moments;   ///< (pixels, 2·channels), read
     uint64_t noise;     ///< (pixels, channels), read
     uint64_t dz;        ///< (pixels, channels) or absent, read
-    uint64_t dkl;       ///< (1) or absent, read
+    uint64_t dkl;       ///< (1) f32 or absent, read
     uint64_t dmoments;  ///< (pixels, 2·channels) or absent, written
     uint64_t dnoise;    ///< (pixels, channels) or absent, written
     uint32_t pixels;

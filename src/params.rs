@@ -6,6 +6,19 @@ pub const ACTIVATION_SILU: u32 = 0;
 pub const ACTIVATION_GELU_ERF: u32 = 1;
 pub const ACTIVATION_GELU_TANH: u32 = 2;
 pub const ACTIVATION_LEAKY_RELU: u32 = 3;
+pub const ADAMW_LIST: u32 = 512;
+pub const ADAMW_BLOCK_ELEMENTS: u32 = 4096;
+pub const ADAMW_THREADS: u32 = 256;
+pub const ADAMW_UPDATES: u32 = 0;
+pub const ADAMW_SKIPPED: u32 = 1;
+pub const ADAMW_NORM: u32 = 2;
+pub const ADAMW_FACTOR: u32 = 3;
+pub const ADAMW_STEP_SIZE: u32 = 4;
+pub const ADAMW_RSQRT_CORRECTION2: u32 = 5;
+pub const ADAMW_DECAY: u32 = 6;
+pub const ADAMW_APPLY: u32 = 7;
+pub const ADAMW_STATE: u32 = 8;
+pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
 pub const ATTENTION_THREADS: u32 = 256;
 pub const ATTENTION_FWD_THREADS: u32 = 128;
 pub const ATTENTION_MAX_HEAD: u32 = 512;
@@ -13,9 +26,23 @@ pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
 pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
 pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
-pub const FILL_THREADS: u32 = 256;
+pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
+pub const CHANNEL_TILE_THREADS: u32 = 256;
+pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
+pub const MATRIX_THREADS: u32 = 128;
+pub const MATRIX_SHARED: u32 = 81920;
+pub const LINEAR_IDENTITY: u32 = 16;
+pub const LINEAR_SWIGLU: u32 = 17;
+pub const LINEAR_128X128: u32 = 0;
+pub const LINEAR_128X64: u32 = 1;
+pub const LINEAR_64X64: u32 = 2;
+pub const LINEAR_RAGGED: u32 = 3;
+pub const LINEAR_SUM_THREADS: u32 = 256;
+pub const LINEAR_BIAS_COLUMNS: u32 = 64;
+pub const PART_SUMS_COLUMNS: u32 = 64;
+pub const PART_SUMS_BLOCK: u32 = 256;
 pub const QKV_ATTENTION_THREADS: u32 = 256;
 pub const QKV_ATTENTION_FWD_THREADS_F32: u32 = 128;
 pub const QKV_ATTENTION_MAX_HEAD: u32 = 128;
@@ -23,9 +50,10 @@ pub const QKV_ATTENTION_ROWS_PER_BLOCK: u32 = 128;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
-pub const RMS_NORM_FWD_THREADS: u32 = 256;
-pub const RMS_NORM_BWD_THREADS: u32 = 128;
-pub const RMS_NORM_SUMS_THREADS: u32 = 256;
+pub const ROW_NORM_THREADS: u32 = 512;
+pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
+pub const ROW_NORM_SUM_THREADS: u32 = 256;
+pub const ROW_NORM_ROWS: u32 = 2;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_THREADS: u32 = 256;
@@ -86,68 +114,129 @@ const _: () = {
     ["Offset of field: ActivationBwd::slope"][::std::mem::offset_of!(ActivationBwd, slope) - 32usize];
     ["Offset of field: ActivationBwd::reserved"][::std::mem::offset_of!(ActivationBwd, reserved) - 36usize];
 };
-#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = clip·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps)  with cᵢ = 1 − βᵢᵗ."]
+#[doc = " parts[first_part + b] = Σ grad² over the elements of block b."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamWNorm {
+    #[doc = " a part for each block, written"]
+    pub parts: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamWNorm"][::std::mem::size_of::<AdamWNorm>() - 8208usize];
+    ["Alignment of AdamWNorm"][::std::mem::align_of::<AdamWNorm>() - 8usize];
+    ["Offset of field: AdamWNorm::parts"][::std::mem::offset_of!(AdamWNorm, parts) - 0usize];
+    ["Offset of field: AdamWNorm::grad"][::std::mem::offset_of!(AdamWNorm, grad) - 8usize];
+    ["Offset of field: AdamWNorm::count"][::std::mem::offset_of!(AdamWNorm, count) - 4104usize];
+    ["Offset of field: AdamWNorm::first_block"][::std::mem::offset_of!(AdamWNorm, first_block) - 6152usize];
+    ["Offset of field: AdamWNorm::tensors"][::std::mem::offset_of!(AdamWNorm, tensors) - 8200usize];
+    ["Offset of field: AdamWNorm::first_part"][::std::mem::offset_of!(AdamWNorm, first_part) - 8204usize];
+};
+#[doc = " The scalars of the next update: norm = √Σ parts · scale; factor = scale · min(1, max_norm / norm); cᵢ = 1 − βᵢᵗ. A norm that is\n not finite makes it a skipped one."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct AdamW {
+pub struct AdamWPrepare {
     #[doc = " (count), read"]
-    pub grad: u64,
-    #[doc = " (1) or absent, read: multiplies the gradient"]
-    pub clip: u64,
-    #[doc = " (count), read and written"]
-    pub param: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg: u64,
-    #[doc = " (count), read and written"]
-    pub exp_avg_sq: u64,
-    #[doc = " (count) or absent, read and written"]
-    pub ema: u64,
+    pub parts: u64,
+    #[doc = " (1), read"]
+    pub lr: u64,
+    #[doc = " (ADAMW_STATE), read and written"]
+    pub state: u64,
+    pub count: u32,
+    pub scale: f32,
+    #[doc = " 0: gradients are not clipped"]
+    pub max_norm: f32,
     pub beta1: f32,
     pub beta2: f32,
-    pub eps: f32,
-    #[doc = " lr / c₁"]
-    pub step_size: f32,
-    #[doc = " 1 / √c₂"]
-    pub rsqrt_correction2: f32,
-    #[doc = " lr·wd for AdamW, wd for Adam"]
-    pub decay: f32,
-    pub ema_decay: f32,
+    pub weight_decay: f32,
     #[doc = " 1: AdamW; 0: Adam"]
     pub decoupled: u32,
-    pub count: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 88usize];
-    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
-    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 0usize];
-    ["Offset of field: AdamW::clip"][::std::mem::offset_of!(AdamW, clip) - 8usize];
-    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 16usize];
-    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 24usize];
-    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 32usize];
-    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 40usize];
-    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 48usize];
-    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 52usize];
-    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 56usize];
-    ["Offset of field: AdamW::step_size"][::std::mem::offset_of!(AdamW, step_size) - 60usize];
-    ["Offset of field: AdamW::rsqrt_correction2"][::std::mem::offset_of!(AdamW, rsqrt_correction2) - 64usize];
-    ["Offset of field: AdamW::decay"][::std::mem::offset_of!(AdamW, decay) - 68usize];
-    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 72usize];
-    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 76usize];
-    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 80usize];
-    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 84usize];
+    ["Size of AdamWPrepare"][::std::mem::size_of::<AdamWPrepare>() - 56usize];
+    ["Alignment of AdamWPrepare"][::std::mem::align_of::<AdamWPrepare>() - 8usize];
+    ["Offset of field: AdamWPrepare::parts"][::std::mem::offset_of!(AdamWPrepare, parts) - 0usize];
+    ["Offset of field: AdamWPrepare::lr"][::std::mem::offset_of!(AdamWPrepare, lr) - 8usize];
+    ["Offset of field: AdamWPrepare::state"][::std::mem::offset_of!(AdamWPrepare, state) - 16usize];
+    ["Offset of field: AdamWPrepare::count"][::std::mem::offset_of!(AdamWPrepare, count) - 24usize];
+    ["Offset of field: AdamWPrepare::scale"][::std::mem::offset_of!(AdamWPrepare, scale) - 28usize];
+    ["Offset of field: AdamWPrepare::max_norm"][::std::mem::offset_of!(AdamWPrepare, max_norm) - 32usize];
+    ["Offset of field: AdamWPrepare::beta1"][::std::mem::offset_of!(AdamWPrepare, beta1) - 36usize];
+    ["Offset of field: AdamWPrepare::beta2"][::std::mem::offset_of!(AdamWPrepare, beta2) - 40usize];
+    ["Offset of field: AdamWPrepare::weight_decay"][::std::mem::offset_of!(AdamWPrepare, weight_decay) - 44usize];
+    ["Offset of field: AdamWPrepare::decoupled"][::std::mem::offset_of!(AdamWPrepare, decoupled) - 48usize];
+    ["Offset of field: AdamWPrepare::reserved"][::std::mem::offset_of!(AdamWPrepare, reserved) - 52usize];
 };
-#[doc = " sum = Σ xᵢ²."]
+#[doc = " One step of Adam (weight decay added to the gradient) or AdamW (decay decoupled), then ema ← d·ema + (1−d)·param:\n   g = factor·grad (+ wd·p for Adam);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;\n   p ← p(1 − lr·wd for AdamW) − (lr/c₁)·m / (√v/√c₂ + eps);  rounded ← p in bf16."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct AdamW {
+    #[doc = " (ADAMW_STATE), read"]
+    pub state: u64,
+    #[doc = " (count) each, read"]
+    pub grad: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub param: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg: [u64; 512usize],
+    #[doc = " (count) each, read and written"]
+    pub exp_avg_sq: [u64; 512usize],
+    #[doc = " (count) each or absent, read and written"]
+    pub ema: [u64; 512usize],
+    #[doc = " (count) bf16 each or absent, written"]
+    pub rounded: [u64; 512usize],
+    pub count: [u32; 512usize],
+    pub first_block: [u32; 512usize],
+    pub tensors: u32,
+    pub first_part: u32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub ema_decay: f32,
+    #[doc = " 1: AdamW; 0: Adam"]
+    pub decoupled: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AdamW"][::std::mem::size_of::<AdamW>() - 28712usize];
+    ["Alignment of AdamW"][::std::mem::align_of::<AdamW>() - 8usize];
+    ["Offset of field: AdamW::state"][::std::mem::offset_of!(AdamW, state) - 0usize];
+    ["Offset of field: AdamW::grad"][::std::mem::offset_of!(AdamW, grad) - 8usize];
+    ["Offset of field: AdamW::param"][::std::mem::offset_of!(AdamW, param) - 4104usize];
+    ["Offset of field: AdamW::exp_avg"][::std::mem::offset_of!(AdamW, exp_avg) - 8200usize];
+    ["Offset of field: AdamW::exp_avg_sq"][::std::mem::offset_of!(AdamW, exp_avg_sq) - 12296usize];
+    ["Offset of field: AdamW::ema"][::std::mem::offset_of!(AdamW, ema) - 16392usize];
+    ["Offset of field: AdamW::rounded"][::std::mem::offset_of!(AdamW, rounded) - 20488usize];
+    ["Offset of field: AdamW::count"][::std::mem::offset_of!(AdamW, count) - 24584usize];
+    ["Offset of field: AdamW::first_block"][::std::mem::offset_of!(AdamW, first_block) - 26632usize];
+    ["Offset of field: AdamW::tensors"][::std::mem::offset_of!(AdamW, tensors) - 28680usize];
+    ["Offset of field: AdamW::first_part"][::std::mem::offset_of!(AdamW, first_part) - 28684usize];
+    ["Offset of field: AdamW::beta1"][::std::mem::offset_of!(AdamW, beta1) - 28688usize];
+    ["Offset of field: AdamW::beta2"][::std::mem::offset_of!(AdamW, beta2) - 28692usize];
+    ["Offset of field: AdamW::eps"][::std::mem::offset_of!(AdamW, eps) - 28696usize];
+    ["Offset of field: AdamW::ema_decay"][::std::mem::offset_of!(AdamW, ema_decay) - 28700usize];
+    ["Offset of field: AdamW::decoupled"][::std::mem::offset_of!(AdamW, decoupled) - 28704usize];
+    ["Offset of field: AdamW::reserved"][::std::mem::offset_of!(AdamW, reserved) - 28708usize];
+};
+#[doc = " parts[b] = Σ xᵢ² over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct SumOfSquares {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub sum: u64,
     pub count: u32,
-    pub reserved: u32,
+    pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -156,17 +245,17 @@ const _: () = {
     ["Offset of field: SumOfSquares::x"][::std::mem::offset_of!(SumOfSquares, x) - 0usize];
     ["Offset of field: SumOfSquares::sum"][::std::mem::offset_of!(SumOfSquares, sum) - 8usize];
     ["Offset of field: SumOfSquares::count"][::std::mem::offset_of!(SumOfSquares, count) - 16usize];
-    ["Offset of field: SumOfSquares::reserved"][::std::mem::offset_of!(SumOfSquares, reserved) - 20usize];
+    ["Offset of field: SumOfSquares::parts"][::std::mem::offset_of!(SumOfSquares, parts) - 20usize];
 };
 #[doc = " weight = clamp(√nll / (√other + 1e-4), 0, largest) · factor, of squared norms."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct AdaptiveWeight {
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub nll: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub other: u64,
-    #[doc = " (1), written"]
+    #[doc = " (1) f32, written"]
     pub weight: u64,
     pub largest: f32,
     pub factor: f32,
@@ -187,7 +276,7 @@ const _: () = {
 pub struct Scale {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), written"]
     pub y: u64,
@@ -210,7 +299,7 @@ const _: () = {
 pub struct AddScaled {
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub scale: u64,
     #[doc = " (count), read and written"]
     pub sum: u64,
@@ -409,107 +498,34 @@ const _: () = {
     ["Offset of field: AttentionBwdSum::elements"][::std::mem::offset_of!(AttentionBwdSum, elements) - 16usize];
     ["Offset of field: AttentionBwdSum::parts"][::std::mem::offset_of!(AttentionBwdSum, parts) - 20usize];
 };
-#[doc = " mean and biased variance over rows; y = (x − mean)/√(var + eps)·weight + bias; unbiased = var·rows/(rows − 1)."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainFwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub bias: u64,
-    #[doc = " (rows, channels), written"]
-    pub y: u64,
-    #[doc = " (channels), written"]
-    pub mean: u64,
-    #[doc = " (channels), written"]
-    pub unbiased: u64,
-    #[doc = " (channels), written: 1/√(var + eps)"]
-    pub rstd: u64,
-    pub rows: u32,
-    pub channels: u32,
-    pub eps: f32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainFwd"][::std::mem::size_of::<BatchNormTrainFwd>() - 72usize];
-    ["Alignment of BatchNormTrainFwd"][::std::mem::align_of::<BatchNormTrainFwd>() - 8usize];
-    ["Offset of field: BatchNormTrainFwd::x"][::std::mem::offset_of!(BatchNormTrainFwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainFwd::weight"][::std::mem::offset_of!(BatchNormTrainFwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainFwd::bias"][::std::mem::offset_of!(BatchNormTrainFwd, bias) - 16usize];
-    ["Offset of field: BatchNormTrainFwd::y"][::std::mem::offset_of!(BatchNormTrainFwd, y) - 24usize];
-    ["Offset of field: BatchNormTrainFwd::mean"][::std::mem::offset_of!(BatchNormTrainFwd, mean) - 32usize];
-    ["Offset of field: BatchNormTrainFwd::unbiased"][::std::mem::offset_of!(BatchNormTrainFwd, unbiased) - 40usize];
-    ["Offset of field: BatchNormTrainFwd::rstd"][::std::mem::offset_of!(BatchNormTrainFwd, rstd) - 48usize];
-    ["Offset of field: BatchNormTrainFwd::rows"][::std::mem::offset_of!(BatchNormTrainFwd, rows) - 56usize];
-    ["Offset of field: BatchNormTrainFwd::channels"][::std::mem::offset_of!(BatchNormTrainFwd, channels) - 60usize];
-    ["Offset of field: BatchNormTrainFwd::eps"][::std::mem::offset_of!(BatchNormTrainFwd, eps) - 64usize];
-    ["Offset of field: BatchNormTrainFwd::reserved"][::std::mem::offset_of!(BatchNormTrainFwd, reserved) - 68usize];
-};
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·(dy − dbias/rows − x\u{302}·dweight/rows), x\u{302} = (x − mean)·rstd."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct BatchNormTrainBwd {
-    #[doc = " (rows, channels), read"]
-    pub x: u64,
-    #[doc = " (channels), read"]
-    pub weight: u64,
-    #[doc = " (channels), read"]
-    pub mean: u64,
-    #[doc = " (channels), read"]
-    pub rstd: u64,
-    #[doc = " (rows, channels), read"]
-    pub dy: u64,
-    #[doc = " (rows, channels) or absent, written"]
-    pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
-    pub rows: u32,
-    pub channels: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of BatchNormTrainBwd"][::std::mem::size_of::<BatchNormTrainBwd>() - 72usize];
-    ["Alignment of BatchNormTrainBwd"][::std::mem::align_of::<BatchNormTrainBwd>() - 8usize];
-    ["Offset of field: BatchNormTrainBwd::x"][::std::mem::offset_of!(BatchNormTrainBwd, x) - 0usize];
-    ["Offset of field: BatchNormTrainBwd::weight"][::std::mem::offset_of!(BatchNormTrainBwd, weight) - 8usize];
-    ["Offset of field: BatchNormTrainBwd::mean"][::std::mem::offset_of!(BatchNormTrainBwd, mean) - 16usize];
-    ["Offset of field: BatchNormTrainBwd::rstd"][::std::mem::offset_of!(BatchNormTrainBwd, rstd) - 24usize];
-    ["Offset of field: BatchNormTrainBwd::dy"][::std::mem::offset_of!(BatchNormTrainBwd, dy) - 32usize];
-    ["Offset of field: BatchNormTrainBwd::dx"][::std::mem::offset_of!(BatchNormTrainBwd, dx) - 40usize];
-    ["Offset of field: BatchNormTrainBwd::dweight"][::std::mem::offset_of!(BatchNormTrainBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormTrainBwd::dbias"][::std::mem::offset_of!(BatchNormTrainBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormTrainBwd::rows"][::std::mem::offset_of!(BatchNormTrainBwd, rows) - 64usize];
-    ["Offset of field: BatchNormTrainBwd::channels"][::std::mem::offset_of!(BatchNormTrainBwd, channels) - 68usize];
-};
-#[doc = " y = (x − mean)/√(var + eps)·weight + bias with given statistics."]
+#[doc = " y = (x − mean)/√(var + eps)·weight + bias.\n Grid: (slices, channels / tile); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalFwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), written"]
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " channels of a block"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub eps: f32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 64usize];
+    ["Size of BatchNormEvalFwd"][::std::mem::size_of::<BatchNormEvalFwd>() - 72usize];
     ["Alignment of BatchNormEvalFwd"][::std::mem::align_of::<BatchNormEvalFwd>() - 8usize];
     ["Offset of field: BatchNormEvalFwd::x"][::std::mem::offset_of!(BatchNormEvalFwd, x) - 0usize];
     ["Offset of field: BatchNormEvalFwd::weight"][::std::mem::offset_of!(BatchNormEvalFwd, weight) - 8usize];
@@ -519,31 +535,35 @@ const _: () = {
     ["Offset of field: BatchNormEvalFwd::y"][::std::mem::offset_of!(BatchNormEvalFwd, y) - 40usize];
     ["Offset of field: BatchNormEvalFwd::rows"][::std::mem::offset_of!(BatchNormEvalFwd, rows) - 48usize];
     ["Offset of field: BatchNormEvalFwd::channels"][::std::mem::offset_of!(BatchNormEvalFwd, channels) - 52usize];
-    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 56usize];
-    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::tile"][::std::mem::offset_of!(BatchNormEvalFwd, tile) - 56usize];
+    ["Offset of field: BatchNormEvalFwd::slices"][::std::mem::offset_of!(BatchNormEvalFwd, slices) - 60usize];
+    ["Offset of field: BatchNormEvalFwd::eps"][::std::mem::offset_of!(BatchNormEvalFwd, eps) - 64usize];
+    ["Offset of field: BatchNormEvalFwd::reserved"][::std::mem::offset_of!(BatchNormEvalFwd, reserved) - 68usize];
 };
-#[doc = " dbias = Σ dy;  dweight = Σ dy·x\u{302};  dx = weight·rstd·dy."]
+#[doc = " dx = weight·dy/√(var + eps); and, per part of the rows, of dy and of dy·x\u{302}, the sums whose sums are dbias and dweight.\n Grid: (parts, channels / tile); dynamic shared memory: two arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormEvalBwd {
     #[doc = " (rows, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub mean: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub var: u64,
     #[doc = " (rows, channels), read"]
     pub dy: u64,
     #[doc = " (rows, channels) or absent, written"]
     pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
+    #[doc = " (parts, 2, channels) f32 or absent, written"]
+    pub sums: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
     pub reserved: u32,
 }
@@ -557,20 +577,21 @@ const _: () = {
     ["Offset of field: BatchNormEvalBwd::var"][::std::mem::offset_of!(BatchNormEvalBwd, var) - 24usize];
     ["Offset of field: BatchNormEvalBwd::dy"][::std::mem::offset_of!(BatchNormEvalBwd, dy) - 32usize];
     ["Offset of field: BatchNormEvalBwd::dx"][::std::mem::offset_of!(BatchNormEvalBwd, dx) - 40usize];
-    ["Offset of field: BatchNormEvalBwd::dweight"][::std::mem::offset_of!(BatchNormEvalBwd, dweight) - 48usize];
-    ["Offset of field: BatchNormEvalBwd::dbias"][::std::mem::offset_of!(BatchNormEvalBwd, dbias) - 56usize];
-    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 64usize];
-    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 68usize];
+    ["Offset of field: BatchNormEvalBwd::sums"][::std::mem::offset_of!(BatchNormEvalBwd, sums) - 48usize];
+    ["Offset of field: BatchNormEvalBwd::rows"][::std::mem::offset_of!(BatchNormEvalBwd, rows) - 56usize];
+    ["Offset of field: BatchNormEvalBwd::channels"][::std::mem::offset_of!(BatchNormEvalBwd, channels) - 60usize];
+    ["Offset of field: BatchNormEvalBwd::tile"][::std::mem::offset_of!(BatchNormEvalBwd, tile) - 64usize];
+    ["Offset of field: BatchNormEvalBwd::parts"][::std::mem::offset_of!(BatchNormEvalBwd, parts) - 68usize];
     ["Offset of field: BatchNormEvalBwd::eps"][::std::mem::offset_of!(BatchNormEvalBwd, eps) - 72usize];
     ["Offset of field: BatchNormEvalBwd::reserved"][::std::mem::offset_of!(BatchNormEvalBwd, reserved) - 76usize];
 };
-#[doc = " running += momentum·(batch − running)."]
+#[doc = " running += momentum·(batch − running).\n Grid: channels / 128, rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct BatchNormTrack {
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub batch: u64,
-    #[doc = " (channels), read and written"]
+    #[doc = " (channels) f32, read and written"]
     pub running: u64,
     pub channels: u32,
     pub momentum: f32,
@@ -583,6 +604,26 @@ const _: () = {
     ["Offset of field: BatchNormTrack::running"][::std::mem::offset_of!(BatchNormTrack, running) - 8usize];
     ["Offset of field: BatchNormTrack::channels"][::std::mem::offset_of!(BatchNormTrack, channels) - 16usize];
     ["Offset of field: BatchNormTrack::momentum"][::std::mem::offset_of!(BatchNormTrack, momentum) - 20usize];
+};
+#[doc = " y = x in the other of the two dtypes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Cast {
+    #[doc = " (count), read"]
+    pub x: u64,
+    #[doc = " (count) of the other dtype, written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Cast"][::std::mem::size_of::<Cast>() - 24usize];
+    ["Alignment of Cast"][::std::mem::align_of::<Cast>() - 8usize];
+    ["Offset of field: Cast::x"][::std::mem::offset_of!(Cast, x) - 0usize];
+    ["Offset of field: Cast::y"][::std::mem::offset_of!(Cast, y) - 8usize];
+    ["Offset of field: Cast::count"][::std::mem::offset_of!(Cast, count) - 16usize];
+    ["Offset of field: Cast::reserved"][::std::mem::offset_of!(Cast, reserved) - 20usize];
 };
 #[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
@@ -936,7 +977,7 @@ pub struct GaussianFwd {
     pub noise: u64,
     #[doc = " (pixels, channels), written"]
     pub z: u64,
-    #[doc = " (1), written"]
+    #[doc = " f32, a part for each block, written"]
     pub kl: u64,
     #[doc = " batch·height·width"]
     pub pixels: u32,
@@ -967,7 +1008,7 @@ pub struct GaussianBwd {
     pub noise: u64,
     #[doc = " (pixels, channels) or absent, read"]
     pub dz: u64,
-    #[doc = " (1) or absent, read"]
+    #[doc = " (1) f32 or absent, read"]
     pub dkl: u64,
     #[doc = " (pixels, 2·channels) or absent, written"]
     pub dmoments: u64,
@@ -1036,56 +1077,103 @@ const _: () = {
     ["Offset of field: KlTermsBwd::pixels"][::std::mem::offset_of!(KlTermsBwd, pixels) - 24usize];
     ["Offset of field: KlTermsBwd::channels"][::std::mem::offset_of!(KlTermsBwd, channels) - 28usize];
 };
-#[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group."]
+#[doc = " The mean and the sum of squared differences from it, of each group in each part of the positions.\n Grid: (parts, channels / tile, batch); dynamic shared memory: two arrays of channels (channel_tile.cuh)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormStats {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (batch, parts, groups, 2) f32: mean, sum of squares; written"]
+    pub partial: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    #[doc = " channels of a block: whole groups and whole chunks of 16 bytes, and a divisor of `channels`"]
+    pub tile: u32,
+    #[doc = " positions are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormStats"][::std::mem::size_of::<GroupNormStats>() - 40usize];
+    ["Alignment of GroupNormStats"][::std::mem::align_of::<GroupNormStats>() - 8usize];
+    ["Offset of field: GroupNormStats::x"][::std::mem::offset_of!(GroupNormStats, x) - 0usize];
+    ["Offset of field: GroupNormStats::partial"][::std::mem::offset_of!(GroupNormStats, partial) - 8usize];
+    ["Offset of field: GroupNormStats::batch"][::std::mem::offset_of!(GroupNormStats, batch) - 16usize];
+    ["Offset of field: GroupNormStats::positions"][::std::mem::offset_of!(GroupNormStats, positions) - 20usize];
+    ["Offset of field: GroupNormStats::channels"][::std::mem::offset_of!(GroupNormStats, channels) - 24usize];
+    ["Offset of field: GroupNormStats::groups"][::std::mem::offset_of!(GroupNormStats, groups) - 28usize];
+    ["Offset of field: GroupNormStats::tile"][::std::mem::offset_of!(GroupNormStats, tile) - 32usize];
+    ["Offset of field: GroupNormStats::parts"][::std::mem::offset_of!(GroupNormStats, parts) - 36usize];
+};
+#[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group, from the statistics of its parts.\n Grid: (slices, channels / tile, batch); dynamic shared memory: four arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GroupNormFwd {
     #[doc = " (batch, positions, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
+    #[doc = " (batch, parts, groups, 2) f32, of `GroupNormStats`, read"]
+    pub partial: u64,
     #[doc = " (batch, positions, channels), written"]
     pub y: u64,
     #[doc = " (batch, groups) f32, written"]
     pub mean: u64,
     #[doc = " (batch, groups) f32, written"]
     pub rstd: u64,
+    #[doc = " (batch, groups) f32 or absent: the variance by one element less, for batch norm; written"]
+    pub unbiased: u64,
     pub batch: u32,
     pub positions: u32,
     pub channels: u32,
     pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " of `partial`"]
+    pub parts: u32,
+    #[doc = " positions are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub eps: f32,
     #[doc = " 1: act is SiLU; 0: the identity"]
     pub silu: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 72usize];
+    ["Size of GroupNormFwd"][::std::mem::size_of::<GroupNormFwd>() - 104usize];
     ["Alignment of GroupNormFwd"][::std::mem::align_of::<GroupNormFwd>() - 8usize];
     ["Offset of field: GroupNormFwd::x"][::std::mem::offset_of!(GroupNormFwd, x) - 0usize];
     ["Offset of field: GroupNormFwd::weight"][::std::mem::offset_of!(GroupNormFwd, weight) - 8usize];
     ["Offset of field: GroupNormFwd::bias"][::std::mem::offset_of!(GroupNormFwd, bias) - 16usize];
-    ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 24usize];
-    ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 32usize];
-    ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 40usize];
-    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 48usize];
-    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 52usize];
-    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 56usize];
-    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 60usize];
-    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 64usize];
-    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 68usize];
+    ["Offset of field: GroupNormFwd::partial"][::std::mem::offset_of!(GroupNormFwd, partial) - 24usize];
+    ["Offset of field: GroupNormFwd::y"][::std::mem::offset_of!(GroupNormFwd, y) - 32usize];
+    ["Offset of field: GroupNormFwd::mean"][::std::mem::offset_of!(GroupNormFwd, mean) - 40usize];
+    ["Offset of field: GroupNormFwd::rstd"][::std::mem::offset_of!(GroupNormFwd, rstd) - 48usize];
+    ["Offset of field: GroupNormFwd::unbiased"][::std::mem::offset_of!(GroupNormFwd, unbiased) - 56usize];
+    ["Offset of field: GroupNormFwd::batch"][::std::mem::offset_of!(GroupNormFwd, batch) - 64usize];
+    ["Offset of field: GroupNormFwd::positions"][::std::mem::offset_of!(GroupNormFwd, positions) - 68usize];
+    ["Offset of field: GroupNormFwd::channels"][::std::mem::offset_of!(GroupNormFwd, channels) - 72usize];
+    ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 76usize];
+    ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 80usize];
+    ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 84usize];
+    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 88usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 92usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 96usize];
+    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 100usize];
 };
-#[doc = " The gradients, from x and the statistics; the normalised tensor is recomputed."]
+#[doc = " With x\u{302} = (x − mean)·rstd, dz = dy·act′(x\u{302}·weight + bias) and, over a part's positions, S = Σ dz and T = Σ dz·x\u{302} of each channel: S\n and T, and for each group the sums over its channels of weight·S and weight·T.\n Grid: (parts, channels / tile, batch); dynamic shared memory: five arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct GroupNormBwd {
+pub struct GroupNormBwdSums {
     #[doc = " (batch, positions, channels), read"]
     pub x: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub weight: u64,
-    #[doc = " (channels), read"]
+    #[doc = " (channels) f32, read"]
     pub bias: u64,
     #[doc = " (batch, groups) f32, read"]
     pub mean: u64,
@@ -1093,22 +1181,85 @@ pub struct GroupNormBwd {
     pub rstd: u64,
     #[doc = " (batch, positions, channels), read"]
     pub dy: u64,
-    #[doc = " (batch, positions, channels) or absent, written"]
-    pub dx: u64,
-    #[doc = " (channels), written"]
-    pub dweight: u64,
-    #[doc = " (channels), written"]
-    pub dbias: u64,
+    #[doc = " (batch, parts, 2, channels) f32: S, T; or absent; written"]
+    pub by_channel: u64,
+    #[doc = " (batch, parts, groups, 2) f32: of weight·S, of weight·T; or absent; written"]
+    pub by_group: u64,
     pub batch: u32,
     pub positions: u32,
     pub channels: u32,
     pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " as above"]
+    pub parts: u32,
+    #[doc = " as above"]
     pub silu: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 96usize];
+    ["Size of GroupNormBwdSums"][::std::mem::size_of::<GroupNormBwdSums>() - 96usize];
+    ["Alignment of GroupNormBwdSums"][::std::mem::align_of::<GroupNormBwdSums>() - 8usize];
+    ["Offset of field: GroupNormBwdSums::x"][::std::mem::offset_of!(GroupNormBwdSums, x) - 0usize];
+    ["Offset of field: GroupNormBwdSums::weight"][::std::mem::offset_of!(GroupNormBwdSums, weight) - 8usize];
+    ["Offset of field: GroupNormBwdSums::bias"][::std::mem::offset_of!(GroupNormBwdSums, bias) - 16usize];
+    ["Offset of field: GroupNormBwdSums::mean"][::std::mem::offset_of!(GroupNormBwdSums, mean) - 24usize];
+    ["Offset of field: GroupNormBwdSums::rstd"][::std::mem::offset_of!(GroupNormBwdSums, rstd) - 32usize];
+    ["Offset of field: GroupNormBwdSums::dy"][::std::mem::offset_of!(GroupNormBwdSums, dy) - 40usize];
+    ["Offset of field: GroupNormBwdSums::by_channel"][::std::mem::offset_of!(GroupNormBwdSums, by_channel) - 48usize];
+    ["Offset of field: GroupNormBwdSums::by_group"][::std::mem::offset_of!(GroupNormBwdSums, by_group) - 56usize];
+    ["Offset of field: GroupNormBwdSums::batch"][::std::mem::offset_of!(GroupNormBwdSums, batch) - 64usize];
+    ["Offset of field: GroupNormBwdSums::positions"][::std::mem::offset_of!(GroupNormBwdSums, positions) - 68usize];
+    ["Offset of field: GroupNormBwdSums::channels"][::std::mem::offset_of!(GroupNormBwdSums, channels) - 72usize];
+    ["Offset of field: GroupNormBwdSums::groups"][::std::mem::offset_of!(GroupNormBwdSums, groups) - 76usize];
+    ["Offset of field: GroupNormBwdSums::tile"][::std::mem::offset_of!(GroupNormBwdSums, tile) - 80usize];
+    ["Offset of field: GroupNormBwdSums::parts"][::std::mem::offset_of!(GroupNormBwdSums, parts) - 84usize];
+    ["Offset of field: GroupNormBwdSums::silu"][::std::mem::offset_of!(GroupNormBwdSums, silu) - 88usize];
+    ["Offset of field: GroupNormBwdSums::reserved"][::std::mem::offset_of!(GroupNormBwdSums, reserved) - 92usize];
+};
+#[doc = " dbias = Σ S and dweight = Σ T over batch and parts; dx = rstd·(weight·dz − m − x\u{302}·n), where m and n are the sums of weight·S and of\n weight·T over the parts of a group, divided by the number of its elements.\n Grid: (slices + 1, channels / tile, batch), where block x = 0 sums and the others write dx, or (1, channels / tile, 1) where no dx is\n asked for; dynamic shared memory: six arrays of channels."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormBwd {
+    #[doc = " (batch, positions, channels), read"]
+    pub x: u64,
+    #[doc = " (channels) f32, read"]
+    pub weight: u64,
+    #[doc = " (channels) f32, read"]
+    pub bias: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub mean: u64,
+    #[doc = " (batch, groups) f32, read"]
+    pub rstd: u64,
+    #[doc = " (batch, positions, channels), read"]
+    pub dy: u64,
+    #[doc = " (batch, parts, 2, channels) f32 or absent with dweight and dbias, read"]
+    pub by_channel: u64,
+    #[doc = " (batch, parts, groups, 2) f32 or absent with dx, read"]
+    pub by_group: u64,
+    #[doc = " (batch, positions, channels) or absent, written"]
+    pub dx: u64,
+    #[doc = " (channels) f32 or absent, written"]
+    pub dweight: u64,
+    #[doc = " (channels) f32 or absent, written"]
+    pub dbias: u64,
+    pub batch: u32,
+    pub positions: u32,
+    pub channels: u32,
+    pub groups: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " of `by_channel` and `by_group`"]
+    pub parts: u32,
+    #[doc = " as above; 0 where no dx is asked for"]
+    pub slices: u32,
+    #[doc = " as above"]
+    pub silu: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 120usize];
     ["Alignment of GroupNormBwd"][::std::mem::align_of::<GroupNormBwd>() - 8usize];
     ["Offset of field: GroupNormBwd::x"][::std::mem::offset_of!(GroupNormBwd, x) - 0usize];
     ["Offset of field: GroupNormBwd::weight"][::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
@@ -1116,15 +1267,19 @@ const _: () = {
     ["Offset of field: GroupNormBwd::mean"][::std::mem::offset_of!(GroupNormBwd, mean) - 24usize];
     ["Offset of field: GroupNormBwd::rstd"][::std::mem::offset_of!(GroupNormBwd, rstd) - 32usize];
     ["Offset of field: GroupNormBwd::dy"][::std::mem::offset_of!(GroupNormBwd, dy) - 40usize];
-    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 48usize];
-    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 56usize];
-    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 64usize];
-    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 72usize];
-    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 76usize];
-    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 80usize];
-    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 84usize];
-    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 88usize];
-    ["Offset of field: GroupNormBwd::reserved"][::std::mem::offset_of!(GroupNormBwd, reserved) - 92usize];
+    ["Offset of field: GroupNormBwd::by_channel"][::std::mem::offset_of!(GroupNormBwd, by_channel) - 48usize];
+    ["Offset of field: GroupNormBwd::by_group"][::std::mem::offset_of!(GroupNormBwd, by_group) - 56usize];
+    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 64usize];
+    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 72usize];
+    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 80usize];
+    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 88usize];
+    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 92usize];
+    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 96usize];
+    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 100usize];
+    ["Offset of field: GroupNormBwd::tile"][::std::mem::offset_of!(GroupNormBwd, tile) - 104usize];
+    ["Offset of field: GroupNormBwd::parts"][::std::mem::offset_of!(GroupNormBwd, parts) - 108usize];
+    ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 112usize];
+    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 116usize];
 };
 #[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
 #[repr(C)]
@@ -1178,7 +1333,7 @@ const _: () = {
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
 };
-#[doc = " loss = Σ |x_hat − x| / batch."]
+#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L1Fwd {
@@ -1186,20 +1341,24 @@ pub struct L1Fwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub loss: u64,
     pub count: u32,
     pub batch: u32,
+    pub parts: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 32usize];
+    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 40usize];
     ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
     ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
     ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
     ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
     ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
     ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
+    ["Offset of field: L1Fwd::parts"][::std::mem::offset_of!(L1Fwd, parts) - 32usize];
+    ["Offset of field: L1Fwd::reserved"][::std::mem::offset_of!(L1Fwd, reserved) - 36usize];
 };
 #[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
 #[repr(C)]
@@ -1209,7 +1368,7 @@ pub struct L1Bwd {
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub dloss: u64,
     #[doc = " (count) or absent, written"]
     pub dx_hat: u64,
@@ -1281,34 +1440,38 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
     ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
 };
-#[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale) + shift, mean and rstd over the columns of a row."]
+#[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LayerNormFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub bias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub shift: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (rows, dim), written"]
     pub y: u64,
     #[doc = " (rows) f32, written"]
     pub mean: u64,
     #[doc = " (rows) f32, written"]
     pub rstd: u64,
     pub rows: u32,
-    pub cols: u32,
-    pub rows_per_batch: u32,
+    pub dim: u32,
+    #[doc = " rows that share a scale and shift: the tokens of an image"]
+    pub rows_per_group: u32,
+    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 80usize];
+    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 88usize];
     ["Alignment of LayerNormFwd"][::std::mem::align_of::<LayerNormFwd>() - 8usize];
     ["Offset of field: LayerNormFwd::x"][::std::mem::offset_of!(LayerNormFwd, x) - 0usize];
     ["Offset of field: LayerNormFwd::weight"][::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
@@ -1319,65 +1482,111 @@ const _: () = {
     ["Offset of field: LayerNormFwd::mean"][::std::mem::offset_of!(LayerNormFwd, mean) - 48usize];
     ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 56usize];
     ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 64usize];
-    ["Offset of field: LayerNormFwd::cols"][::std::mem::offset_of!(LayerNormFwd, cols) - 68usize];
-    ["Offset of field: LayerNormFwd::rows_per_batch"][::std::mem::offset_of!(LayerNormFwd, rows_per_batch) - 72usize];
-    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 76usize];
+    ["Offset of field: LayerNormFwd::dim"][::std::mem::offset_of!(LayerNormFwd, dim) - 68usize];
+    ["Offset of field: LayerNormFwd::rows_per_group"][::std::mem::offset_of!(LayerNormFwd, rows_per_group) - 72usize];
+    ["Offset of field: LayerNormFwd::parts"][::std::mem::offset_of!(LayerNormFwd, parts) - 76usize];
+    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 80usize];
+    ["Offset of field: LayerNormFwd::reserved"][::std::mem::offset_of!(LayerNormFwd, reserved) - 84usize];
 };
-#[doc = " The gradients, from x and the statistics."]
+#[doc = " dx = rstd·(d − mean(d) − x\u{302}·mean(d·x\u{302})) + dresidual with x\u{302} = (x − mean)·rstd and d = dy·(1 + scale)·weight; and, per part of a group's\n rows, the sums over its rows of dy and of dy·x\u{302}, from which `LayerNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LayerNormBwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (cols) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
-    #[doc = " (cols) or absent, read"]
-    pub bias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
     #[doc = " (rows) f32, read"]
     pub mean: u64,
     #[doc = " (rows) f32, read"]
     pub rstd: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (rows, dim), read"]
     pub dy: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
+    pub dresidual: u64,
+    #[doc = " (rows, dim) or absent, written"]
     pub dx: u64,
-    #[doc = " (cols) or absent, written"]
-    pub dweight: u64,
-    #[doc = " (cols) or absent, written"]
-    pub dbias: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
-    pub dscale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
-    pub dshift: u64,
+    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    pub sums: u64,
     pub rows: u32,
-    pub cols: u32,
-    pub rows_per_batch: u32,
+    pub dim: u32,
+    #[doc = " as above"]
+    pub rows_per_group: u32,
+    #[doc = " as above"]
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 88usize];
+    ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
+    ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
+    ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
+    ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 16usize];
+    ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 24usize];
+    ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 32usize];
+    ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 40usize];
+    ["Offset of field: LayerNormBwd::dresidual"][::std::mem::offset_of!(LayerNormBwd, dresidual) - 48usize];
+    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
+    ["Offset of field: LayerNormBwd::sums"][::std::mem::offset_of!(LayerNormBwd, sums) - 64usize];
+    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 72usize];
+    ["Offset of field: LayerNormBwd::dim"][::std::mem::offset_of!(LayerNormBwd, dim) - 76usize];
+    ["Offset of field: LayerNormBwd::rows_per_group"][::std::mem::offset_of!(LayerNormBwd, rows_per_group) - 80usize];
+    ["Offset of field: LayerNormBwd::parts"][::std::mem::offset_of!(LayerNormBwd, parts) - 84usize];
+};
+#[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g] + bias·A[g], dshift[g] = A[g],\n dweight = Σ over g of (1 + scale[g])·D[g], dbias = Σ over g of (1 + scale[g])·A[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LayerNormSums {
+    #[doc = " (groups, dim) or absent, read"]
+    pub scale: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
+    pub shift: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub weight: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub bias: u64,
+    #[doc = " (groups, parts, 2, dim) f32, read"]
+    pub sums: u64,
+    #[doc = " (dim) f32 or absent, written"]
+    pub dweight: u64,
+    #[doc = " (dim) f32 or absent, written"]
+    pub dbias: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dscale: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dshift: u64,
+    pub dim: u32,
+    pub groups: u32,
+    pub parts: u32,
+    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    pub modulated: u32,
+    #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
+    pub affine: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 112usize];
-    ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
-    ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
-    ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
-    ["Offset of field: LayerNormBwd::bias"][::std::mem::offset_of!(LayerNormBwd, bias) - 16usize];
-    ["Offset of field: LayerNormBwd::scale"][::std::mem::offset_of!(LayerNormBwd, scale) - 24usize];
-    ["Offset of field: LayerNormBwd::mean"][::std::mem::offset_of!(LayerNormBwd, mean) - 32usize];
-    ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 40usize];
-    ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 48usize];
-    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
-    ["Offset of field: LayerNormBwd::dweight"][::std::mem::offset_of!(LayerNormBwd, dweight) - 64usize];
-    ["Offset of field: LayerNormBwd::dbias"][::std::mem::offset_of!(LayerNormBwd, dbias) - 72usize];
-    ["Offset of field: LayerNormBwd::dscale"][::std::mem::offset_of!(LayerNormBwd, dscale) - 80usize];
-    ["Offset of field: LayerNormBwd::dshift"][::std::mem::offset_of!(LayerNormBwd, dshift) - 88usize];
-    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 96usize];
-    ["Offset of field: LayerNormBwd::cols"][::std::mem::offset_of!(LayerNormBwd, cols) - 100usize];
-    ["Offset of field: LayerNormBwd::rows_per_batch"][::std::mem::offset_of!(LayerNormBwd, rows_per_batch) - 104usize];
-    ["Offset of field: LayerNormBwd::reserved"][::std::mem::offset_of!(LayerNormBwd, reserved) - 108usize];
+    ["Size of LayerNormSums"][::std::mem::size_of::<LayerNormSums>() - 96usize];
+    ["Alignment of LayerNormSums"][::std::mem::align_of::<LayerNormSums>() - 8usize];
+    ["Offset of field: LayerNormSums::scale"][::std::mem::offset_of!(LayerNormSums, scale) - 0usize];
+    ["Offset of field: LayerNormSums::shift"][::std::mem::offset_of!(LayerNormSums, shift) - 8usize];
+    ["Offset of field: LayerNormSums::weight"][::std::mem::offset_of!(LayerNormSums, weight) - 16usize];
+    ["Offset of field: LayerNormSums::bias"][::std::mem::offset_of!(LayerNormSums, bias) - 24usize];
+    ["Offset of field: LayerNormSums::sums"][::std::mem::offset_of!(LayerNormSums, sums) - 32usize];
+    ["Offset of field: LayerNormSums::dweight"][::std::mem::offset_of!(LayerNormSums, dweight) - 40usize];
+    ["Offset of field: LayerNormSums::dbias"][::std::mem::offset_of!(LayerNormSums, dbias) - 48usize];
+    ["Offset of field: LayerNormSums::dscale"][::std::mem::offset_of!(LayerNormSums, dscale) - 56usize];
+    ["Offset of field: LayerNormSums::dshift"][::std::mem::offset_of!(LayerNormSums, dshift) - 64usize];
+    ["Offset of field: LayerNormSums::dim"][::std::mem::offset_of!(LayerNormSums, dim) - 72usize];
+    ["Offset of field: LayerNormSums::groups"][::std::mem::offset_of!(LayerNormSums, groups) - 76usize];
+    ["Offset of field: LayerNormSums::parts"][::std::mem::offset_of!(LayerNormSums, parts) - 80usize];
+    ["Offset of field: LayerNormSums::modulated"][::std::mem::offset_of!(LayerNormSums, modulated) - 84usize];
+    ["Offset of field: LayerNormSums::affine"][::std::mem::offset_of!(LayerNormSums, affine) - 88usize];
+    ["Offset of field: LayerNormSums::reserved"][::std::mem::offset_of!(LayerNormSums, reserved) - 92usize];
 };
-#[doc = " y = x·weightᵀ + bias."]
+#[doc = " s = x·weightᵀ + bias; a = f(s), or silu(s₁)·s₂ for SwiGLU, where s, weight and bias have 2·outputs columns or rows (s₁, then s₂);\n y = a, or residual + gate·a."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearFwd {
@@ -1385,29 +1594,45 @@ pub struct LinearFwd {
     pub x: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) f32 or absent, read"]
     pub bias: u64,
+    #[doc = " (rows, outputs) or absent, read"]
+    pub residual: u64,
+    #[doc = " (rows / rows_per_gate, outputs) or absent (which is 1), read"]
+    pub gate: u64,
     #[doc = " (rows, outputs), written"]
     pub y: u64,
+    #[doc = " s, or absent, written"]
+    pub sums: u64,
+    #[doc = " (rows, outputs): a where there is a gate, or absent, written"]
+    pub branch: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
-    pub reserved: u32,
+    pub rows_per_gate: u32,
+    pub activation: u32,
+    pub tile: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 48usize];
+    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 88usize];
     ["Alignment of LinearFwd"][::std::mem::align_of::<LinearFwd>() - 8usize];
     ["Offset of field: LinearFwd::x"][::std::mem::offset_of!(LinearFwd, x) - 0usize];
     ["Offset of field: LinearFwd::weight"][::std::mem::offset_of!(LinearFwd, weight) - 8usize];
     ["Offset of field: LinearFwd::bias"][::std::mem::offset_of!(LinearFwd, bias) - 16usize];
-    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 24usize];
-    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 32usize];
-    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 36usize];
-    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 40usize];
-    ["Offset of field: LinearFwd::reserved"][::std::mem::offset_of!(LinearFwd, reserved) - 44usize];
+    ["Offset of field: LinearFwd::residual"][::std::mem::offset_of!(LinearFwd, residual) - 24usize];
+    ["Offset of field: LinearFwd::gate"][::std::mem::offset_of!(LinearFwd, gate) - 32usize];
+    ["Offset of field: LinearFwd::y"][::std::mem::offset_of!(LinearFwd, y) - 40usize];
+    ["Offset of field: LinearFwd::sums"][::std::mem::offset_of!(LinearFwd, sums) - 48usize];
+    ["Offset of field: LinearFwd::branch"][::std::mem::offset_of!(LinearFwd, branch) - 56usize];
+    ["Offset of field: LinearFwd::rows"][::std::mem::offset_of!(LinearFwd, rows) - 64usize];
+    ["Offset of field: LinearFwd::inputs"][::std::mem::offset_of!(LinearFwd, inputs) - 68usize];
+    ["Offset of field: LinearFwd::outputs"][::std::mem::offset_of!(LinearFwd, outputs) - 72usize];
+    ["Offset of field: LinearFwd::rows_per_gate"][::std::mem::offset_of!(LinearFwd, rows_per_gate) - 76usize];
+    ["Offset of field: LinearFwd::activation"][::std::mem::offset_of!(LinearFwd, activation) - 80usize];
+    ["Offset of field: LinearFwd::tile"][::std::mem::offset_of!(LinearFwd, tile) - 84usize];
 };
-#[doc = " dx = dy·weight."]
+#[doc = " d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdInput {
@@ -1415,26 +1640,36 @@ pub struct LinearBwdInput {
     pub dy: u64,
     #[doc = " (outputs, inputs), read"]
     pub weight: u64,
-    #[doc = " (rows, inputs), written"]
+    #[doc = " s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read"]
+    pub sums: u64,
+    #[doc = " shaped as s, written"]
     pub dx: u64,
+    #[doc = " (rows, inputs): f(s), which was this layer's input, or absent, written"]
+    pub x: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub activation: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 40usize];
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 64usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
     ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
-    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 16usize];
-    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 24usize];
-    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 28usize];
-    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 32usize];
-    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 36usize];
+    ["Offset of field: LinearBwdInput::sums"][::std::mem::offset_of!(LinearBwdInput, sums) - 16usize];
+    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 24usize];
+    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 32usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 40usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 44usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
+    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
+    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
+    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 60usize];
 };
-#[doc = " dweight = dyᵀ·x."]
+#[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdWeight {
@@ -1442,32 +1677,82 @@ pub struct LinearBwdWeight {
     pub x: u64,
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, inputs), written"]
+    #[doc = " (outputs, inputs) f32, written"]
     pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written"]
+    pub dbias: u64,
+    #[doc = " (blocks + tiles % blocks − 1, tile) f32, absent where blocks divides tiles (and on the CPU), written"]
+    pub partial: u64,
+    #[doc = " (blocks + tiles % blocks − 1, the tile's rows) f32, absent where partial or dbias is, written"]
+    pub partial_bias: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
+    pub blocks: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 40usize];
+    ["Size of LinearBwdWeight"][::std::mem::size_of::<LinearBwdWeight>() - 72usize];
     ["Alignment of LinearBwdWeight"][::std::mem::align_of::<LinearBwdWeight>() - 8usize];
     ["Offset of field: LinearBwdWeight::x"][::std::mem::offset_of!(LinearBwdWeight, x) - 0usize];
     ["Offset of field: LinearBwdWeight::dy"][::std::mem::offset_of!(LinearBwdWeight, dy) - 8usize];
     ["Offset of field: LinearBwdWeight::dweight"][::std::mem::offset_of!(LinearBwdWeight, dweight) - 16usize];
-    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 24usize];
-    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 28usize];
-    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 32usize];
-    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 36usize];
+    ["Offset of field: LinearBwdWeight::dbias"][::std::mem::offset_of!(LinearBwdWeight, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeight::partial"][::std::mem::offset_of!(LinearBwdWeight, partial) - 32usize];
+    ["Offset of field: LinearBwdWeight::partial_bias"][::std::mem::offset_of!(LinearBwdWeight, partial_bias) - 40usize];
+    ["Offset of field: LinearBwdWeight::rows"][::std::mem::offset_of!(LinearBwdWeight, rows) - 48usize];
+    ["Offset of field: LinearBwdWeight::inputs"][::std::mem::offset_of!(LinearBwdWeight, inputs) - 52usize];
+    ["Offset of field: LinearBwdWeight::outputs"][::std::mem::offset_of!(LinearBwdWeight, outputs) - 56usize];
+    ["Offset of field: LinearBwdWeight::blocks"][::std::mem::offset_of!(LinearBwdWeight, blocks) - 60usize];
+    ["Offset of field: LinearBwdWeight::tile"][::std::mem::offset_of!(LinearBwdWeight, tile) - 64usize];
+    ["Offset of field: LinearBwdWeight::reserved"][::std::mem::offset_of!(LinearBwdWeight, reserved) - 68usize];
 };
-#[doc = " dbias = Σ_rows dy."]
+#[doc = " Adds up the parts of tiles that several blocks of linear_bwd_weight have shared."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct LinearBwdWeightSum {
+    #[doc = " as above, read"]
+    pub partial: u64,
+    #[doc = " as above or absent, read"]
+    pub partial_bias: u64,
+    #[doc = " (outputs, inputs) f32, written where tiles were shared"]
+    pub dweight: u64,
+    #[doc = " (outputs) f32 or absent, written where tiles were shared"]
+    pub dbias: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub blocks: u32,
+    #[doc = " of the rows that blocks have shared, per tile"]
+    pub slabs: u32,
+    pub tile_rows: u32,
+    pub tile_columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LinearBwdWeightSum"][::std::mem::size_of::<LinearBwdWeightSum>() - 56usize];
+    ["Alignment of LinearBwdWeightSum"][::std::mem::align_of::<LinearBwdWeightSum>() - 8usize];
+    ["Offset of field: LinearBwdWeightSum::partial"][::std::mem::offset_of!(LinearBwdWeightSum, partial) - 0usize];
+    ["Offset of field: LinearBwdWeightSum::partial_bias"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, partial_bias) - 8usize];
+    ["Offset of field: LinearBwdWeightSum::dweight"][::std::mem::offset_of!(LinearBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: LinearBwdWeightSum::dbias"][::std::mem::offset_of!(LinearBwdWeightSum, dbias) - 24usize];
+    ["Offset of field: LinearBwdWeightSum::inputs"][::std::mem::offset_of!(LinearBwdWeightSum, inputs) - 32usize];
+    ["Offset of field: LinearBwdWeightSum::outputs"][::std::mem::offset_of!(LinearBwdWeightSum, outputs) - 36usize];
+    ["Offset of field: LinearBwdWeightSum::blocks"][::std::mem::offset_of!(LinearBwdWeightSum, blocks) - 40usize];
+    ["Offset of field: LinearBwdWeightSum::slabs"][::std::mem::offset_of!(LinearBwdWeightSum, slabs) - 44usize];
+    ["Offset of field: LinearBwdWeightSum::tile_rows"][::std::mem::offset_of!(LinearBwdWeightSum, tile_rows) - 48usize];
+    ["Offset of field: LinearBwdWeightSum::tile_columns"]
+        [::std::mem::offset_of!(LinearBwdWeightSum, tile_columns) - 52usize];
+};
+#[doc = " dbias = Σ_rows dy, where dweight is not wanted."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdBias {
     #[doc = " (rows, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs), written"]
+    #[doc = " (outputs) f32, written"]
     pub dbias: u64,
     pub rows: u32,
     pub outputs: u32,
@@ -1597,6 +1882,37 @@ const _: () = {
     ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
     ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
     ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+};
+#[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct PartSums {
+    #[doc = " any tensor of the results' dtype; not read"]
+    pub like: u64,
+    #[doc = " (groups, parts, values, columns) f32, read"]
+    pub sums: u64,
+    #[doc = " (groups, columns) or absent, written"]
+    pub first: u64,
+    #[doc = " (groups, columns) or absent, written; there only if `values` is 2"]
+    pub second: u64,
+    pub groups: u32,
+    pub parts: u32,
+    #[doc = " sums of each column: 1 or 2"]
+    pub values: u32,
+    pub columns: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PartSums"][::std::mem::size_of::<PartSums>() - 48usize];
+    ["Alignment of PartSums"][::std::mem::align_of::<PartSums>() - 8usize];
+    ["Offset of field: PartSums::like"][::std::mem::offset_of!(PartSums, like) - 0usize];
+    ["Offset of field: PartSums::sums"][::std::mem::offset_of!(PartSums, sums) - 8usize];
+    ["Offset of field: PartSums::first"][::std::mem::offset_of!(PartSums, first) - 16usize];
+    ["Offset of field: PartSums::second"][::std::mem::offset_of!(PartSums, second) - 24usize];
+    ["Offset of field: PartSums::groups"][::std::mem::offset_of!(PartSums, groups) - 32usize];
+    ["Offset of field: PartSums::parts"][::std::mem::offset_of!(PartSums, parts) - 36usize];
+    ["Offset of field: PartSums::values"][::std::mem::offset_of!(PartSums, values) - 40usize];
+    ["Offset of field: PartSums::columns"][::std::mem::offset_of!(PartSums, columns) - 44usize];
 };
 #[doc = " One block of the sequence: four words."]
 #[repr(C)]
@@ -1910,13 +2226,13 @@ const _: () = {
     ["Offset of field: ResizeBwd::kind"][::std::mem::offset_of!(ResizeBwd, kind) - 40usize];
     ["Offset of field: ResizeBwd::reserved"][::std::mem::offset_of!(ResizeBwd, reserved) - 44usize];
 };
-#[doc = " y = x\u{302}·weight·(1 + scale[b]) + shift[b], with x\u{302} = x·rstd and rstd = 1 / √(mean(x²) + eps) of the row; b = row / rows_per_group.\n Grid: rows / 8, rounded up."]
+#[doc = " y = x\u{302}·weight·(1 + scale[b]) + shift[b], with x\u{302} = x·rstd and rstd = 1 / √(mean(x²) + eps) of the row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormFwd {
     #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (dim) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
@@ -1927,15 +2243,17 @@ pub struct RmsNormFwd {
     #[doc = " (rows) f32, written: what backward needs"]
     pub rstd: u64,
     pub rows: u32,
-    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub dim: u32,
     #[doc = " rows that share a scale and shift: the tokens of an image"]
     pub rows_per_group: u32,
+    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 64usize];
+    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 72usize];
     ["Alignment of RmsNormFwd"][::std::mem::align_of::<RmsNormFwd>() - 8usize];
     ["Offset of field: RmsNormFwd::x"][::std::mem::offset_of!(RmsNormFwd, x) - 0usize];
     ["Offset of field: RmsNormFwd::weight"][::std::mem::offset_of!(RmsNormFwd, weight) - 8usize];
@@ -1946,15 +2264,17 @@ const _: () = {
     ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 48usize];
     ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 52usize];
     ["Offset of field: RmsNormFwd::rows_per_group"][::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
-    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 60usize];
+    ["Offset of field: RmsNormFwd::parts"][::std::mem::offset_of!(RmsNormFwd, parts) - 60usize];
+    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 64usize];
+    ["Offset of field: RmsNormFwd::reserved"][::std::mem::offset_of!(RmsNormFwd, reserved) - 68usize];
 };
-#[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy·x\u{302} and\n dy, from which `RmsNormSums` makes the other gradients. Without scale and shift the rows may be cut into groups at will.\n Grid: (parts, groups); dynamic shared memory: 32 bytes per column, columns rounded up to a multiple of 128 (f32) or 256 (bf16)."]
+#[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) + dresidual with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy\n and of dy·x\u{302}, from which `RmsNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormBwd {
     #[doc = " (rows, dim), read"]
     pub x: u64,
-    #[doc = " (dim) or absent, read"]
+    #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
@@ -1962,17 +2282,17 @@ pub struct RmsNormBwd {
     pub rstd: u64,
     #[doc = " (rows, dim), read"]
     pub dy: u64,
-    #[doc = " (rows, dim), written"]
+    #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
+    pub dresidual: u64,
+    #[doc = " (rows, dim) or absent, written"]
     pub dx: u64,
-    #[doc = " (groups, parts, dim) f32 or absent, written"]
-    pub sum_dy_xhat: u64,
-    #[doc = " (groups, parts, dim) f32 or absent with it, written"]
-    pub sum_dy: u64,
+    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    pub sums: u64,
     pub rows: u32,
-    #[doc = " CUDA: a multiple of 4 (f32) or 8 (bf16)"]
     pub dim: u32,
+    #[doc = " as above"]
     pub rows_per_group: u32,
-    #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
+    #[doc = " as above"]
     pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -1984,53 +2304,58 @@ const _: () = {
     ["Offset of field: RmsNormBwd::scale"][::std::mem::offset_of!(RmsNormBwd, scale) - 16usize];
     ["Offset of field: RmsNormBwd::rstd"][::std::mem::offset_of!(RmsNormBwd, rstd) - 24usize];
     ["Offset of field: RmsNormBwd::dy"][::std::mem::offset_of!(RmsNormBwd, dy) - 32usize];
-    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 40usize];
-    ["Offset of field: RmsNormBwd::sum_dy_xhat"][::std::mem::offset_of!(RmsNormBwd, sum_dy_xhat) - 48usize];
-    ["Offset of field: RmsNormBwd::sum_dy"][::std::mem::offset_of!(RmsNormBwd, sum_dy) - 56usize];
+    ["Offset of field: RmsNormBwd::dresidual"][::std::mem::offset_of!(RmsNormBwd, dresidual) - 40usize];
+    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 48usize];
+    ["Offset of field: RmsNormBwd::sums"][::std::mem::offset_of!(RmsNormBwd, sums) - 56usize];
     ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 64usize];
     ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 68usize];
     ["Offset of field: RmsNormBwd::rows_per_group"][::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
     ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 76usize];
 };
-#[doc = " With A[g] = Σ over parts of sum_dy_xhat[g]: dscale[g] = weight·A[g], dshift[g] = Σ sum_dy[g], dweight = Σ over g of (1 + scale[g])·A[g].\n Grid: dim / 128, rounded up."]
+#[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g], dshift[g] = A[g], dweight = Σ over g of\n (1 + scale[g])·D[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct RmsNormSums {
-    #[doc = " (dim) or absent, read"]
-    pub weight: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub scale: u64,
-    #[doc = " (groups, parts, dim) f32, read"]
-    pub sum_dy_xhat: u64,
-    #[doc = " (groups, parts, dim) f32, read"]
-    pub sum_dy: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
+    pub shift: u64,
+    #[doc = " (dim) f32 or absent, read"]
+    pub weight: u64,
+    #[doc = " (groups, parts, 2, dim) f32, read"]
+    pub sums: u64,
     #[doc = " (dim) f32 or absent, written"]
     pub dweight: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dscale: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dshift: u64,
-    #[doc = " CUDA: a multiple of 4"]
     pub dim: u32,
     pub groups: u32,
     pub parts: u32,
+    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    pub modulated: u32,
+    #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
+    pub affine: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 72usize];
+    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 80usize];
     ["Alignment of RmsNormSums"][::std::mem::align_of::<RmsNormSums>() - 8usize];
-    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 0usize];
-    ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 8usize];
-    ["Offset of field: RmsNormSums::sum_dy_xhat"][::std::mem::offset_of!(RmsNormSums, sum_dy_xhat) - 16usize];
-    ["Offset of field: RmsNormSums::sum_dy"][::std::mem::offset_of!(RmsNormSums, sum_dy) - 24usize];
+    ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 0usize];
+    ["Offset of field: RmsNormSums::shift"][::std::mem::offset_of!(RmsNormSums, shift) - 8usize];
+    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 16usize];
+    ["Offset of field: RmsNormSums::sums"][::std::mem::offset_of!(RmsNormSums, sums) - 24usize];
     ["Offset of field: RmsNormSums::dweight"][::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
     ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 40usize];
     ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 48usize];
     ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 56usize];
     ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 60usize];
     ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 64usize];
-    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 68usize];
+    ["Offset of field: RmsNormSums::modulated"][::std::mem::offset_of!(RmsNormSums, modulated) - 68usize];
+    ["Offset of field: RmsNormSums::affine"][::std::mem::offset_of!(RmsNormSums, affine) - 72usize];
+    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 76usize];
 };
 #[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
 #[repr(C)]
@@ -2118,6 +2443,26 @@ const _: () = {
     ["Offset of field: SplitBwd::dx"][::std::mem::offset_of!(SplitBwd, dx) - 24usize];
     ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
     ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
+};
+#[doc = " sum = Σ parts, in an order that does not change."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct SumParts {
+    #[doc = " (count) f32, read"]
+    pub parts: u64,
+    #[doc = " (1) f32, written"]
+    pub sum: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SumParts"][::std::mem::size_of::<SumParts>() - 24usize];
+    ["Alignment of SumParts"][::std::mem::align_of::<SumParts>() - 8usize];
+    ["Offset of field: SumParts::parts"][::std::mem::offset_of!(SumParts, parts) - 0usize];
+    ["Offset of field: SumParts::sum"][::std::mem::offset_of!(SumParts, sum) - 8usize];
+    ["Offset of field: SumParts::count"][::std::mem::offset_of!(SumParts, count) - 16usize];
+    ["Offset of field: SumParts::reserved"][::std::mem::offset_of!(SumParts, reserved) - 20usize];
 };
 #[doc = " y[r, i] = silu(x[r, i]) · x[r, hidden + i], with silu(a) = a / (1 + e⁻ᵃ)."]
 #[repr(C)]

@@ -12,7 +12,7 @@ use half::bf16;
 use crate::device::{Device, Storage, cuda};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ops::fill;
+use crate::ops::{cast, fill};
 
 /// A tensor; clones share the memory, and memory that is shared cannot be written.
 #[derive(Clone)]
@@ -60,6 +60,20 @@ impl Tensor {
         let storage = self.storage_mut();
         let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
         device.upload(bytemuck::cast_slice(data), storage)
+    }
+
+    /// Copies the values of `from`, which has the same shape and dtype, over this tensor's, in place.
+    ///
+    /// # Errors
+    /// When they differ, or something else refers to this tensor's memory.
+    pub fn copy_from(&mut self, from: &Tensor) -> Result<()> {
+        if (self.shape.as_slice(), self.dtype) != (from.shape(), from.dtype) || !self.device().same(from.device()) {
+            return Err(Error::shape("tensor", format!("{from:?} cannot overwrite {self:?}")));
+        }
+        let device = self.device().clone();
+        let storage = self.storage_mut();
+        let storage = storage.ok_or_else(|| Error::shape("tensor", "memory that is shared is not written"))?;
+        device.copy(&from.storage, storage)
     }
 
     /// Unsigned integers such as labels, in row-major order.
@@ -122,6 +136,7 @@ impl Tensor {
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         match (self.dtype, dtype) {
             (from, to) if from == to => Ok(self.clone()),
+            (DType::F32, DType::Bf16) | (DType::Bf16, DType::F32) if !self.device().is_cpu() => cast::cast(self),
             (DType::F32, DType::Bf16) => {
                 let halves: Vec<bf16> = self.to_vec()?.into_iter().map(bf16::from_f32).collect();
                 Tensor::from_bytes(self.device(), &self.shape, dtype, bytemuck::cast_slice(&halves))

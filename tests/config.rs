@@ -99,7 +99,7 @@ fn training_says_what_it_lacks() {
     assert_eq!(config.training_images().unwrap(), Path::new("photos"));
 }
 
-const TRAIN_KEYS: &str = "accumulate, batch_size, checkpoint_activations, checkpoint_every, debug_non_finite, debug_sync, grid_every, grid_images, \
+const TRAIN_KEYS: &str = "accumulate, batch_size, checkpoint_activations, checkpoint_every, cuda_graph, debug_non_finite, debug_sync, grid_every, grid_images, \
                           keep_last, log_every, on_non_finite, precision, seed, steps";
 
 #[test]

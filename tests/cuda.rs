@@ -22,5 +22,6 @@ fn kernels_match_the_oracle() -> Result<()> {
     let ran = suite::check_all(|case, dtype| suite::check_case(case, &device, dtype))?;
     println!("{}: {ran} cases", device.name());
     suite::check_random(&device)?;
+    suite::check_untaped(&device)?;
     suite::check_fill(&device)
 }

@@ -33,6 +33,7 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
         Ok(taken)
     })?;
     suite::check_random(&device)?;
+    suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
     no_findings(gpu)
 }

@@ -3,7 +3,7 @@
 use vf_engine::device::Device;
 use vf_engine::error::{Error, Result};
 use vf_engine::op::{Op, only};
-use vf_engine::ops::adamw::{self, AdamWState, AdamWStep};
+use vf_engine::ops::adamw::{self, AdamWGroup, AdamWSettings};
 use vf_engine::ops::add::{Add, add_into};
 use vf_engine::tape::Tape;
 use vf_engine::tensor::Tensor;
@@ -112,20 +112,28 @@ fn shared_memory_is_not_written() -> Result<()> {
     let total = add_into(sum, &tensor(&device, &[10.0, 10.0]))?;
     assert_eq!((alias.to_vec()?, total.to_vec()?), (vec![1.0, 2.0], vec![11.0, 12.0]));
 
-    let settings = AdamWStep {
-        lr: 0.1,
+    let settings = AdamWSettings {
         betas: (0.9, 0.99),
         eps: 1e-8,
         weight_decay: 0.0,
         decoupled: true,
-        step: 1,
         ema_decay: 0.0,
+        max_norm: None,
     };
     let mut param = tensor(&device, &[1.0]);
     let _alias = param.clone();
-    let (mut m, mut v, mut ema) = (tensor(&device, &[0.0]), tensor(&device, &[0.0]), Tensor::absent(&device)?);
-    let state = AdamWState { param: &mut param, exp_avg: &mut m, exp_avg_sq: &mut v, ema: &mut ema };
-    let error = adamw::step(&settings, &tensor(&device, &[1.0]), &Tensor::absent(&device)?, state).unwrap_err();
+    let (mut m, mut v) = (tensor(&device, &[0.0]), tensor(&device, &[0.0]));
+    let (mut ema, mut rounded) = (Tensor::absent(&device)?, Tensor::absent(&device)?);
+    let (grad, lr, mut state) = (tensor(&device, &[1.0]), tensor(&device, &[0.1]), adamw::state(&device, 0)?);
+    let group = AdamWGroup {
+        grad: &grad,
+        param: &mut param,
+        exp_avg: &mut m,
+        exp_avg_sq: &mut v,
+        ema: &mut ema,
+        rounded: &mut rounded,
+    };
+    let error = adamw::step(&settings, 1.0, &lr, &mut state, vec![group]).unwrap_err();
     assert_eq!(error.to_string(), "launch of adamw failed: 'param' is written while another tensor shares its memory");
     Ok(())
 }

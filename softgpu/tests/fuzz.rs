@@ -39,6 +39,8 @@ const WORDS: &[&str] = &[
     "/*",
     "//",
     ".loc 4294967295 4294967295 0",
+    "$L: .branchtargets $L__BB0_1, $L__BB0_2;",
+    "brx.idx %r1, $L;",
 ];
 
 /// A change of bytes.

@@ -181,6 +181,8 @@ pub struct Train {
     pub accumulate: usize,
     /// What the model computes in; parameters, their gradients and the optimizer are f32 in any case.
     pub precision: Precision,
+    /// Record a step's launches once and run the recording, where the device is a GPU.
+    pub cuda_graph: bool,
     /// Keep less of the forward pass for the backward pass, which computes it again.
     pub checkpoint_activations: bool,
     /// Steps between lines of metrics.

@@ -29,6 +29,7 @@ pub(super) struct Cuda {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     name: String,
+    multiprocessors: u32,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
     synchronous: AtomicBool,
@@ -130,9 +131,11 @@ impl Cuda {
             keep_freed_memory(&context)?;
             let stream = context.new_stream()?;
             let name = context.name()?;
-            Ok((context, stream, name))
+            let count = context.attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
+            Ok((context, stream, name, count as u32))
         };
-        let (context, stream, name) = open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
+        let (context, stream, name, multiprocessors) =
+            open().map_err(|e| failed(&format!("CUDA device {ordinal} does not open"), e))?;
         let name = match name.strip_suffix(sim::NAME_SUFFIX) {
             Some(imitated) => format!("sim ({imitated})"),
             None => format!("cuda:{ordinal} ({name})"),
@@ -141,6 +144,7 @@ impl Cuda {
             context,
             stream,
             name,
+            multiprocessors,
             modules: Mutex::default(),
             functions: Mutex::default(),
             synchronous: AtomicBool::new(false),
@@ -164,6 +168,10 @@ impl Cuda {
 
     pub(super) fn name(&self) -> String {
         self.name.clone()
+    }
+
+    pub(super) fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
     }
 
     pub(super) fn synchronize(&self) -> Result<()> {
@@ -225,6 +233,14 @@ impl Cuda {
         self.stream.memcpy_htod(host, &mut part).map_err(|e| failed("copying to the device", e))
     }
 
+    /// Copies as much as both hold.
+    pub(super) fn copy(&self, from: &Slice, to: &mut Slice) -> Result<()> {
+        let bytes = from.len().min(to.len());
+        self.stream
+            .memcpy_dtod(&from.slice(..bytes), &mut to.slice_mut(..bytes))
+            .map_err(|e| failed("copying on the device", e))
+    }
+
     pub(super) fn download(&self, device: &Slice, host: &mut [u8]) -> Result<()> {
         if host.is_empty() {
             return Ok(());
@@ -258,18 +274,37 @@ impl Cuda {
         reads: &[&Tensor],
         writes: &mut [&mut Tensor],
     ) -> Result<()> {
-        let Geometry { grid, block, shared_bytes } = geometry;
-        let entry = self.function(module, function, shared_bytes)?;
         let addresses = bytemuck::bytes_of_mut(&mut params).chunks_exact_mut(8);
         let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
         for (field, tensor) in addresses.zip(tensors) {
-            let address = match tensor.cuda() {
-                Some(slice) if !tensor.is_absent() => slice.device_ptr(&self.stream).0,
-                _ => 0,
-            };
-            field.copy_from_slice(&address.to_ne_bytes());
+            field.copy_from_slice(&self.address(tensor).to_ne_bytes());
         }
-        let mut arguments = [(&raw mut params).cast::<c_void>()];
+        self.enqueue(module, function, geometry, &mut params).map_err(|error| match error {
+            Error::Launch { kernel, message } => Error::Launch { kernel, message: format!("{params:?}, {message}") },
+            other => other,
+        })
+    }
+
+    /// A tensor's address; 0 of an absent one.
+    pub(super) fn address(&self, tensor: &Tensor) -> u64 {
+        match tensor.cuda() {
+            Some(slice) if !tensor.is_absent() => slice.device_ptr(&self.stream).0,
+            _ => 0,
+        }
+    }
+
+    /// Launches `function` of `module` with a struct of parameters that has its addresses. The caller borrows the tensors behind them,
+    /// those that are written exclusively.
+    pub(super) fn enqueue<P: Pod>(
+        &self,
+        module: &'static str,
+        function: &str,
+        geometry: Geometry,
+        params: &mut P,
+    ) -> Result<()> {
+        let Geometry { grid, block, shared_bytes } = geometry;
+        let entry = self.function(module, function, shared_bytes)?;
+        let mut arguments = [std::ptr::from_mut(params).cast::<c_void>()];
         let (g, b) = ((grid[0], grid[1], grid[2]), (block[0], block[1], block[2]));
         // SAFETY: the kernel takes exactly one `P` by value (bindgen reads the same header as nvcc), the
         // caller borrows every tensor for as long as the launch is enqueued, memory is freed in stream
@@ -281,7 +316,7 @@ impl Cuda {
         let finished = if wait { launched.and_then(|()| self.stream.synchronize()) } else { launched };
         finished.map_err(|e| Error::Launch {
             kernel: function.to_string(),
-            message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory, {params:?}: {e}"),
+            message: format!("grid {grid:?}, block {block:?}, {shared_bytes} bytes of shared memory: {e}"),
         })
     }
 

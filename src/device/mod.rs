@@ -7,9 +7,12 @@
 
 pub mod cpu;
 pub mod cuda;
+mod list;
 pub mod mmap;
 pub mod philox;
 pub mod sim;
+
+pub use list::{Group, ListBody, ListKernel, Slices};
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +25,7 @@ use bytemuck::Pod;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::REGISTRY;
+use crate::params;
 use crate::tensor::Tensor;
 
 /// A kernel: one C struct of parameters, a safe CPU body, and the geometry of its CUDA twin.
@@ -121,6 +125,18 @@ pub struct Geometry {
     pub block: [u32; 3],
     /// Dynamic shared memory per block, in bytes.
     pub shared_bytes: u32,
+}
+
+impl Geometry {
+    /// A thread for every 16 bytes of `count` elements: kernels of `elementwise.cuh`.
+    pub fn elementwise(count: u32, math: Math) -> Geometry {
+        Geometry::blocks(count.div_ceil(math.lanes() * params::ELEMENTWISE_THREADS))
+    }
+
+    /// So many blocks of such a kernel.
+    pub fn blocks(count: u32) -> Geometry {
+        Geometry { grid: [count, 1, 1], block: [params::ELEMENTWISE_THREADS, 1, 1], shared_bytes: 0 }
+    }
 }
 
 /// What a kernel looks like without its types: for `vf-engine info` and for tests over all kernels.
@@ -319,6 +335,15 @@ impl Device {
         matches!(self.0.backend, Backend::Cpu(_))
     }
 
+    /// Streaming multiprocessors of a GPU: what kernels that share work evenly cut it into. The planning device has an A100's; a CPU is one.
+    pub fn multiprocessors(&self) -> u32 {
+        match &self.0.backend {
+            Backend::Cpu(_) => 1,
+            Backend::Cuda(cuda) => cuda.multiprocessors(),
+            Backend::Plan => 108,
+        }
+    }
+
     /// Whether both handles are the same device.
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -442,7 +467,7 @@ impl Device {
                 let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
-                let typed = reads.first().copied().or(writes.first().map(|t| &**t));
+                let typed = reads.iter().copied().find(|t| !t.is_absent()).or(writes.first().map(|t| &**t));
                 let math = match typed.map_or(DType::F32, Tensor::dtype) {
                     DType::Bf16 => Math::Bf16,
                     _ if *tf32 && self.0.tf32.load(Ordering::Relaxed) => Math::Tf32,
@@ -472,9 +497,11 @@ impl Device {
 
     pub(crate) fn allocate(&self, bytes: usize) -> Result<Storage> {
         let memory = match &self.0.backend {
+            // An absent tensor's: nobody asks for its address.
+            _ if bytes == 0 => Memory::None,
             Backend::Cpu(cpu) => Memory::Cpu(cpu.allocate(bytes.div_ceil(4))),
             Backend::Cuda(cuda) => Memory::Cuda(cuda.allocate(bytes)?),
-            Backend::Plan => Memory::Planned,
+            Backend::Plan => Memory::None,
         };
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);
@@ -484,7 +511,7 @@ impl Device {
     pub(crate) fn upload(&self, words: &[u8], storage: &mut Storage) -> Result<()> {
         match (&self.0.backend, &mut storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.upload(words, slice),
-            (_, Memory::Planned) => Ok(()),
+            (_, Memory::None) => Ok(()),
             (_, Memory::Cpu(memory)) => {
                 bytemuck::cast_slice_mut::<f32, u8>(memory)[..words.len()].copy_from_slice(words);
                 Ok(())
@@ -493,10 +520,23 @@ impl Device {
         }
     }
 
+    /// Copies the memory of `from`, which has the size of `to`, on the device.
+    pub(crate) fn copy(&self, from: &Storage, to: &mut Storage) -> Result<()> {
+        match (&self.0.backend, &from.memory, &mut to.memory) {
+            (Backend::Cuda(cuda), Memory::Cuda(from), Memory::Cuda(to)) => cuda.copy(from, to),
+            (_, Memory::Cpu(from), Memory::Cpu(to)) => {
+                let words = from.len().min(to.len());
+                to[..words].copy_from_slice(&from[..words]);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn download(&self, storage: &Storage, words: &mut [u8]) -> Result<()> {
         match (&self.0.backend, &storage.memory) {
             (Backend::Cuda(cuda), Memory::Cuda(slice)) => cuda.download(slice, words),
-            (_, Memory::Planned) => {
+            (_, Memory::None) => {
                 words.fill(0);
                 Ok(())
             }
@@ -525,8 +565,8 @@ pub(crate) struct Storage {
 enum Memory {
     Cpu(Vec<f32>),
     Cuda(cuda::Slice),
-    /// Counted only.
-    Planned,
+    /// Counted only: nothing, or a plan's.
+    None,
 }
 
 impl Storage {
@@ -537,21 +577,21 @@ impl Storage {
     pub(crate) fn cpu_words(&self) -> &[f32] {
         match &self.memory {
             Memory::Cpu(words) => &words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &[],
+            Memory::Cuda(_) | Memory::None => &[],
         }
     }
 
     pub(crate) fn cpu_words_mut(&mut self) -> &mut [f32] {
         match &mut self.memory {
             Memory::Cpu(words) => &mut words[..self.bytes.div_ceil(4)],
-            Memory::Cuda(_) | Memory::Planned => &mut [],
+            Memory::Cuda(_) | Memory::None => &mut [],
         }
     }
 
     pub(crate) fn cuda(&self) -> Option<&cuda::Slice> {
         match &self.memory {
             Memory::Cuda(slice) => Some(slice),
-            Memory::Cpu(_) | Memory::Planned => None,
+            Memory::Cpu(_) | Memory::None => None,
         }
     }
 }

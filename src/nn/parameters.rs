@@ -89,10 +89,9 @@ impl Parameters {
         Ok(())
     }
 
-    /// A parameter's value and its rounded copy, to be updated in place together.
-    pub fn value_mut(&mut self, id: ParamId) -> (&mut Tensor, Option<&mut Tensor>) {
-        let parameter = &mut self.entries[id.0];
-        (&mut parameter.value, parameter.rounded.as_mut())
+    /// Every parameter's value and its rounded copy, to be updated in place together.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = (ParamId, (&mut Tensor, Option<&mut Tensor>))> {
+        self.entries.iter_mut().enumerate().map(|(i, p)| (ParamId(i), (&mut p.value, p.rounded.as_mut())))
     }
 
     /// Lets the model compute in `dtype` from now on: matrices and convolutions get a rounded copy beside their f32 values.

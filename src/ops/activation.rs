@@ -132,29 +132,41 @@ impl Op<1> for LeakyRelu {
 
 fn fwd_cpu(p: &params::ActivationFwd, [x]: [&[f32]; 1], [y]: [&mut [f32]; 1]) {
     match p.kind {
-        params::ACTIVATION_SILU => map(y, x, |x| x * sigmoid(x)),
-        params::ACTIVATION_GELU_ERF => map(y, x, |x| x * normal_cdf(x)),
-        params::ACTIVATION_GELU_TANH => map(y, x, |x| x * sigmoid(gelu_tanh_argument(x))),
+        params::ACTIVATION_SILU => map(y, x, |x| silu(x).0),
+        params::ACTIVATION_GELU_ERF => map(y, x, |x| gelu_erf(x).0),
+        params::ACTIVATION_GELU_TANH => map(y, x, |x| gelu_tanh(x).0),
         _ => map(y, x, |x| if x > 0.0 { x } else { p.slope * x }),
     }
 }
 
 fn bwd_cpu(p: &params::ActivationBwd, [x, dy]: [&[f32]; 2], [dx]: [&mut [f32]; 1]) {
     match p.kind {
-        params::ACTIVATION_SILU => zip(dx, x, dy, |x| {
-            let s = sigmoid(x);
-            s * (1.0 + x * (1.0 - s))
-        }),
-        params::ACTIVATION_GELU_ERF => zip(dx, x, dy, |x| {
-            let density = exp(-0.5 * x * x) * (0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
-            normal_cdf(x) + x * density
-        }),
-        params::ACTIVATION_GELU_TANH => zip(dx, x, dy, |x| {
-            let s = sigmoid(gelu_tanh_argument(x));
-            s * (1.0 + x * (1.0 - s) * (GELU_TANH + 3.0 * GELU_TANH * GELU_CUBIC * x * x))
-        }),
+        params::ACTIVATION_SILU => zip(dx, x, dy, |x| silu(x).1),
+        params::ACTIVATION_GELU_ERF => zip(dx, x, dy, |x| gelu_erf(x).1),
+        params::ACTIVATION_GELU_TANH => zip(dx, x, dy, |x| gelu_tanh(x).1),
         _ => zip(dx, x, dy, |x| if x > 0.0 { 1.0 } else { p.slope }),
     }
+}
+
+/// SiLU and its derivative; callers that use one alone pay for one alone.
+#[inline(always)]
+pub(super) fn silu(x: f32) -> (f32, f32) {
+    let s = sigmoid(x);
+    (x * s, s * (1.0 + x * (1.0 - s)))
+}
+
+/// GELU and its derivative.
+#[inline(always)]
+pub(super) fn gelu_erf(x: f32) -> (f32, f32) {
+    let density = exp(-0.5 * x * x) * (0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
+    (x * normal_cdf(x), normal_cdf(x) + x * density)
+}
+
+/// GELU by tanh and its derivative.
+#[inline(always)]
+pub(super) fn gelu_tanh(x: f32) -> (f32, f32) {
+    let s = sigmoid(gelu_tanh_argument(x));
+    (x * s, s * (1.0 + x * (1.0 - s) * (GELU_TANH + 3.0 * GELU_TANH * GELU_CUBIC * x * x)))
 }
 
 /// 2·√(2/π), the factor of x in 2u.

@@ -4,38 +4,40 @@
 
 use rayon::prelude::*;
 
-use super::Case;
+use super::{Case, sum};
 use crate::device::cpu::reduce;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::params;
 use crate::tensor::Tensor;
 
 const SUM_OF_SQUARES: Kernel<params::SumOfSquares, 1, 1> =
-    Kernel { name: "sum_of_squares", reads: ["x"], writes: ["sum"], cpu: sum_of_squares_cpu, cuda: None };
+    Kernel { name: "sum_of_squares", reads: ["x"], writes: ["sum"], cpu: sum_of_squares_cpu, cuda: cuda(|p, _| Geometry::blocks(p.parts)) };
 
 const WEIGHT: Kernel<params::AdaptiveWeight, 2, 1> =
-    Kernel { name: "adaptive_weight", reads: ["nll", "other"], writes: ["weight"], cpu: weight_cpu, cuda: None };
+    Kernel { name: "adaptive_weight", reads: ["nll", "other"], writes: ["weight"], cpu: weight_cpu, cuda: cuda(|_, _| Geometry::blocks(1)) };
 
 const SCALE: Kernel<params::Scale, 2, 1> =
-    Kernel { name: "scale", reads: ["x", "scale"], writes: ["y"], cpu: scale_cpu, cuda: None };
+    Kernel { name: "scale", reads: ["x", "scale"], writes: ["y"], cpu: scale_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
 
 const ADD_SCALED: Kernel<params::AddScaled, 2, 1> =
-    Kernel { name: "add_scaled", reads: ["x", "scale"], writes: ["sum"], cpu: add_scaled_cpu, cuda: None };
+    Kernel { name: "add_scaled", reads: ["x", "scale"], writes: ["sum"], cpu: add_scaled_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
+
+const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
+    Some(CudaKernel::new("adaptive", geometry))
+}
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 14;
 
-/// Keeps the adaptive weight finite where the other gradient vanishes (the reference's constant).
-const NORM_FLOOR: f32 = 1e-4;
-
 /// Σ xᵢ², shape (1).
 pub fn sum_of_squares(x: &Tensor) -> Result<Tensor> {
-    let mut sum = Tensor::uninit(x.device(), &[1], DType::F32)?;
-    let p = params::SumOfSquares { count: x.numel() as u32, ..Default::default() };
-    x.device().launch(&SUM_OF_SQUARES, p, [x], [&mut sum])?;
-    Ok(sum)
+    let parts = sum::parts(x);
+    let mut sums = Tensor::uninit(x.device(), &[parts], DType::F32)?;
+    let p = params::SumOfSquares { count: x.numel() as u32, parts: parts as u32, ..Default::default() };
+    x.device().launch(&SUM_OF_SQUARES, p, [x], [&mut sums])?;
+    sum::of_parts(sums)
 }
 
 /// clamp(√nll / (√other + 1e-4), 0, largest) · factor, from squared norms; all of shape (1).
@@ -76,7 +78,7 @@ fn sum_of_squares_cpu(_: &params::SumOfSquares, [x]: [&[f32]; 1], [sum]: [&mut [
 
 fn weight_cpu(p: &params::AdaptiveWeight, [nll, other]: [&[f32]; 2], [weight]: [&mut [f32]; 1]) {
     // A NaN norm must stay one: the training loop looks for it.
-    weight[0] = (nll[0].sqrt() / (other[0].sqrt() + NORM_FLOOR)).clamp(0.0, p.largest) * p.factor;
+    weight[0] = (nll[0].sqrt() / (other[0].sqrt() + params::ADAPTIVE_NORM_FLOOR as f32)).clamp(0.0, p.largest) * p.factor;
 }
 
 fn scale_cpu(_: &params::Scale, [x, scale]: [&[f32]; 2], [y]: [&mut [f32]; 1]) {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -13,10 +13,14 @@ use crate::tensor::Tensor;
 pub struct Add;
 
 const FWD: Kernel<params::AddFwd, 2, 1> =
-    Kernel { name: "add_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+    Kernel { name: "add_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
 
 const INTO: Kernel<params::AddInto, 1, 1> =
-    Kernel { name: "add_into", reads: ["x"], writes: ["sum"], cpu: into_cpu, cuda: None };
+    Kernel { name: "add_into", reads: ["x"], writes: ["sum"], cpu: into_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
+
+const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
+    Some(CudaKernel::new("add", geometry))
+}
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 14;
@@ -82,20 +86,20 @@ pub(super) fn kernels() -> Vec<KernelInfo> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [vec![2, 3, 5], vec![3, 17, 129]]
+    [(vec![2, 3, 5], false), (vec![3, 17, 129], false), (vec![1, 64, 64, 256], true)]
         .into_iter()
-        .map(|shape| {
+        .map(|(shape, bench)| {
             let count = shape.iter().product::<usize>() as u64;
             Case {
                 op: "add",
-                label: "odd shapes",
+                label: if bench { "f16d32, level 2" } else { "odd shapes" },
                 inputs: vec![Input::normal("a", &shape), Input::normal("b", &shape)],
                 settings: vec![],
                 run: Box::new(|tape, x| Ok(tape.apply(Add, [&x[0], &x[1]])?.into())),
                 tolerance: Tolerance::ELEMENTWISE,
                 flops: count,
                 bytes: 12 * count,
-                bench: false,
+                bench,
             }
         })
         .collect()

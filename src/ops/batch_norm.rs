@@ -3,14 +3,22 @@
 //! In training mean and (biased) variance are the batch's, and with n rows
 //! dx = weight/√(var + eps)·(dy − Σdy/n − x̂·Σ(dy·x̂)/n); dweight = Σ dy·x̂; dbias = Σ dy.
 //! In evaluation they are given and constant, and dx = weight/√(var + eps)·dy. Source: Ioffe and Szegedy, 2015.
+//!
+//! The first is group norm of one sample, the whole batch, with a group for each channel, and runs on its kernels.
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, Values};
-use crate::device::{Kernel, KernelInfo};
+use super::channel_tile::{self, ChannelTile};
+use super::group_norm::{GroupNorm, Normalised};
+use super::part_sums::{self, add_parts};
+use super::{Case, Input, Tolerance, Values, check, grads};
+use crate::device::cpu::rows::{add_up, rows_per_task, store};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
+use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
 /// By the batch's statistics: x (.., C), weight (C), bias (C) → y (.., C), the batch's mean (C) and *unbiased*
@@ -28,91 +36,58 @@ pub struct BatchNormEval {
     pub eps: f32,
 }
 
-const TRAIN_FWD: Kernel<params::BatchNormTrainFwd, 3, 4> = Kernel {
-    name: "batch_norm_train_fwd",
-    reads: ["x", "weight", "bias"],
-    writes: ["y", "mean", "unbiased", "rstd"],
-    cpu: train_fwd_cpu,
-    cuda: None,
-};
-
-const TRAIN_BWD: Kernel<params::BatchNormTrainBwd, 5, 3> = Kernel {
-    name: "batch_norm_train_bwd",
-    reads: ["x", "weight", "mean", "rstd", "dy"],
-    writes: ["dx", "dweight", "dbias"],
-    cpu: train_bwd_cpu,
-    cuda: None,
-};
-
 const EVAL_FWD: Kernel<params::BatchNormEvalFwd, 5, 1> = Kernel {
     name: "batch_norm_eval_fwd",
     reads: ["x", "weight", "bias", "mean", "var"],
     writes: ["y"],
     cpu: eval_fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("batch_norm", |p, math| {
+        channel_tile::geometry(p.channels, p.tile, [p.slices, 1], 2, math)
+    })),
 };
 
-const EVAL_BWD: Kernel<params::BatchNormEvalBwd, 5, 3> = Kernel {
+const EVAL_BWD: Kernel<params::BatchNormEvalBwd, 5, 2> = Kernel {
     name: "batch_norm_eval_bwd",
     reads: ["x", "weight", "mean", "var", "dy"],
-    writes: ["dx", "dweight", "dbias"],
+    writes: ["dx", "sums"],
     cpu: eval_bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("batch_norm", |p, math| {
+        channel_tile::geometry(p.channels, p.tile, [p.parts, 1], 2, math)
+    })),
 };
 
-const TRACK: Kernel<params::BatchNormTrack, 1, 1> =
-    Kernel { name: "batch_norm_track", reads: ["batch"], writes: ["running"], cpu: track_cpu, cuda: None };
-
-/// Rows per partial sum and per parallel task.
-const GRAIN: usize = 256;
-
-/// Rows and channels of `x`, when each of `per_channel` has one value per channel.
-fn sizes(op: &'static str, x: &Tensor, per_channel: &[&Tensor]) -> Result<(usize, usize)> {
-    let (rows, channels) = x.rows_cols();
-    let shapes: Vec<_> = per_channel.iter().map(|tensor| tensor.shape()).collect();
-    if rows * channels == 0 || shapes.iter().any(|shape| *shape != [channels]) {
-        let message = format!("x {:?} must not be empty and needs one value per channel, got {shapes:?}", x.shape());
-        return Err(Error::shape(op, message));
-    }
-    Ok((rows, channels))
-}
-
-/// What backward of [`BatchNormTrain`] needs.
-pub struct Saved {
-    x: Tensor,
-    weight: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-}
+const TRACK: Kernel<params::BatchNormTrack, 1, 1> = Kernel {
+    name: "batch_norm_track",
+    reads: ["batch"],
+    writes: ["running"],
+    cpu: track_cpu,
+    cuda: Some(CudaKernel::new("batch_norm", |p, _| Geometry {
+        grid: [p.channels.div_ceil(params::BATCH_NORM_TRACK_THREADS), 1, 1],
+        block: [params::BATCH_NORM_TRACK_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
+};
 
 impl Op<3, 3> for BatchNormTrain {
     const NAME: &'static str = "batch_norm_train";
-    type Saved = Saved;
+    type Saved = Normalised;
 
-    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 3], Saved)> {
-        let (rows, channels) = sizes(Self::NAME, x, &[weight, bias])?;
+    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 3], Normalised)> {
+        let (rows, channels) = check::matrix(Self::NAME, "x", x)?;
         if rows < 2 {
             let message =
                 format!("needs at least two values per channel to have a variance, got shape {:?}", x.shape());
             return Err(Error::shape(Self::NAME, message));
         }
-        let mut y = x.uninit_like()?;
-        let (mut mean, mut unbiased, mut rstd) = (weight.uninit_like()?, weight.uninit_like()?, weight.uninit_like()?);
-        let p = params::BatchNormTrainFwd {
-            rows: rows as u32,
-            channels: channels as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
-        let writes = [&mut y, &mut mean, &mut unbiased, &mut rstd];
-        x.device().launch(&TRAIN_FWD, p, [x, weight, bias], writes)?;
-        let saved = Saved { x: x.clone(), weight: weight.clone(), mean: mean.clone(), rstd };
-        Ok(([y, mean, unbiased], saved))
+        let mut unbiased = Tensor::uninit(x.device(), &[channels], DType::F32)?;
+        let norm = self.group_norm(channels);
+        let (y, normalised) = norm.normalise(Self::NAME, [x, weight, bias], 1, Some(&mut unbiased))?;
+        Ok(([y, normalised.mean.reshape(&[channels])?, unbiased], normalised))
     }
 
     fn backward(
         &self,
-        Saved { x, weight, mean, rstd }: &Saved,
+        normalised: &Normalised,
         [dy, dmean, dvar]: [Option<&Tensor>; 3],
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
@@ -120,26 +95,33 @@ impl Op<3, 3> for BatchNormTrain {
             let message = "batch_norm_train: the batch's statistics carry no gradient; seed y alone";
             return Err(Error::Gradient(message.to_string()));
         };
-        let mut dx = if needs[0] { x.uninit_like()? } else { Tensor::absent(x.device())? };
-        let (mut dweight, mut dbias) = (weight.uninit_like()?, weight.uninit_like()?);
-        let (rows, channels) = x.rows_cols();
-        let p = params::BatchNormTrainBwd { rows: rows as u32, channels: channels as u32, ..Default::default() };
-        let writes = [&mut dx, &mut dweight, &mut dbias];
-        x.device().launch(&TRAIN_BWD, p, [x, weight, mean, rstd, dy], writes)?;
-        Ok([needs[0].then_some(dx), needs[1].then_some(dweight), needs[2].then_some(dbias)])
+        self.group_norm(dy.rows_cols().1).gradients(Self::NAME, normalised, dy, needs)
+    }
+}
+
+impl BatchNormTrain {
+    fn group_norm(&self, channels: usize) -> GroupNorm {
+        GroupNorm { groups: channels, eps: self.eps, silu: false }
     }
 }
 
 impl Op<5> for BatchNormEval {
     const NAME: &'static str = "batch_norm_eval";
+    /// x, weight, mean and variance.
     type Saved = [Tensor; 4];
 
     fn forward(&self, [x, weight, bias, mean, var]: [&Tensor; 5]) -> Result<([Tensor; 1], [Tensor; 4])> {
-        let (rows, channels) = sizes(Self::NAME, x, &[weight, bias, mean, var])?;
+        let (rows, channels) = check::matrix(Self::NAME, "x", x)?;
+        for (name, tensor) in [("weight", weight), ("bias", bias), ("mean", mean), ("var", var)] {
+            check::parameters(Self::NAME, name, tensor, channels)?;
+        }
+        let ChannelTile { tile, slices, .. } = ChannelTile::new(Self::NAME, x, 1, channels)?;
         let mut y = x.uninit_like()?;
         let p = params::BatchNormEvalFwd {
             rows: rows as u32,
             channels: channels as u32,
+            tile,
+            slices,
             eps: self.eps,
             ..Default::default()
         };
@@ -157,122 +139,49 @@ impl Op<5> for BatchNormEval {
             let message = "batch_norm_eval: the running statistics carry no gradient; pass them as constants";
             return Err(Error::Gradient(message.to_string()));
         }
-        let mut dx = if needs[0] { x.uninit_like()? } else { Tensor::absent(x.device())? };
-        let (mut dweight, mut dbias) = (weight.uninit_like()?, weight.uninit_like()?);
-        let (rows, channels) = x.rows_cols();
+        let (device, (rows, channels)) = (x.device(), x.rows_cols());
+        let ChannelTile { tile, parts, .. } = ChannelTile::new(Self::NAME, x, 1, channels)?;
+        let needs = [needs[0], needs[1], needs[2]];
+        let [mut dx, mut dweight, mut dbias] = grads::allocate([x, weight, weight], needs)?;
+        let mut sums = match needs[1] || needs[2] {
+            true => Tensor::uninit(device, &[1, parts as usize, 2, channels], DType::F32)?,
+            false => Tensor::absent(device)?,
+        };
         let p = params::BatchNormEvalBwd {
             rows: rows as u32,
             channels: channels as u32,
+            tile,
+            parts,
             eps: self.eps,
             ..Default::default()
         };
-        let writes = [&mut dx, &mut dweight, &mut dbias];
-        x.device().launch(&EVAL_BWD, p, [x, weight, mean, var, only(grads)], writes)?;
-        Ok([needs[0].then_some(dx), needs[1].then_some(dweight), needs[2].then_some(dbias), None, None])
+        device.launch(&EVAL_BWD, p, [x, weight, mean, var, only(grads)], [&mut dx, &mut sums])?;
+        if needs[1] || needs[2] {
+            add_parts(weight, &sums, [&mut dbias, &mut dweight])?;
+        }
+        let [dx, dweight, dbias] = grads::asked([dx, dweight, dbias], needs);
+        Ok([dx, dweight, dbias, None, None])
     }
 }
 
-/// A running statistic after one more batch: running + momentum·(batch − running), each (C), in place.
+/// A running statistic after one more batch: running + momentum·(batch − running), each (C) and f32, in place.
 ///
 /// # Errors
-/// When the two have different shapes, or something else refers to `running`.
+/// When the two have different shapes or are not f32, or something else refers to `running`.
 pub fn track(mut running: Tensor, batch: &Tensor, momentum: f32) -> Result<Tensor> {
-    if running.shape() != batch.shape() {
-        let message = format!("running {:?} and batch {:?} differ", running.shape(), batch.shape());
-        return Err(Error::shape("batch_norm_track", message));
-    }
+    check::parameters("batch_norm_track", "running", &running, batch.numel())?;
+    check::parameters("batch_norm_track", "batch", batch, running.numel())?;
     let p = params::BatchNormTrack { channels: batch.numel() as u32, momentum, ..Default::default() };
     batch.device().launch(&TRACK, p, [batch], [&mut running])?;
     Ok(running)
 }
 
-/// Per channel the sums over rows of both values that `term(row)` adds for it, in f64 and in an order fixed by the shape.
-fn column_sums(rows: usize, channels: usize, term: impl Fn(usize, &mut [[f64; 2]]) + Sync) -> Vec<[f64; 2]> {
-    let partial: Vec<Vec<[f64; 2]>> = (0..rows.div_ceil(GRAIN))
-        .into_par_iter()
-        .map(|task| {
-            let mut sums = vec![[0.0; 2]; channels];
-            (task * GRAIN..rows.min((task + 1) * GRAIN)).for_each(|row| term(row, &mut sums));
-            sums
-        })
-        .collect();
-    let mut sums = vec![[0.0; 2]; channels];
-    for partial in partial {
-        for (sum, part) in sums.iter_mut().zip(partial) {
-            *sum = [sum[0] + part[0], sum[1] + part[1]];
-        }
-    }
-    sums
-}
-
-fn train_fwd_cpu(
-    p: &params::BatchNormTrainFwd,
-    [x, weight, bias]: [&[f32]; 3],
-    [y, mean, unbiased, rstd]: [&mut [f32]; 4],
-) {
-    let (rows, c) = (p.rows as usize, p.channels as usize);
-    let n = rows as f64;
-    let sums = column_sums(rows, c, |row, sums| {
-        for (sum, &x) in sums.iter_mut().zip(&x[row * c..][..c]) {
-            sum[0] += f64::from(x);
-        }
-    });
-    let means: Vec<f64> = sums.iter().map(|sum| sum[0] / n).collect();
-    let squares = column_sums(rows, c, |row, sums| {
-        for ((sum, &x), mean) in sums.iter_mut().zip(&x[row * c..][..c]).zip(&means) {
-            sum[0] += (f64::from(x) - mean).powi(2);
-        }
-    });
-    for i in 0..c {
-        mean[i] = means[i] as f32;
-        unbiased[i] = (squares[i][0] / (n - 1.0)) as f32;
-        rstd[i] = (1.0 / (squares[i][0] / n + f64::from(p.eps)).sqrt()) as f32;
-    }
-    normalise(x, y, [weight, bias, mean, rstd]);
-}
-
 fn eval_fwd_cpu(p: &params::BatchNormEvalFwd, [x, weight, bias, mean, var]: [&[f32]; 5], [y]: [&mut [f32]; 1]) {
+    let c = p.channels as usize;
     let rstd: Vec<f32> = var.iter().map(|var| 1.0 / (var + p.eps).sqrt()).collect();
-    normalise(x, y, [weight, bias, mean, &rstd]);
-}
-
-fn normalise(x: &[f32], y: &mut [f32], [weight, bias, mean, rstd]: [&[f32]; 4]) {
-    let c = weight.len();
-    y.par_chunks_mut(c).zip(x.par_chunks(c)).with_min_len(GRAIN).for_each(|(y, x)| {
+    y.par_chunks_mut(c).zip(x.par_chunks(c)).with_min_len(rows_per_task(c)).for_each(|(y, x)| {
         for i in 0..c {
             y[i] = (x[i] - mean[i]) * rstd[i] * weight[i] + bias[i];
-        }
-    });
-}
-
-/// (Σ dy, Σ dy·x̂) per channel.
-fn gradient_sums(x: &[f32], dy: &[f32], mean: &[f32], rstd: &[f32]) -> Vec<[f64; 2]> {
-    let c = mean.len();
-    column_sums(x.len() / c, c, |row, sums| {
-        let (x, dy) = (&x[row * c..][..c], &dy[row * c..][..c]);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            sum[0] += f64::from(dy[i]);
-            sum[1] += f64::from(dy[i] * ((x[i] - mean[i]) * rstd[i]));
-        }
-    })
-}
-
-fn train_bwd_cpu(
-    p: &params::BatchNormTrainBwd,
-    [x, weight, mean, rstd, dy]: [&[f32]; 5],
-    [dx, dweight, dbias]: [&mut [f32]; 3],
-) {
-    let c = p.channels as usize;
-    for (i, sums) in gradient_sums(x, dy, mean, rstd).iter().enumerate() {
-        dbias[i] = sums[0] as f32;
-        dweight[i] = sums[1] as f32;
-    }
-    let inverse = 1.0 / p.rows as f32;
-    let inputs = x.par_chunks(c).zip(dy.par_chunks(c));
-    dx.par_chunks_mut(c).zip(inputs).with_min_len(GRAIN).for_each(|(dx, (x, dy))| {
-        for i in 0..c {
-            let unit = (x[i] - mean[i]) * rstd[i];
-            dx[i] = weight[i] * rstd[i] * (dy[i] - (dbias[i] + unit * dweight[i]) * inverse);
         }
     });
 }
@@ -280,19 +189,35 @@ fn train_bwd_cpu(
 fn eval_bwd_cpu(
     p: &params::BatchNormEvalBwd,
     [x, weight, mean, var, dy]: [&[f32]; 5],
-    [dx, dweight, dbias]: [&mut [f32]; 3],
+    [dx, sums]: [&mut [f32]; 2],
 ) {
     let c = p.channels as usize;
     let rstd: Vec<f32> = var.iter().map(|var| 1.0 / (var + p.eps).sqrt()).collect();
-    for (i, sums) in gradient_sums(x, dy, mean, &rstd).iter().enumerate() {
-        dbias[i] = sums[0] as f32;
-        dweight[i] = sums[1] as f32;
-    }
-    dx.par_chunks_mut(c).zip(dy.par_chunks(c)).with_min_len(GRAIN).for_each(|(dx, dy)| {
+    dx.par_chunks_mut(c).zip(dy.par_chunks(c)).with_min_len(rows_per_task(c)).for_each(|(dx, dy)| {
         for i in 0..c {
             dx[i] = weight[i] * rstd[i] * dy[i];
         }
     });
+    let part = (p.rows as usize).div_ceil(p.parts as usize) * c;
+    for (sums, (x, dy)) in sums.chunks_mut(2 * c).zip(x.chunks(part).zip(dy.chunks(part))) {
+        let task = rows_per_task(c) * c;
+        let partials: Vec<Vec<f32>> = x
+            .par_chunks(task)
+            .zip(dy.par_chunks(task))
+            .map(|(x, dy)| {
+                let mut sums = vec![0f32; 2 * c];
+                let (sum, along) = sums.split_at_mut(c);
+                for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+                    for i in 0..c {
+                        sum[i] += dy[i];
+                        along[i] += dy[i] * ((x[i] - mean[i]) * rstd[i]);
+                    }
+                }
+                sums
+            })
+            .collect();
+        store(sums, &add_up(partials.iter().map(Vec::as_slice), 2 * c));
+    }
 }
 
 fn track_cpu(p: &params::BatchNormTrack, [batch]: [&[f32]; 1], [running]: [&mut [f32]; 1]) {
@@ -302,35 +227,57 @@ fn track_cpu(p: &params::BatchNormTrack, [batch]: [&[f32]; 1], [running]: [&mut 
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![TRAIN_FWD.info(), TRAIN_BWD.info(), EVAL_FWD.info(), EVAL_BWD.info(), TRACK.info()]
+    vec![EVAL_FWD.info(), EVAL_BWD.info(), TRACK.info(), part_sums::kernel()]
+}
+
+/// The settings of every case.
+const EPS: f32 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+/// The running statistics after one batch.
+fn statistics(tape: &Tape, x: &[Var]) -> Result<Vec<Var>> {
+    let [_, mean, unbiased] = tape.apply(BatchNormTrain { eps: EPS }, [&x[0], &x[1], &x[2]])?;
+    let track = |running: &Var, batch: &Var| {
+        let own = Tensor::from_slice(tape.device(), running.shape(), &running.value().to_vec()?)?;
+        Ok(tape.constant(track(own, batch.value(), MOMENTUM)?))
+    };
+    Ok(vec![track(&x[3], &mean)?, track(&x[4], &unbiased)?])
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |op: &'static str, label, shape: [usize; 4], bench| {
         let count = shape.iter().product::<usize>() as u64;
-        let channels = [shape[3]];
-        let mut inputs = vec![
+        let vector = |name| Input::normal(name, &shape[3..]).f32();
+        let [x, mut weight, mut bias] = [
             Input::normal("x", &shape).values(Values::Normal(0.5, 2.0)),
-            Input::normal("weight", &channels).values(Values::Normal(1.0, 0.2)),
-            Input::normal("bias", &channels),
+            vector("weight").values(Values::Normal(1.0, 0.2)),
+            vector("bias"),
         ];
-        if op == "batch_norm_eval" {
-            inputs.push(Input::normal("mean", &channels).constant());
-            inputs.push(Input::normal("var", &channels).values(Values::Uniform(0.5, 2.0)).constant());
+        let statistics_of = || [vector("mean"), vector("var").values(Values::Uniform(0.5, 2.0))].map(Input::constant);
+        let mut inputs = vec![];
+        if op == "batch_norm_statistics" {
+            (weight, bias) = (weight.constant(), bias.constant());
+            inputs.extend([x.constant(), weight, bias]);
+        } else {
+            inputs.extend([x, weight, bias]);
+        }
+        if op != "batch_norm_train" {
+            inputs.extend(statistics_of());
         }
         Case {
             op,
             label,
             inputs,
-            settings: vec![("eps", 1e-5)],
+            settings: vec![("eps", f64::from(EPS)), ("momentum", f64::from(MOMENTUM))],
             run: match op {
                 "batch_norm_train" => Box::new(|tape, x| {
                     // The statistics carry no gradient, so only y is offered to the gradient check.
-                    let [y, _, _] = tape.apply(BatchNormTrain { eps: 1e-5 }, [&x[0], &x[1], &x[2]])?;
+                    let [y, _, _] = tape.apply(BatchNormTrain { eps: EPS }, [&x[0], &x[1], &x[2]])?;
                     Ok(vec![y])
                 }),
+                "batch_norm_statistics" => Box::new(statistics),
                 _ => Box::new(|tape, x| {
-                    Ok(tape.apply(BatchNormEval { eps: 1e-5 }, [&x[0], &x[1], &x[2], &x[3], &x[4]])?.into())
+                    Ok(tape.apply(BatchNormEval { eps: EPS }, [&x[0], &x[1], &x[2], &x[3], &x[4]])?.into())
                 }),
             },
             tolerance: Tolerance::REDUCTION,
@@ -342,7 +289,12 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("batch_norm_train", "odd shapes", [3, 5, 7, 11], false),
         case("batch_norm_train", "several partial sums", [2, 17, 19, 3], false),
+        case("batch_norm_train", "several parts", [2, 17, 19, 64], false),
         case("batch_norm_train", "PatchGAN", [2, 64, 64, 128], true),
+        case("batch_norm_statistics", "odd shapes", [3, 5, 7, 11], false),
+        case("batch_norm_statistics", "several parts", [2, 17, 19, 64], false),
         case("batch_norm_eval", "odd shapes", [3, 5, 7, 11], false),
+        case("batch_norm_eval", "several parts", [2, 17, 19, 64], false),
+        case("batch_norm_eval", "PatchGAN", [2, 64, 64, 128], true),
     ]
 }

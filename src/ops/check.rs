@@ -1,5 +1,6 @@
 //! Checks of shapes that the ops share: what does not fit is an error that names the tensor and what was expected.
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
@@ -18,6 +19,20 @@ pub(super) fn shape(op: &'static str, name: &str, tensor: &Tensor, expected: &[u
         return Ok(());
     }
     Err(Error::shape(op, format!("{name} has shape {:?}, expected {expected:?}", tensor.shape())))
+}
+
+/// That a vector of parameters has this length, and is f32: parameters that are no matrices are, whatever the op computes in.
+pub(super) fn parameters(op: &'static str, name: &str, tensor: &Tensor, length: usize) -> Result<()> {
+    shape(op, name, tensor, &[length])?;
+    if tensor.dtype() == DType::F32 {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{name} is {}, expected f32 as all vectors of parameters", tensor.dtype())))
+}
+
+/// As [`parameters`], of an optional vector.
+pub(super) fn optional_parameters(op: &'static str, name: &str, tensor: &Tensor, length: usize) -> Result<()> {
+    if tensor.is_absent() { Ok(()) } else { parameters(op, name, tensor, length) }
 }
 
 /// That an optional tensor is absent or has exactly this shape.

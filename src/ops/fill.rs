@@ -14,11 +14,7 @@ const FILL: Kernel<params::Fill, 0, 1> = Kernel {
     reads: [],
     writes: ["y"],
     cpu: fill_cpu,
-    cuda: Some(CudaKernel::new("fill", |p, math| Geometry {
-        grid: [p.count.div_ceil(math.lanes() * params::FILL_THREADS), 1, 1],
-        block: [params::FILL_THREADS, 1, 1],
-        shared_bytes: 0,
-    })),
+    cuda: Some(CudaKernel::new("fill", |p, math| Geometry::elementwise(p.count, math))),
 };
 
 /// A tensor of `value` throughout.

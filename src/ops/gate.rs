@@ -49,16 +49,21 @@ impl Op<3> for GateResidual {
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
         let dout = only(grads);
-        let mut gradients = super::grads::allocate([gate, y], [needs[1], needs[2]])?;
-        if needs[1] || needs[2] {
-            let (rows, cols) = y.rows_cols();
-            let rows_per_gate = (rows / gate.shape()[0]) as u32;
-            let p = params::GateBwd { rows: rows as u32, cols: cols as u32, rows_per_gate, ..Default::default() };
-            y.device().launch(&BWD, p, [gate, y, dout], gradients.each_mut())?;
-        }
-        let [dgate, dy] = super::grads::asked(gradients, [needs[1], needs[2]]);
+        let [dgate, dy] = gradients([gate, y], dout, [needs[1], needs[2]])?;
         Ok([needs[0].then(|| dout.clone()), dgate, dy])
     }
+}
+
+/// (dgate, dy) as far as they are needed.
+pub(super) fn gradients([gate, y]: [&Tensor; 2], dout: &Tensor, needs: [bool; 2]) -> Result<[Option<Tensor>; 2]> {
+    let mut gradients = super::grads::allocate([gate, y], needs)?;
+    if needs.contains(&true) {
+        let (rows, cols) = y.rows_cols();
+        let rows_per_gate = (rows / gate.shape()[0]) as u32;
+        let p = params::GateBwd { rows: rows as u32, cols: cols as u32, rows_per_gate, ..Default::default() };
+        y.device().launch(&BWD, p, [gate, y, dout], gradients.each_mut())?;
+    }
+    Ok(super::grads::asked(gradients, needs))
 }
 
 fn fwd_cpu(p: &params::GateFwd, [x, gate, y]: [&[f32]; 3], [out]: [&mut [f32]; 1]) {

@@ -17,3 +17,19 @@ pub(super) fn asked<const N: usize>(gradients: [Tensor; N], needs: [bool; N]) ->
     let mut needs = needs.into_iter();
     gradients.map(|gradient| needs.next().filter(|&need| need).map(|_| gradient))
 }
+
+/// The gradients of inputs [x, ..] where only the residual that passes x on has one: its own, and zeros.
+pub(super) fn of_residual_alone<const N: usize>(
+    inputs: [&Tensor; N],
+    dresidual: Option<&Tensor>,
+    needs: [bool; N],
+) -> Result<[Option<Tensor>; N]> {
+    let mut gradients = [const { None }; N];
+    for (i, (gradient, input)) in gradients.iter_mut().zip(inputs).enumerate().filter(|(i, _)| needs[*i]) {
+        *gradient = Some(match dresidual {
+            Some(dresidual) if i == 0 => dresidual.clone(),
+            _ => Tensor::zeros(input.device(), input.shape())?.to_dtype(input.dtype())?,
+        });
+    }
+    Ok(gradients)
+}

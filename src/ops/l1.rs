@@ -3,8 +3,9 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check, grads};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, check, grads, sum};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -15,10 +16,14 @@ use crate::tensor::Tensor;
 pub struct L1Loss;
 
 const FWD: Kernel<params::L1Fwd, 2, 1> =
-    Kernel { name: "l1_fwd", reads: ["x_hat", "x"], writes: ["loss"], cpu: fwd_cpu, cuda: None };
+    Kernel { name: "l1_fwd", reads: ["x_hat", "x"], writes: ["loss"], cpu: fwd_cpu, cuda: cuda(|p, _| Geometry::blocks(p.parts)) };
 
 const BWD: Kernel<params::L1Bwd, 3, 2> =
-    Kernel { name: "l1_bwd", reads: ["x_hat", "x", "dloss"], writes: ["dx_hat", "dx"], cpu: bwd_cpu, cuda: None };
+    Kernel { name: "l1_bwd", reads: ["x_hat", "x", "dloss"], writes: ["dx_hat", "dx"], cpu: bwd_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
+
+const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
+    Some(CudaKernel::new("l1", geometry))
+}
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 14;
@@ -32,10 +37,12 @@ impl Op<2> for L1Loss {
     fn forward(&self, [x_hat, x]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
         check::matrix(Self::NAME, "x", x)?;
         check::shape(Self::NAME, "x_hat", x_hat, x.shape())?;
-        let mut loss = Tensor::uninit(x.device(), &[1], x.dtype())?;
-        let p = params::L1Fwd { count: x.numel() as u32, batch: x.shape()[0] as u32, ..Default::default() };
+        let parts = sum::parts(x);
+        let mut loss = Tensor::uninit(x.device(), &[parts], DType::F32)?;
+        let (count, batch, parts) = (x.numel() as u32, x.shape()[0] as u32, parts as u32);
+        let p = params::L1Fwd { count, batch, parts, ..Default::default() };
         x.device().launch(&FWD, p, [x_hat, x], [&mut loss])?;
-        Ok(([loss], [x_hat.clone(), x.clone()]))
+        Ok(([sum::of_parts(loss)?], [x_hat.clone(), x.clone()]))
     }
 
     fn backward(

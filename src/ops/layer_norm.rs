@@ -1,13 +1,15 @@
 //! y = ((x − mean)·(var + eps)^−½·weight + bias)·(1 + scale) + shift, mean and variance over the last dimension (Ba, Kiros
 //! and Hinton, 2016), with the modulation of adaptive layer norm (Peebles and Xie, 2023) fused.
 
+use super::row_norm::{self, RowParts};
 use super::{Case, Input, Tolerance, Values, check, grads};
 use crate::device::cpu::row_norm::{Gradients, RowNorm, Saved};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
+use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
 /// Layer norm of x (B, .., C) with weight (C), bias (C), scale (B, C) and shift (B, C), each of them absent or not:
@@ -18,85 +20,164 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
+/// The same at the head of a residual branch: → y and x itself. Where the residual sum takes the second output, the two gradients of x
+/// meet in this op's backward, in one pass.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormResidual {
+    /// As in [`LayerNorm`].
+    pub eps: f32,
+}
+
 const FWD: Kernel<params::LayerNormFwd, 5, 3> = Kernel {
     name: "layer_norm_fwd",
     reads: ["x", "weight", "bias", "scale", "shift"],
     writes: ["y", "mean", "rstd"],
     cpu: fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("layer_norm", |p, math| {
+        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+    })),
 };
 
-const BWD: Kernel<params::LayerNormBwd, 7, 5> = Kernel {
+const BWD: Kernel<params::LayerNormBwd, 7, 2> = Kernel {
     name: "layer_norm_bwd",
-    reads: ["x", "weight", "bias", "scale", "mean", "rstd", "dy"],
-    writes: ["dx", "dweight", "dbias", "dscale", "dshift"],
+    reads: ["x", "weight", "scale", "mean", "rstd", "dy", "dresidual"],
+    writes: ["dx", "sums"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("layer_norm", |p, math| {
+        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+    })),
 };
+
+const SUMS: Kernel<params::LayerNormSums, 5, 4> = Kernel {
+    name: "layer_norm_sums",
+    reads: ["scale", "shift", "weight", "bias", "sums"],
+    writes: ["dweight", "dbias", "dscale", "dshift"],
+    cpu: sums_cpu,
+    cuda: Some(CudaKernel::new("layer_norm", |p, _| row_norm::sums_geometry(p.dim, p.modulated, p.affine))),
+};
+
+/// x, weight, bias, scale, shift, mean and rstd.
+type Kept = [Tensor; 7];
 
 impl Op<5> for LayerNorm {
     const NAME: &'static str = "layer_norm";
-    /// The inputs, mean and rstd.
-    type Saved = [Tensor; 7];
+    type Saved = Kept;
 
-    fn forward(&self, [x, weight, bias, scale, shift]: [&Tensor; 5]) -> Result<([Tensor; 1], Self::Saved)> {
-        let (rows, cols) = check::matrix(Self::NAME, "x", x)?;
-        check::optional(Self::NAME, "weight", weight, &[cols])?;
-        check::optional(Self::NAME, "bias", bias, &[cols])?;
-        let rows_per_batch = check::modulation(Self::NAME, scale, shift, x)?;
-        let mut y = x.uninit_like()?;
-        let mut mean = Tensor::uninit(x.device(), &[rows], DType::F32)?;
-        let mut rstd = Tensor::uninit(x.device(), &[rows], DType::F32)?;
-        let p = params::LayerNormFwd {
-            rows: rows as u32,
-            cols: cols as u32,
-            rows_per_batch: rows_per_batch as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
-        x.device().launch(&FWD, p, [x, weight, bias, scale, shift], [&mut y, &mut mean, &mut rstd])?;
-        let [x, weight, bias, scale, shift] = [x, weight, bias, scale, shift].map(Clone::clone);
-        Ok(([y], [x, weight, bias, scale, shift, mean, rstd]))
+    fn forward(&self, inputs: [&Tensor; 5]) -> Result<([Tensor; 1], Kept)> {
+        let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
+        Ok(([y], kept))
     }
 
-    fn backward(
-        &self,
-        [x, weight, bias, scale, shift, mean, rstd]: &Self::Saved,
-        grads: [Option<&Tensor>; 1],
-        needs: [bool; 5],
-    ) -> Result<[Option<Tensor>; 5]> {
-        let (rows, cols) = x.rows_cols();
-        let rows_per_batch = check::modulation(Self::NAME, scale, shift, x)?;
-        let p = params::LayerNormBwd {
-            rows: rows as u32,
-            cols: cols as u32,
-            rows_per_batch: rows_per_batch as u32,
-            ..Default::default()
-        };
-        let mut gradients = grads::allocate([x, weight, bias, scale, shift], needs)?;
-        let reads = [x, weight, bias, scale, mean, rstd, only(grads)];
-        x.device().launch(&BWD, p, reads, gradients.each_mut())?;
-        Ok(grads::asked(gradients, needs))
+    fn backward(&self, kept: &Kept, dy: [Option<&Tensor>; 1], needs: [bool; 5]) -> Result<[Option<Tensor>; 5]> {
+        backward(Self::NAME, kept, only(dy), None, needs)
     }
 }
 
+impl Op<5, 2> for LayerNormResidual {
+    const NAME: &'static str = "layer_norm_residual";
+    type Saved = Kept;
+
+    fn forward(&self, inputs: [&Tensor; 5]) -> Result<([Tensor; 2], Kept)> {
+        let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
+        Ok(([y, inputs[0].clone()], kept))
+    }
+
+    fn backward(&self, kept: &Kept, grads: [Option<&Tensor>; 2], needs: [bool; 5]) -> Result<[Option<Tensor>; 5]> {
+        let [x, weight, bias, scale, shift, _, _] = kept;
+        match grads {
+            [Some(dy), dresidual] => backward(Self::NAME, kept, dy, dresidual, needs),
+            [None, dresidual] => grads::of_residual_alone([x, weight, bias, scale, shift], dresidual, needs),
+        }
+    }
+}
+
+fn forward(
+    op: &'static str,
+    eps: f32,
+    [x, weight, bias, scale, shift]: [&Tensor; 5],
+) -> Result<(Tensor, Kept)> {
+    let of = RowParts::new(op, x, scale, shift)?;
+    check::optional_parameters(op, "weight", weight, of.dim as usize)?;
+    check::optional_parameters(op, "bias", bias, of.dim as usize)?;
+    let mut y = x.uninit_like()?;
+    let mut mean = Tensor::uninit(x.device(), &[of.rows as usize], DType::F32)?;
+    let mut rstd = mean.uninit_like()?;
+    let p = params::LayerNormFwd {
+        rows: of.rows,
+        dim: of.dim,
+        rows_per_group: of.rows_per_group,
+        parts: of.forward,
+        eps,
+        ..Default::default()
+    };
+    x.device().launch(&FWD, p, [x, weight, bias, scale, shift], [&mut y, &mut mean, &mut rstd])?;
+    let [x, weight, bias, scale, shift] = [x, weight, bias, scale, shift].map(Clone::clone);
+    Ok((y, [x, weight, bias, scale, shift, mean, rstd]))
+}
+
+fn backward(
+    op: &'static str,
+    [x, weight, bias, scale, shift, mean, rstd]: &Kept,
+    dy: &Tensor,
+    dresidual: Option<&Tensor>,
+    needs: [bool; 5],
+) -> Result<[Option<Tensor>; 5]> {
+    let device = x.device();
+    let of = RowParts::new(op, x, scale, shift)?;
+    let sums_wanted = needs[1..].contains(&true);
+    let absent = Tensor::absent(device)?;
+    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(), DType::F32)? } else { Tensor::absent(device)? };
+    let mut gradients = grads::allocate([x, weight, bias, scale, shift], needs)?;
+    let [dx, dweight, dbias, dscale, dshift] = &mut gradients;
+    let p = params::LayerNormBwd {
+        rows: of.rows,
+        dim: of.dim,
+        rows_per_group: of.rows_per_group,
+        parts: of.backward,
+        ..Default::default()
+    };
+    let reads = [x, weight, scale, mean, rstd, dy, dresidual.unwrap_or(&absent)];
+    device.launch(&BWD, p, reads, [dx, &mut sums])?;
+    if sums_wanted {
+        let p = params::LayerNormSums {
+            dim: of.dim,
+            groups: of.groups,
+            parts: of.backward,
+            modulated: if needs[3] || needs[4] { of.groups } else { 0 },
+            affine: u32::from(needs[1] || needs[2]),
+            ..Default::default()
+        };
+        device.launch(&SUMS, p, [scale, shift, weight, bias, &sums], [dweight, dbias, dscale, dshift])?;
+    }
+    Ok(grads::asked(gradients, needs))
+}
+
 fn fwd_cpu(p: &params::LayerNormFwd, [x, weight, bias, scale, shift]: [&[f32]; 5], [y, mean, rstd]: [&mut [f32]; 3]) {
-    let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
-    RowNorm { cols, rows_per_batch, weight, bias, scale, shift }.forward(x, p.eps, y, mean, rstd);
+    let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
+    RowNorm { cols, rows_per_group, weight, bias, scale, shift }.forward(x, p.eps, y, mean, rstd);
 }
 
 fn bwd_cpu(
     p: &params::LayerNormBwd,
-    [x, weight, bias, scale, mean, rstd, dy]: [&[f32]; 7],
-    [dx, dweight, dbias, dscale, dshift]: [&mut [f32]; 5],
+    [x, weight, scale, mean, rstd, dy, dresidual]: [&[f32]; 7],
+    [dx, sums]: [&mut [f32]; 2],
 ) {
-    let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
-    let norm = RowNorm { cols, rows_per_batch, weight, bias, scale, shift: &[] };
-    norm.backward(&Saved { x, mean, rstd }, dy, Gradients { dx, dweight, dbias, dscale, dshift });
+    let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
+    let norm = RowNorm { cols, rows_per_group, weight, bias: &[], scale, shift: &[] };
+    norm.backward(&Saved { x, mean, rstd }, dy, dresidual, p.parts as usize, dx, sums);
+}
+
+fn sums_cpu(
+    p: &params::LayerNormSums,
+    [scale, _, weight, bias, sums]: [&[f32]; 5],
+    [dweight, dbias, dscale, dshift]: [&mut [f32]; 4],
+) {
+    let norm = RowNorm { cols: p.dim as usize, rows_per_group: 0, weight, bias, scale, shift: &[] };
+    norm.parameter_gradients(sums, p.groups as usize, Gradients { dweight, dbias, dscale, dshift });
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info()]
+    vec![FWD.info(), BWD.info(), SUMS.info()]
 }
 
 fn case(label: &'static str, shape: &[usize], affine: bool, modulated: bool, bench: bool) -> Case {
@@ -110,8 +191,8 @@ fn case(label: &'static str, shape: &[usize], affine: bool, modulated: bool, ben
         label,
         inputs: vec![
             Input::normal("x", shape).values(Values::Normal(0.5, 2.0)),
-            input("weight", affine, &[cols]),
-            input("bias", affine, &[cols]),
+            input("weight", affine, &[cols]).f32(),
+            input("bias", affine, &[cols]).f32(),
             input("scale", modulated, &[batch, cols]),
             input("shift", modulated, &[batch, cols]),
         ],
@@ -124,6 +205,14 @@ fn case(label: &'static str, shape: &[usize], affine: bool, modulated: bool, ben
     }
 }
 
+fn residual(case: Case) -> Case {
+    let apply = LayerNormResidual { eps: 1e-6 };
+    let run = Box::new(move |tape: &Tape, x: &[Var]| {
+        Ok(tape.apply(apply, [&x[0], &x[1], &x[2], &x[3], &x[4]])?.into())
+    });
+    Case { op: "layer_norm_residual", run, ..case }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes, affine", &[2, 5, 7], true, false, false),
@@ -131,6 +220,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes, affine and modulated", &[3, 11, 129], true, true, false),
         case("modulated, two dimensions", &[4, 96], false, true, false),
         case("plain", &[2, 16, 384], false, false, false),
+        case("several warps to a row", &[2, 21, 1160], true, true, false),
+        residual(case("odd shapes", &[2, 5, 7], true, true, false)),
+        residual(case("modulated", &[2, 37, 264], false, true, false)),
         case("DiT-B/1, 256 tokens, modulated", &[8, 256, 768], false, true, true),
         case("ViT-L/14, 257 tokens, affine", &[4, 257, 1024], true, false, true),
     ]

@@ -5,9 +5,12 @@
 //! see `docs/adding-an-op.md`.
 
 mod case;
+mod channel_tile;
 mod check;
 mod grads;
+mod part_sums;
 pub mod position;
+mod row_norm;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -41,11 +44,13 @@ ops! {
     add,
     attention,
     batch_norm,
+    cast,
     conv2d,
     cosine_similarity,
     embedding,
     fill,
     gate,
+    gated_linear,
     gaussian,
     group_norm,
     hinge,
@@ -54,12 +59,14 @@ ops! {
     layer_norm,
     linear,
     max_pool,
+    mlp,
     modulate,
     qkv_attention,
     resize,
     rms_norm,
     rope,
     split,
+    sum,
     swiglu,
     timestep_embedding,
     tokens,

@@ -1,16 +1,15 @@
 //! y = x·rstd·weight·(1 + scale) + shift with rstd = (mean(x²) + eps)^−½ over the last dimension (Zhang and Sennrich, 2019),
 //! and the modulation of adaptive layer norm (Peebles and Xie, 2023) fused. The gradients stand in `kernels/rms_norm.h`.
 
-use rayon::prelude::*;
-
+use super::row_norm::{self, RowParts};
 use super::{Case, Input, Tolerance, Values, check, grads};
-use crate::device::cpu::row_norm::{RowNorm, Saved};
-use crate::device::cpu::rows::{add_up, chunks_mut, store};
-use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
+use crate::device::cpu::row_norm::{Gradients, RowNorm, Saved};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
+use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
 /// RMS norm of x (B, .., C) with weight (C), scale (B, C) and shift (B, C), each of them absent or not: → (B, .., C).
@@ -20,178 +19,157 @@ pub struct RmsNorm {
     pub eps: f32,
 }
 
+/// The same at the head of a residual branch: → y and x itself. Where the residual sum takes the second output, the two gradients of x
+/// meet in this op's backward, in one pass.
+#[derive(Debug, Clone, Copy)]
+pub struct RmsNormResidual {
+    /// As in [`RmsNorm`].
+    pub eps: f32,
+}
+
 const FWD: Kernel<params::RmsNormFwd, 4, 2> = Kernel {
     name: "rms_norm_fwd",
     reads: ["x", "weight", "scale", "shift"],
     writes: ["y", "rstd"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
-            grid: [p.rows.div_ceil(params::RMS_NORM_FWD_THREADS / WARP), 1, 1],
-            block: [params::RMS_NORM_FWD_THREADS, 1, 1],
-            shared_bytes: 0,
-        })),
+    cuda: Some(CudaKernel::new("rms_norm", |p, math| {
+        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+    })),
 };
 
-const BWD: Kernel<params::RmsNormBwd, 5, 3> = Kernel {
+const BWD: Kernel<params::RmsNormBwd, 6, 2> = Kernel {
     name: "rms_norm_bwd",
-    reads: ["x", "weight", "scale", "rstd", "dy"],
-    writes: ["dx", "sum_dy_xhat", "sum_dy"],
+    reads: ["x", "weight", "scale", "rstd", "dy", "dresidual"],
+    writes: ["dx", "sums"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
-            grid: [p.parts, p.rows.div_ceil(p.rows_per_group), 1],
-            block: [params::RMS_NORM_BWD_THREADS, 1, 1],
-            shared_bytes: 32 * p.dim.next_multiple_of(256),
-        })),
+    cuda: Some(CudaKernel::new("rms_norm", |p, math| {
+        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+    })),
 };
 
 const SUMS: Kernel<params::RmsNormSums, 4, 3> = Kernel {
     name: "rms_norm_sums",
-    reads: ["weight", "scale", "sum_dy_xhat", "sum_dy"],
+    reads: ["scale", "shift", "weight", "sums"],
     writes: ["dweight", "dscale", "dshift"],
     cpu: sums_cpu,
-    cuda: Some(CudaKernel::new("rms_norm", |p, _| Geometry {
-            grid: [p.dim.div_ceil(128), 1, 1],
-            block: [params::RMS_NORM_SUMS_THREADS, 1, 1],
-            shared_bytes: 0,
-        })),
+    cuda: Some(CudaKernel::new("rms_norm", |p, _| row_norm::sums_geometry(p.dim, p.modulated, p.affine))),
 };
 
-/// Threads that share a row.
-const WARP: u32 = 32;
-
-/// Rows per partial sum: few enough for parallelism, enough that the sums are a small part of the traffic.
-const ROWS_PER_PART: usize = 32;
-
-/// Groups that the rows are cut into where no modulation says otherwise: `rms_norm_sums` takes eight at a time.
-const FREE_GROUPS: usize = 8;
-
-/// The most parts of a group, which `rms_norm_sums` walks through one after the other.
-const MAX_PARTS: usize = 128;
+/// x, weight, scale, shift and rstd.
+type Kept = [Tensor; 5];
 
 impl Op<4> for RmsNorm {
     const NAME: &'static str = "rms_norm";
-    /// The inputs and rstd.
-    type Saved = [Tensor; 5];
+    type Saved = Kept;
 
-    fn forward(&self, [x, weight, scale, shift]: [&Tensor; 4]) -> Result<([Tensor; 1], Self::Saved)> {
-        let (rows, dim) = check::matrix(Self::NAME, "x", x)?;
-        check::optional(Self::NAME, "weight", weight, &[dim])?;
-        let rows_per_group = check::modulation(Self::NAME, scale, shift, x)?;
-        check::aligned(Self::NAME, "the last dimension", dim, x)?;
-        let mut y = x.uninit_like()?;
-        let mut rstd = Tensor::uninit(x.device(), &[rows], DType::F32)?;
-        let p = params::RmsNormFwd {
-            rows: rows as u32,
-            dim: dim as u32,
-            rows_per_group: rows_per_group as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
-        x.device().launch(&FWD, p, [x, weight, scale, shift], [&mut y, &mut rstd])?;
-        Ok(([y], [x.clone(), weight.clone(), scale.clone(), shift.clone(), rstd]))
+    fn forward(&self, inputs: [&Tensor; 4]) -> Result<([Tensor; 1], Kept)> {
+        let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
+        Ok(([y], kept))
     }
 
-    fn backward(
-        &self,
-        [x, weight, scale, shift, rstd]: &Self::Saved,
-        dy: [Option<&Tensor>; 1],
-        needs: [bool; 4],
-    ) -> Result<[Option<Tensor>; 4]> {
-        let (device, (rows, dim)) = (x.device(), x.rows_cols());
-        let modulated = !scale.is_absent() || !shift.is_absent();
-        let (rows_per_group, groups) = match modulated {
-            true => (rows / x.shape()[0], x.shape()[0]),
-            false => (rows.div_ceil(FREE_GROUPS), rows.div_ceil(rows.div_ceil(FREE_GROUPS))),
-        };
-        let parts = rows_per_group.div_ceil(ROWS_PER_PART).min(MAX_PARTS);
-        let sums_wanted = needs[1] || needs[2] || needs[3];
-        let sums = || match sums_wanted {
-            true => Tensor::uninit(device, &[groups, parts, dim], DType::F32),
-            false => Tensor::absent(device),
-        };
-        let (mut dx, mut sum_dy_xhat, mut sum_dy) = (x.uninit_like()?, sums()?, sums()?);
-        let p = params::RmsNormBwd {
-            rows: rows as u32,
-            dim: dim as u32,
-            rows_per_group: rows_per_group as u32,
-            parts: parts as u32,
-            ..Default::default()
-        };
-        let writes = [&mut dx, &mut sum_dy_xhat, &mut sum_dy];
-        device.launch(&BWD, p, [x, weight, scale, rstd, only(dy)], writes)?;
-        let [_, needs_small @ ..] = needs;
-        let mut small = grads::allocate([weight, scale, shift], needs_small)?;
-        if needs[1] {
-            // Of a parameter, which is f32 where it is trained: kept as the sum that it is.
-            small[0] = Tensor::uninit(device, weight.shape(), DType::F32)?;
-        }
-        if sums_wanted {
-            let p = params::RmsNormSums {
-                dim: dim as u32,
-                groups: groups as u32,
-                parts: parts as u32,
-                ..Default::default()
-            };
-            device.launch(&SUMS, p, [weight, scale, &sum_dy_xhat, &sum_dy], small.each_mut())?;
-        }
-        let [dweight, dscale, dshift] = grads::asked(small, needs_small);
-        Ok([needs[0].then_some(dx), dweight, dscale, dshift])
+    fn backward(&self, kept: &Kept, dy: [Option<&Tensor>; 1], needs: [bool; 4]) -> Result<[Option<Tensor>; 4]> {
+        backward(Self::NAME, kept, only(dy), None, needs)
     }
 }
 
+impl Op<4, 2> for RmsNormResidual {
+    const NAME: &'static str = "rms_norm_residual";
+    type Saved = Kept;
+
+    fn forward(&self, inputs: [&Tensor; 4]) -> Result<([Tensor; 2], Kept)> {
+        let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
+        Ok(([y, inputs[0].clone()], kept))
+    }
+
+    fn backward(&self, kept: &Kept, grads: [Option<&Tensor>; 2], needs: [bool; 4]) -> Result<[Option<Tensor>; 4]> {
+        let [x, weight, scale, shift, _] = kept;
+        match grads {
+            [Some(dy), dresidual] => backward(Self::NAME, kept, dy, dresidual, needs),
+            [None, dresidual] => grads::of_residual_alone([x, weight, scale, shift], dresidual, needs),
+        }
+    }
+}
+
+fn forward(
+    op: &'static str,
+    eps: f32,
+    [x, weight, scale, shift]: [&Tensor; 4],
+) -> Result<(Tensor, Kept)> {
+    let of = RowParts::new(op, x, scale, shift)?;
+    check::optional_parameters(op, "weight", weight, of.dim as usize)?;
+    let mut y = x.uninit_like()?;
+    let mut rstd = Tensor::uninit(x.device(), &[of.rows as usize], DType::F32)?;
+    let p = params::RmsNormFwd {
+        rows: of.rows,
+        dim: of.dim,
+        rows_per_group: of.rows_per_group,
+        parts: of.forward,
+        eps,
+        ..Default::default()
+    };
+    x.device().launch(&FWD, p, [x, weight, scale, shift], [&mut y, &mut rstd])?;
+    Ok((y, [x.clone(), weight.clone(), scale.clone(), shift.clone(), rstd]))
+}
+
+fn backward(
+    op: &'static str,
+    [x, weight, scale, shift, rstd]: &Kept,
+    dy: &Tensor,
+    dresidual: Option<&Tensor>,
+    needs: [bool; 4],
+) -> Result<[Option<Tensor>; 4]> {
+    let device = x.device();
+    let of = RowParts::new(op, x, scale, shift)?;
+    let sums_wanted = needs[1] || needs[2] || needs[3];
+    let absent = Tensor::absent(device)?;
+    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(), DType::F32)? } else { Tensor::absent(device)? };
+    let [mut dx, mut dweight, mut dscale, mut dshift] = grads::allocate([x, weight, scale, shift], needs)?;
+    let p = params::RmsNormBwd {
+        rows: of.rows,
+        dim: of.dim,
+        rows_per_group: of.rows_per_group,
+        parts: of.backward,
+        ..Default::default()
+    };
+    let reads = [x, weight, scale, rstd, dy, dresidual.unwrap_or(&absent)];
+    device.launch(&BWD, p, reads, [&mut dx, &mut sums])?;
+    if sums_wanted {
+        let p = params::RmsNormSums {
+            dim: of.dim,
+            groups: of.groups,
+            parts: of.backward,
+            modulated: if needs[2] || needs[3] { of.groups } else { 0 },
+            affine: u32::from(needs[1]),
+            ..Default::default()
+        };
+        let writes = [&mut dweight, &mut dscale, &mut dshift];
+        device.launch(&SUMS, p, [scale, shift, weight, &sums], writes)?;
+    }
+    Ok(grads::asked([dx, dweight, dscale, dshift], needs))
+}
+
 fn fwd_cpu(p: &params::RmsNormFwd, [x, weight, scale, shift]: [&[f32]; 4], [y, rstd]: [&mut [f32]; 2]) {
-    let (cols, rows_per_batch) = (p.dim as usize, p.rows_per_group as usize);
-    RowNorm { cols, rows_per_batch, weight, bias: &[], scale, shift }.forward(x, p.eps, y, &mut [], rstd);
+    let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
+    RowNorm { cols, rows_per_group, weight, bias: &[], scale, shift }.forward(x, p.eps, y, &mut [], rstd);
 }
 
 fn bwd_cpu(
     p: &params::RmsNormBwd,
-    [x, weight, scale, rstd, dy]: [&[f32]; 5],
-    [dx, sum_dy_xhat, sum_dy]: [&mut [f32]; 3],
+    [x, weight, scale, rstd, dy, dresidual]: [&[f32]; 6],
+    [dx, sums]: [&mut [f32]; 2],
 ) {
-    let [rows, cols, rows_per_batch, parts] = [p.rows, p.dim, p.rows_per_group, p.parts].map(|n| n as usize);
-    let groups = rows.div_ceil(rows_per_batch);
-    let norm = RowNorm { cols, rows_per_batch, weight, bias: &[], scale, shift: &[] };
-    let per_part = rows_per_batch.div_ceil(parts);
-    let mut dx_left = dx;
-    let dx_parts = (0..groups * parts).map(|task| {
-        let end = rows.min((task / parts + 1) * rows_per_batch);
-        let first = end.min(task / parts * rows_per_batch + task % parts * per_part);
-        let range = first..end.min(first + per_part);
-        let (dx, rest) = std::mem::take(&mut dx_left).split_at_mut(range.len() * cols);
-        dx_left = rest;
-        (task / parts, range, dx)
-    });
-    let sums = chunks_mut(sum_dy, cols, groups * parts).into_iter().zip(chunks_mut(sum_dy_xhat, cols, groups * parts));
-    let work: Vec<_> = dx_parts.zip(sums).collect();
-    work.into_par_iter().for_each(|((group, range, dx), (sum_dy, sum_dy_xhat))| {
-        sum_dy.fill(0.0);
-        sum_dy_xhat.fill(0.0);
-        norm.backward_rows(&Saved { x, mean: &[], rstd }, dy, group, range, dx, [sum_dy, sum_dy_xhat]);
-    });
+    let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
+    let norm = RowNorm { cols, rows_per_group, weight, bias: &[], scale, shift: &[] };
+    norm.backward(&Saved { x, mean: &[], rstd }, dy, dresidual, p.parts as usize, dx, sums);
 }
 
 fn sums_cpu(
     p: &params::RmsNormSums,
-    [weight, scale, sum_dy_xhat, sum_dy]: [&[f32]; 4],
+    [scale, _, weight, sums]: [&[f32]; 4],
     [dweight, dscale, dshift]: [&mut [f32]; 3],
 ) {
-    let [cols, groups, parts] = [p.dim, p.groups, p.parts].map(|n| n as usize);
-    let per_group = parts * cols;
-    let mut dweight_sum = vec![0f64; cols];
-    let outputs = chunks_mut(dscale, cols, groups).into_iter().zip(chunks_mut(dshift, cols, groups));
-    let sums = sum_dy_xhat.chunks(per_group).zip(sum_dy.chunks(per_group));
-    for (group, ((dscale, dshift), (sum_dy_xhat, sum_dy))) in outputs.zip(sums).enumerate() {
-        let dy_xhat = add_up(sum_dy_xhat.chunks(cols), cols);
-        for (i, (sum, dy_xhat)) in dweight_sum.iter_mut().zip(&dy_xhat).enumerate() {
-            *sum += dy_xhat * (1.0 + scale.get(group * cols + i).map_or(0.0, |&scale| f64::from(scale)));
-        }
-        for (i, (dscale, dy_xhat)) in dscale.iter_mut().zip(&dy_xhat).enumerate() {
-            *dscale = (dy_xhat * weight.get(i).map_or(1.0, |&weight| f64::from(weight))) as f32;
-        }
-        store(dshift, &add_up(sum_dy.chunks(cols), cols));
-    }
-    store(dweight, &dweight_sum);
+    let norm = RowNorm { cols: p.dim as usize, rows_per_group: 0, weight, bias: &[], scale, shift: &[] };
+    norm.parameter_gradients(sums, p.groups as usize, Gradients { dweight, dbias: &mut [], dscale, dshift });
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
@@ -210,7 +188,7 @@ fn case(label: &'static str, shape: &[usize], present: [bool; 3], std: f32, benc
         label,
         inputs: vec![
             Input::normal("x", shape).values(Values::Normal(0.1, std)),
-            input("weight", weight, &[cols]),
+            input("weight", weight, &[cols]).f32(),
             input("scale", scale, &[batch, cols]),
             input("shift", shift, &[batch, cols]),
         ],
@@ -223,17 +201,29 @@ fn case(label: &'static str, shape: &[usize], present: [bool; 3], std: f32, benc
     }
 }
 
+fn residual(case: Case) -> Case {
+    let apply = RmsNormResidual { eps: 1e-6 };
+    let run = Box::new(move |tape: &Tape, x: &[Var]| Ok(tape.apply(apply, [&x[0], &x[1], &x[2], &x[3]])?.into()));
+    Case { op: "rms_norm_residual", run, ..case }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes, weight", &[2, 5, 7], [true, false, false], 2.0, false),
         case("one column", &[3, 2, 1], [false, true, true], 1.0, false),
         case("odd shapes, modulated", &[3, 11, 129], [true, true, true], 1.0, false),
         case("scale without shift, several parts", &[2, 67, 40], [true, true, false], 1.0, false),
-        case("plain, more groups than rows", &[1, 3, 96], [false, false, false], 1.0, false),
-        case("weight, several groups and parts", &[301, 20], [true, false, false], 1.0, false),
+        case("shift without scale", &[2, 9, 40], [true, false, true], 1.0, false),
+        case("plain, more parts than rows", &[1, 3, 96], [false, false, false], 1.0, false),
+        case("weight, several parts", &[301, 20], [true, false, false], 1.0, false),
         case("QK norm, tiny values", &[2, 6, 2, 64], [true, false, false], 1e-3, false),
         case("more than a warp's chunks", &[2, 37, 264], [true, true, true], 1.0, false),
+        case("several warps to a row", &[2, 21, 1160], [true, true, true], 1.0, false),
+        residual(case("odd shapes", &[2, 5, 7], [true, true, true], 1.0, false)),
+        residual(case("no weight", &[2, 37, 264], [false, true, true], 1.0, false)),
         case("DiT-B/1, modulated", &[8, 256, 768], [true, true, true], 1.0, true),
         case("DiT-XL/1, modulated", &[4, 256, 1152], [true, true, true], 1.0, true),
+        case("DiT-XL/1, QK norm", &[1, 256, 16, 72], [true, false, false], 1.0, true),
+        residual(case("DiT-XL/1, modulated", &[2, 256, 1152], [true, true, true], 1.0, true)),
     ]
 }

@@ -1,9 +1,10 @@
-//! The optimizer: Adam's state for every trainable parameter, and the norm of all gradients.
+//! The optimizer: Adam's state for every trainable parameter. Its scalars stay on the device: an update never waits for it.
+
+use std::collections::HashMap;
 
 use crate::error::Result;
 use crate::nn::{ParamGradients, ParamId, Parameters};
-use crate::ops::adamw::{self, AdamWState, AdamWStep};
-use crate::ops::adaptive;
+use crate::ops::adamw::{self, AdamWGroup, AdamWSettings, AdamWStatus};
 use crate::tensor::Tensor;
 
 /// Adam's settings.
@@ -28,9 +29,11 @@ pub struct AdamSettings {
 /// Adam or AdamW over a model's trainable parameters.
 pub struct Adam {
     settings: AdamSettings,
-    /// Updates done so far.
-    pub step: u64,
     slots: Vec<Slot>,
+    /// The counters, on the device.
+    state: Tensor,
+    /// The learning rate, on the device.
+    lr: Tensor,
 }
 
 /// What the optimizer keeps for one parameter.
@@ -48,17 +51,19 @@ pub struct Slot {
 impl Adam {
     /// Zero moments, and moving averages that start as copies, for the trainable parameters.
     pub fn new(params: &Parameters, settings: AdamSettings) -> Result<Adam> {
+        let device = params.device();
         let slot = |id: ParamId| {
             let value = params.value(id);
-            let zeros = || Tensor::zeros(params.device(), value.shape());
+            let zeros = || Tensor::zeros(device, value.shape());
             let ema = match settings.ema_decay {
-                Some(_) => Tensor::from_slice(params.device(), value.shape(), &value.to_vec()?)?,
-                None => Tensor::absent(params.device())?,
+                Some(_) => Tensor::from_slice(device, value.shape(), &value.to_vec()?)?,
+                None => Tensor::absent(device)?,
             };
             Ok(Slot { id, exp_avg: zeros()?, exp_avg_sq: zeros()?, ema })
         };
         let slots = params.ids().filter(|&id| params.is_trainable(id)).map(slot).collect::<Result<_>>()?;
-        Ok(Adam { settings, step: 0, slots })
+        let (state, lr) = (adamw::state(device, 0)?, Tensor::scalar(device, settings.lr)?);
+        Ok(Adam { settings, slots, state, lr })
     }
 
     /// The state per parameter, in the parameters' order.
@@ -71,50 +76,46 @@ impl Adam {
         &mut self.slots
     }
 
-    /// The norm of all gradients together.
-    pub fn gradient_norm(gradients: &ParamGradients) -> Result<f32> {
-        let mut total = 0f64;
-        for (_, gradient) in gradients.iter() {
-            total += f64::from(adaptive::sum_of_squares(gradient)?.to_scalar()?);
-        }
-        Ok(total.sqrt() as f32)
+    /// Goes on after so many updates.
+    pub fn restore(&mut self, updates: u64) -> Result<()> {
+        self.state = adamw::state(self.state.device(), updates)?;
+        Ok(())
     }
 
-    /// Updates every trainable parameter that has a gradient. The gradients, whose norm together is
-    /// `gradient_norm` ([`Adam::gradient_norm`]), are multiplied by `scale`: one over the number of
-    /// micro-batches that accumulated them.
-    pub fn update(
-        &mut self,
-        params: &mut Parameters,
-        gradients: &ParamGradients,
-        gradient_norm: f32,
-        scale: f32,
-    ) -> Result<()> {
-        self.step += 1;
+    /// The learning rate from now on.
+    pub fn set_lr(&mut self, lr: f32) -> Result<()> {
+        self.settings.lr = lr;
+        self.lr.write(&[lr])
+    }
+
+    /// The updates done, the steps skipped, and the last norm of all gradients; waits for the device.
+    pub fn status(&self) -> Result<AdamWStatus> {
+        adamw::status(&self.state)
+    }
+
+    /// Updates every trainable parameter that has a gradient. The gradients are multiplied by `scale`, one over the number of
+    /// micro-batches that accumulated them, and then clipped. Where one is not finite nothing changes, and the step counts as skipped.
+    pub fn update(&mut self, params: &mut Parameters, gradients: &ParamGradients, scale: f32) -> Result<()> {
         let s = self.settings;
-        let clip = match s.grad_clip {
-            Some(largest) if gradient_norm * scale > largest => largest / gradient_norm,
-            _ => scale,
-        };
-        let clip = if clip == 1.0 { Tensor::absent(params.device())? } else { Tensor::scalar(params.device(), clip)? };
-        let step = AdamWStep {
-            lr: s.lr,
+        let settings = AdamWSettings {
             betas: s.betas,
             eps: s.eps,
             weight_decay: s.weight_decay,
             decoupled: s.decoupled,
-            step: self.step,
             ema_decay: s.ema_decay.unwrap_or(0.0),
+            max_norm: s.grad_clip,
         };
-        for slot in &mut self.slots {
-            let Some(gradient) = gradients.get(slot.id) else { continue };
-            let Slot { id, exp_avg, exp_avg_sq, ema } = slot;
-            let (param, rounded) = params.value_mut(*id);
-            adamw::step(&step, gradient, &clip, AdamWState { param: &mut *param, exp_avg, exp_avg_sq, ema })?;
-            if let Some(rounded) = rounded {
-                *rounded = param.to_dtype(rounded.dtype())?;
-            }
+        let mut values: HashMap<ParamId, (&mut Tensor, Option<&mut Tensor>)> = params.values_mut().collect();
+        let device = self.lr.device().clone();
+        let mut absent = (0..self.slots.len()).map(|_| Tensor::absent(&device)).collect::<Result<Vec<_>>>()?;
+        let mut groups = vec![];
+        for (slot, absent) in self.slots.iter_mut().zip(&mut absent) {
+            let (Some(grad), Some((param, rounded))) = (gradients.get(slot.id), values.remove(&slot.id)) else {
+                continue;
+            };
+            let Slot { exp_avg, exp_avg_sq, ema, .. } = slot;
+            groups.push(AdamWGroup { grad, param, exp_avg, exp_avg_sq, ema, rounded: rounded.unwrap_or(absent) });
         }
-        Ok(())
+        adamw::step(&settings, scale, &self.lr, &mut self.state, groups)
     }
 }

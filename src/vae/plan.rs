@@ -168,8 +168,7 @@ impl<'a> RandomRun<'a> {
             &mut gradients,
             train::step_options(self.config),
         )?;
-        let norm = Adam::gradient_norm(&gradients)?;
-        self.adam.update(&mut self.params, &gradients, norm, 1.0)
+        self.adam.update(&mut self.params, &gradients, 1.0)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn restore(path: &Path, params: &mut Parameters, adam: &mut Adam) -> 
             slot.ema = read(params, EMA, slot.id)?;
         }
     }
-    adam.step = state.updates;
+    adam.restore(state.updates)?;
     Ok(state)
 }
 

@@ -56,6 +56,18 @@ pub struct Batch {
     pub noise: Tensor,
 }
 
+impl Batch {
+    /// Copies another batch of the same shapes over this one, in place.
+    pub fn copy_from(&mut self, from: &Batch) -> Result<()> {
+        self.images.copy_from(&from.images)?;
+        self.noise.copy_from(&from.noise)?;
+        match (&mut self.features, &from.features) {
+            (Some(own), Some(features)) => own.copy_from(features),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What the losses were.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Losses {

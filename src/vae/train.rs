@@ -5,17 +5,20 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::features::Features;
 use super::plan;
 use super::state::{self, RunState};
-use super::step::{Batch, Evaluation, Losses, Objective, StepOptions, VfObjective, evaluate, training_step};
+use super::step::{
+    Batch, Evaluation, Losses, Objective, StepLosses, StepOptions, VfObjective, evaluate, training_step,
+};
 use super::{Projection, VaVae, VaeShape};
 use crate::checkpoint;
 use crate::config::{Config, OnNonFinite, Precision};
-use crate::data::{ImageFolder, Loader, LoaderSettings};
-use crate::device::Device;
+use crate::data::{self, ImageFolder, Loader, LoaderSettings};
+use crate::device::{Device, Graph};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{self, GridRow, Metrics, Panel, Progress, image_grid, plot_curves, save_png};
@@ -137,12 +140,19 @@ pub fn adam_settings(config: &Config) -> AdamSettings {
     }
 }
 
-/// What became of a step.
-enum Done {
-    /// The parameters moved; the values to log.
-    Updated(Row),
-    /// Something was not finite, and the parameters are as they were.
-    Skipped(String),
+/// What [`Run::check`] found.
+struct Checked {
+    /// The last step's values to log, unless it was skipped.
+    row: Option<Row>,
+    /// Which steps changed nothing since the last check, because something was not finite.
+    skipped: Option<String>,
+}
+
+/// A step's launches, recorded, with the tensors that they read and write.
+struct Recorded {
+    graph: Graph,
+    batches: Vec<Batch>,
+    losses: Rc<Vec<StepLosses>>,
 }
 
 /// A run in progress.
@@ -154,9 +164,15 @@ struct Run<'a> {
     params: Parameters,
     adam: Adam,
     objective: Objective,
+    folder: ImageFolder,
     features: Features,
     loader: Loader,
     state: RunState,
+    /// Steps, batches and skipped steps when the device was last looked at.
+    checked: (u64, u64, u64),
+    recorded: Option<Recorded>,
+    /// Steps done when this process began.
+    began: u64,
     /// The images of the grid, and their features.
     shown: (Tensor, Option<Tensor>),
 }
@@ -179,25 +195,30 @@ pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt
     }
     let mut progress = Progress::new(run.state.step, train.steps, train.batch_size * train.accumulate);
     let mut losses = vec![];
-    let ended = |step: u64| step >= train.steps || interrupt.load(Ordering::SeqCst);
-    while !ended(run.state.step) {
-        let done = run.step()?;
+    let mut ended = run.state.step >= train.steps;
+    while !ended {
+        let of_batches = run.step()?;
         let step = run.state.step;
-        match done {
-            Done::Updated(mut row) => {
-                losses.clone_from(&row);
-                progress.step(step, &row[..SHOWN_LOSSES.min(row.len())]);
-                if due(step, train.log_every) || ended(step) {
-                    row.push(("images_per_second", progress.images_per_second()));
-                    metrics.log(step, &row)?;
-                }
+        ended = step >= train.steps || interrupt.load(Ordering::SeqCst);
+        let saves = due(step, train.checkpoint_every) && !ended;
+        // Only here does the host wait for the device.
+        if due(step, train.log_every) || saves || ended {
+            let checked = run.check(&of_batches)?;
+            if let Some(reason) = checked.skipped {
+                progress.note(&format!("skipped {reason}"));
             }
-            Done::Skipped(reason) => progress.note(&format!("skipped {reason}")),
+            if let Some(row) = checked.row {
+                losses = row;
+                let mut row = losses.clone();
+                row.push(("images_per_second", progress.images_per_second()));
+                metrics.log(step, &row)?;
+            }
         }
-        if due(step, train.grid_every) && !ended(step) {
+        progress.step(step, &losses[..SHOWN_LOSSES.min(losses.len())]);
+        if due(step, train.grid_every) && !ended {
             run.show(&mut metrics)?;
         }
-        if due(step, train.checkpoint_every) && !ended(step) {
+        if saves {
             run.save()?;
         }
     }
@@ -278,68 +299,134 @@ impl<'a> Run<'a> {
         let state = state.unwrap_or(RunState { step: 0, batches: 0, updates: 0, first });
         let loader = Loader::new(&folder, loader_settings(config), state.batches)?;
         let objective = objective(config);
-        Ok(Run { config, out, device, model, params, adam, objective, features, loader, state, shown })
+        let (checked, recorded, began) = ((state.step, state.batches, 0), None, state.step);
+        let run = Run {
+            config,
+            out,
+            device,
+            model,
+            params,
+            adam,
+            objective,
+            folder,
+            features,
+            loader,
+            state,
+            checked,
+            recorded,
+            began,
+            shown,
+        };
+        Ok(run)
     }
 
-    /// One optimizer step.
-    fn step(&mut self) -> Result<Done> {
-        let train = &self.config.train;
-        let batches = (0..train.accumulate).map(|_| self.next_batch()).collect::<Result<Vec<_>>>()?;
-        let mut gradients = ParamGradients::default();
-        let mut losses = vec![];
-        for batch in &batches {
-            losses.push(self.losses(batch, &mut gradients, step_options(self.config))?);
+    /// Enqueues one optimizer step; the host waits for nothing.
+    fn step(&mut self) -> Result<Rc<Vec<StepLosses>>> {
+        let position = self.state.batches;
+        let count = self.config.train.accumulate as u64;
+        let mut batches = vec![];
+        for at in position..position + count {
+            let drawn = self.loader.next_batch()?;
+            batches.push(self.batch(&drawn, at)?);
         }
+        self.state.batches += count;
         self.state.step += 1;
-        let scale = 1.0 / train.accumulate as f32;
-        let norm = Adam::gradient_norm(&gradients)?;
-        if !norm.is_finite() || losses.iter().any(|l| !l.total.is_finite()) {
-            let reason = format!("step {}: {}", self.state.step, self.first_non_finite(&batches)?);
-            return match train.on_non_finite {
-                OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
-                OnNonFinite::Skip => Ok(Done::Skipped(reason)),
-            };
+        if let Some(recorded) = &mut self.recorded {
+            for (own, batch) in recorded.batches.iter_mut().zip(&batches) {
+                own.copy_from(batch)?;
+            }
+            recorded.graph.run()?;
+            return Ok(recorded.losses.clone());
         }
-        self.adam.update(&mut self.params, &gradients, norm, scale)?;
-        self.state.updates += 1;
-        let mut row = Losses::mean(&losses).map(|mean| mean.row()).unwrap_or_default();
-        row.extend([("grad_norm", norm * scale), ("lr", self.config.optim.lr as f32)]);
-        Ok(Done::Updated(row))
+        // The first step loads what kernels need; the next is recorded.
+        if self.records() && self.state.step > self.began + 1 {
+            let device = self.device.clone();
+            let (graph, losses) = device.capture(|| self.update(&batches))?;
+            graph.run()?;
+            let losses = Rc::new(losses);
+            self.recorded = Some(Recorded { graph, batches, losses: losses.clone() });
+            return Ok(losses);
+        }
+        self.update(&batches).map(Rc::new)
     }
 
-    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, options: StepOptions) -> Result<Losses> {
+    /// Whether steps are recorded: not where the device cannot, nor where somebody looks at single launches.
+    fn records(&self) -> bool {
+        let train = &self.config.train;
+        train.cuda_graph && !self.device.is_cpu() && !train.debug_sync && !train.debug_non_finite
+    }
+
+    /// Forward, backward and the optimizer's update.
+    fn update(&mut self, batches: &[Batch]) -> Result<Vec<StepLosses>> {
+        let mut gradients = ParamGradients::default();
+        let options = step_options(self.config);
+        let losses = batches.iter().map(|batch| self.losses(batch, &mut gradients, options)).collect::<Result<_>>()?;
+        self.adam.update(&mut self.params, &gradients, 1.0 / batches.len() as f32)?;
+        Ok(losses)
+    }
+
+    fn losses(&self, batch: &Batch, gradients: &mut ParamGradients, options: StepOptions) -> Result<StepLosses> {
         let step = training_step(&self.model, &self.params, &self.objective, batch, gradients, options)?;
-        step.losses.read()
+        Ok(step.losses)
     }
 
-    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the
-    /// batches run once more with every value checked.
-    fn first_non_finite(&self, batches: &[Batch]) -> Result<String> {
+    /// Waits for the device, and looks at what it did since the last check.
+    fn check(&mut self, losses: &[StepLosses]) -> Result<Checked> {
+        let status = self.adam.status()?;
+        let (last_step, last_batches, last_skipped) = self.checked;
+        let skipped = status.skipped - last_skipped;
+        let losses = losses.iter().map(StepLosses::read).collect::<Result<Vec<_>>>()?;
+        let mean = Losses::mean(&losses).filter(|mean| mean.total.is_finite() && status.gradient_norm.is_finite());
+        self.checked = (self.state.step, self.state.batches, status.skipped);
+        self.state.updates = status.updates;
+        let row = mean.map(|mean| {
+            let mut row = mean.row();
+            row.extend([("grad_norm", status.gradient_norm), ("lr", self.config.optim.lr as f32)]);
+            row
+        });
+        if skipped == 0 && row.is_some() {
+            return Ok(Checked { row, skipped: None });
+        }
+        let steps = match self.state.step - last_step {
+            1 => format!("step {}", self.state.step),
+            several => format!("{} of the {several} steps up to step {}", skipped.max(1), self.state.step),
+        };
+        let reason = format!("{steps}: {}", self.first_non_finite(last_batches)?);
+        match self.config.train.on_non_finite {
+            OnNonFinite::Stop => Err(Error::NonFinite(format!("{reason} (train.on_non_finite: stop)"))),
+            OnNonFinite::Skip => Ok(Checked { row, skipped: Some(reason) }),
+        }
+    }
+
+    /// Names the first value that is not finite: a parameter, or an op's output or gradient when the batches from
+    /// `position` on run once more with every value checked.
+    fn first_non_finite(&self, position: u64) -> Result<String> {
         for id in self.params.ids() {
             if self.params.value(id).to_vec()?.iter().any(|v| !v.is_finite()) {
                 return Ok(format!("parameter {} is not finite", self.params.name(id)));
             }
         }
-        for batch in batches {
+        let mut loader = Loader::new(&self.folder, loader_settings(self.config), position)?;
+        for at in position..self.state.batches {
+            let batch = self.batch(&loader.next_batch()?, at)?;
             let options = StepOptions { check_finite: true, ..step_options(self.config) };
-            match self.losses(batch, &mut ParamGradients::default(), options) {
+            match self.losses(&batch, &mut ParamGradients::default(), options) {
                 Ok(_) => {}
                 Err(Error::NonFinite(place)) => return Ok(place),
                 Err(other) => return Err(other),
             }
         }
-        Ok("the norm of the gradients is not finite though each of them is".to_string())
+        Ok("the gradients were not finite, and are with the parameters as they are now".to_string())
     }
 
-    fn next_batch(&mut self) -> Result<Batch> {
-        let drawn = self.loader.next_batch()?;
+    /// Batch number `position` of the run, from what the loader drew for it.
+    fn batch(&self, drawn: &data::Batch, position: u64) -> Result<Batch> {
         let side = self.config.model.resolution;
         let shape = [drawn.indices.len(), side, side, 3];
         let images = Tensor::from_slice(self.device, &shape, &drawn.images)?;
         let features = self.features.of(&images, &drawn.indices, &drawn.flipped)?;
-        let stream = random::stream("posterior").wrapping_add(self.state.batches);
+        let stream = random::stream("posterior").wrapping_add(position);
         let noise = random::normal(self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
-        self.state.batches += 1;
         Ok(Batch { images, features, noise })
     }
 

@@ -40,11 +40,18 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             let zeros = Array::zeros(&input(1).shape);
             batch_norm_train(x, input(1), input(2), call.setting("eps"), 0.1, (&zeros, &zeros)).y
         }
+        "batch_norm_statistics" => {
+            let running = (input(3), input(4));
+            let BatchNorm { running_mean, running_var, .. } =
+                batch_norm_train(x, input(1), input(2), call.setting("eps"), call.setting("momentum"), running);
+            return Some(vec![running_mean, running_var]);
+        }
         "conv2d" => conv2d_of(call),
         "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
         "drop_token" => drop_token(x),
         "embedding" => embedding(x, input(1)),
         "gate" => gate_of(x, input(1), input(2)),
+        "gated_linear" => joined(linear(x, input(1), call.optional(2)), call.optional(3), call.optional(4)),
         "gaussian" => {
             let Gaussian { z, kl, .. } = diagonal_gaussian(x, input(1));
             let mean = kl.sum() / kl.data.len() as f64;
@@ -62,23 +69,23 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "l1" => Array::new(&[1], vec![l1(x, input(1))]),
         "l2_normalize" => l2_normalize(x, call.setting("eps")),
-        "layer_norm" => {
-            let affine = call.optional(1).zip(call.optional(2));
-            let y = layer_norm(x, affine, call.setting("eps"), None);
-            modulated(y, call.optional(3), call.optional(4))
-        }
+        "layer_norm" => layer_norm_of(call),
+        "layer_norm_residual" => return Some(vec![layer_norm_of(call), x.clone()]),
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
         "max_pool2" => max_pool2(x),
+        "mlp" => {
+            let f = [silu, gelu_erf, gelu_tanh, swiglu][call.size("activation")];
+            let hidden = f(&linear(x, input(1), call.optional(2)));
+            joined(linear(&hidden, input(3), call.optional(4)), call.optional(5), call.optional(6))
+        }
         "modulate" => modulated(x.clone(), call.optional(1), call.optional(2)),
         "prepend_token" => prepend_token(x, input(1), input(2)),
         "qkv_attention" => qkv_attention_of(call),
         "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
         "resize_bilinear" => resize_bilinear(x, call.size("height"), call.size("width")),
-        "rms_norm" => {
-            let y = rms_norm(x, call.optional(1), call.setting("eps"), None);
-            modulated(y, call.optional(2), call.optional(3))
-        }
+        "rms_norm" => rms_norm_of(call),
+        "rms_norm_residual" => return Some(vec![rms_norm_of(call), x.clone()]),
         "rope" => {
             let [b, n, c] = x.dims();
             let heads = call.size("heads");
@@ -142,10 +149,30 @@ fn group_norm_of(call: &Call) -> Array {
     group_norm(&image, &call.inputs[1], &call.inputs[2], groups, eps, call.flag("silu")).reshape(&x.shape)
 }
 
+fn layer_norm_of(call: &Call) -> Array {
+    let affine = call.optional(1).zip(call.optional(2));
+    let y = layer_norm(&call.inputs[0], affine, call.setting("eps"), None);
+    modulated(y, call.optional(3), call.optional(4))
+}
+
+fn rms_norm_of(call: &Call) -> Array {
+    let y = rms_norm(&call.inputs[0], call.optional(1), call.setting("eps"), None);
+    modulated(y, call.optional(2), call.optional(3))
+}
+
 /// One gate for the whole batch where it has a single row.
 fn gate_of(x: &Array, gate: &Array, y: &Array) -> Array {
     let ([b, _, c], [gates, _]) = (x.dims(), gate.dims());
     gate_residual(x, &Array::build([b, c], |[b, c]| gate.at([b % gates, c])), y)
+}
+
+/// A branch (B, .., C) at the end of which a residual waits, or none, with a gate, or 1.
+fn joined(branch: Array, residual: Option<&Array>, gate: Option<&Array>) -> Array {
+    let Some(residual) = residual else { return branch };
+    let channels = branch.shape[branch.shape.len() - 1];
+    let tokens = [branch.shape[0], branch.data.len() / branch.shape[0] / channels, channels];
+    let ones = Array::build([1, channels], |_| 1.0);
+    gate_of(&residual.reshape(&tokens), gate.unwrap_or(&ones), &branch.reshape(&tokens)).reshape(&branch.shape)
 }
 
 /// y·(1 + scale) + shift of (B, .., C) by (B, C), each where it is there.

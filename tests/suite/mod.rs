@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
-use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, fill};
+use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
@@ -81,6 +81,9 @@ impl<'a> Drawn<'a> {
 
     /// The gradients of the inputs `wanted`, from upstream gradients of the outputs `seeded`.
     pub fn gradients(&self, wanted: &[usize], seeded: &[usize]) -> Result<Vec<Vec<f32>>> {
+        if wanted.is_empty() {
+            return Ok(vec![]);
+        }
         let (tape, inputs, outputs) = self.apply(wanted)?;
         let seeds = seeded.iter().map(|&i| {
             let output = outputs[i].value();
@@ -230,6 +233,43 @@ pub fn check_random(device: &Device) -> Result<()> {
         ensure!(normal(device)? == normal(&host)?, "{count} normal numbers differ from the host's");
         ensure!(uniform(device)? == uniform(&host)?, "{count} uniform numbers differ from the host's");
     }
+    Ok(())
+}
+
+/// What runs outside of the tape, against sums in f64: casts, squared norms, adaptive weights and scaled sums, with ragged ends.
+pub fn check_untaped(device: &Device) -> Result<()> {
+    let close = |got: &[f32], want: &[f64], allowed: f64| {
+        let largest = want.iter().fold(0f64, |most, v| most.max(v.abs()));
+        got.len() == want.len() && got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() <= allowed * largest)
+    };
+    for (dtype, count) in [1, 7, 1023, 70_001].into_iter().flat_map(|count| DTYPES.map(|dtype| (dtype, count))) {
+        let draw = |stream| random::normal(device, &[count], 5, stream)?.to_dtype(dtype);
+        let wide = |x: &Tensor| -> Result<Vec<f64>> { Ok(x.to_vec()?.into_iter().map(f64::from).collect()) };
+        let (x, y, factor) = (draw(1)?, draw(2)?, Tensor::scalar(device, -0.7)?);
+        let (xs, ys) = (wide(&x)?, wide(&y)?);
+        // One rounding to the result's dtype, and f32's own.
+        let rounding = 1e-6 + if dtype == DType::Bf16 { 2f64.powi(-8) } else { 0.0 };
+        let scaled: Vec<f64> = xs.iter().map(|x| f64::from(-0.7f32) * x).collect();
+        ensure!(close(&adaptive::scale(&x, &factor)?.to_vec()?, &scaled, rounding), "scale of {count} {dtype}");
+        let sum: Vec<f64> = ys.iter().zip(&scaled).map(|(y, x)| y + x).collect();
+        let got = adaptive::add_scaled(y.clone(), &x, &factor)?.to_vec()?;
+        ensure!(close(&got, &sum, 2.0 * rounding), "add_scaled into a shared sum, {count} {dtype}");
+        let got = adaptive::add_scaled(y, &x, &factor)?.to_vec()?;
+        ensure!(close(&got, &sum, rounding), "add_scaled of {count} {dtype}");
+        let squares: f64 = xs.iter().map(|x| x * x).sum();
+        // Sums of n squares in f32.
+        ensure!(close(&adaptive::sum_of_squares(&x)?.to_vec()?, &[squares], 5e-6), "sum_of_squares of {count} {dtype}");
+        let there_and_back = x.to_dtype(DType::Bf16)?.to_dtype(DType::F32)?.to_vec()?;
+        let want = x.to_vec()?.into_iter().map(|v| half::bf16::from_f32(v).to_f32());
+        ensure!(there_and_back.into_iter().eq(want), "casts of {count} {dtype}");
+    }
+    for (nll, other, want) in [(9.0, 4.0, 3.0 / 2.0001 * 0.1), (1e30, 0.0, 1e8 * 0.1), (0.0, 1.0, 0.0)] {
+        let scalar = |value| Tensor::scalar(device, value);
+        let got = adaptive::weight(&scalar(nll)?, &scalar(other)?, 1e8, 0.1)?.to_scalar()?;
+        ensure!((f64::from(got) - want).abs() <= 1e-6 * want, "the weight of {nll} and {other} is {got}, not {want}");
+    }
+    let nan = adaptive::weight(&Tensor::scalar(device, f32::NAN)?, &Tensor::scalar(device, 1.0)?, 1e8, 0.1)?;
+    ensure!(nan.to_scalar()?.is_nan(), "a NaN norm made a weight");
     Ok(())
 }
 

@@ -38,6 +38,8 @@ fn generate(root: &Path, headers: &[PathBuf]) -> String {
         .allowlist_file(r".*/kernels/[^/]*\.h")
         .blocklist_function(".*")
         .derive_default(true)
+        // Rust has no default for long lists, and bindgen's would be unsafe: they are `Zeroable`.
+        .no_default("AdamW|AdamWNorm")
         .disable_header_comment()
         .formatter(bindgen::Formatter::None)
         .parse_callbacks(Box::new(Style))

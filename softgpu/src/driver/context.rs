@@ -38,6 +38,17 @@ impl super::Driver {
         if self.contexts.contains_key(&current()) { Ok(()) } else { Err(INVALID_CONTEXT) }
     }
 
+    /// A new context, which is the thread's current one then.
+    fn create_context(&mut self, flags: c_uint, device: c_int) -> Result<usize> {
+        if device != 0 {
+            return Err(INVALID_DEVICE);
+        }
+        let handle = self.handle();
+        self.contexts.insert(handle, Context { flags });
+        CURRENT.with_borrow_mut(|stack| stack.push(handle));
+        Ok(handle)
+    }
+
     fn end_context(&mut self, handle: usize) -> Result<()> {
         self.contexts.remove(&handle).ok_or(INVALID_CONTEXT)?;
         if self.contexts.is_empty() {
@@ -78,19 +89,15 @@ export! {
     }
     /// `cuCtxCreate_v2`.
     fn cuCtxCreate_v2(context: *mut Handle, flags: c_uint, device: c_int) |driver| {
-        if device != 0 { return Err(INVALID_DEVICE); }
-        let handle = driver.handle();
-        driver.contexts.insert(handle, Context { flags });
-        CURRENT.with_borrow_mut(|stack| stack.push(handle));
-        give(context, handle as Handle)
+        give(context, driver.create_context(flags, device)? as Handle)
+    }
+    /// `cuCtxCreate_v3`.
+    fn cuCtxCreate_v3(context: *mut Handle, _affinities: *mut c_void, _count: c_int, flags: c_uint, device: c_int) |driver| {
+        give(context, driver.create_context(flags, device)? as Handle)
     }
     /// `cuCtxCreate_v4`.
     fn cuCtxCreate_v4(context: *mut Handle, _parameters: *mut c_void, flags: c_uint, device: c_int) |driver| {
-        if device != 0 { return Err(INVALID_DEVICE); }
-        let handle = driver.handle();
-        driver.contexts.insert(handle, Context { flags });
-        CURRENT.with_borrow_mut(|stack| stack.push(handle));
-        give(context, handle as Handle)
+        give(context, driver.create_context(flags, device)? as Handle)
     }
     /// `cuCtxDestroy_v2`.
     fn cuCtxDestroy_v2(context: Handle) |driver| {
@@ -130,12 +137,20 @@ export! {
         let context = driver.contexts.get(&current()).ok_or(INVALID_CONTEXT)?;
         give(flags, context.flags)
     }
+    /// `cuCtxSetFlags`.
+    fn cuCtxSetFlags(flags: c_uint) |driver| {
+        driver.contexts.get_mut(&current()).ok_or(INVALID_CONTEXT)?.flags = flags;
+        Ok(())
+    }
     /// `cuCtxGetApiVersion`.
     fn cuCtxGetApiVersion(_context: Handle, version: *mut c_uint) |_driver| { give(version, 3020) }
     /// `cuCtxGetId`.
     fn cuCtxGetId(context: Handle, id: *mut u64) |_driver| { give(id, context as u64) }
     /// `cuCtxSynchronize`.
-    fn cuCtxSynchronize() |driver| { driver.in_context() }
+    fn cuCtxSynchronize() |driver| {
+        driver.in_context()?;
+        driver.not_while_capturing()
+    }
     /// `cuCtxSetLimit`.
     fn cuCtxSetLimit(_limit: c_int, _value: usize) |_driver| { Ok(()) }
     /// `cuCtxGetLimit`.
@@ -178,6 +193,8 @@ pub unsafe extern "C" fn cuGetErrorString(status: Status, sentence: *mut *const 
 
 /// The address of an exported function by the name that the interface gives it, or with the suffix of its latest version.
 fn symbol(name: &str) -> *mut c_void {
+    // Version 12 of the interface gave this name to another function than one of its versions.
+    let name = if name == "cuGraphInstantiate" { "cuGraphInstantiateWithFlags" } else { name };
     let versions = [format!("{name}_v4"), format!("{name}_v3"), format!("{name}_v2"), name.to_string()];
     let found = versions.into_iter().filter_map(|name| std::ffi::CString::new(name).ok()).map(|name| {
         let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();

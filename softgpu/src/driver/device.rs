@@ -127,5 +127,5 @@ refuse! {
     cuDeviceGetTexture1DLinearMaxWidth cuDeviceGetNvSciSyncAttributes cuCtxEnablePeerAccess cuCtxDisablePeerAccess cuDeviceGetP2PAttribute
     cuTexObjectCreate cuSurfObjectCreate cuArrayCreate_v2 cuArray3DCreate_v2 cuMemAllocManaged cuIpcGetMemHandle cuIpcOpenMemHandle_v2
     cuIpcGetEventHandle cuMemCreate cuMemMap cuMemAddressReserve cuTensorMapEncodeTiled cuTensorMapEncodeIm2col cuLinkCreate_v2
-    cuStreamBeginCaptureToGraph cuMulticastCreate cuGreenCtxCreate
+    cuMulticastCreate cuGreenCtxCreate
 }

@@ -12,8 +12,10 @@ type Address = u64;
 const PITCH: usize = 512;
 
 impl Driver {
+    /// Allocates on no stream.
     fn allocate(&mut self, to: *mut Address, bytes: usize) -> Result<()> {
         self.in_context()?;
+        self.not_while_capturing()?;
         if bytes == 0 {
             return Err(INVALID_VALUE);
         }
@@ -22,7 +24,60 @@ impl Driver {
         unsafe { give(to, address) }
     }
 
-    fn release(&mut self, address: Address) -> Result<()> {
+    fn allocate_on(&mut self, stream: Handle, to: *mut Address, bytes: usize) -> Result<()> {
+        self.known(stream)?;
+        if bytes == 0 {
+            return Err(INVALID_VALUE);
+        }
+        let address = match self.capture_of(stream) {
+            Some(id) => self.capture_allocation(id, stream, bytes as u64)?,
+            None => self.machine.arena.allocate(bytes as u64, "").ok_or(OUT_OF_MEMORY)?,
+        };
+        // SAFETY: the pointer is the caller's.
+        unsafe { give(to, address) }
+    }
+
+    fn release_on(&mut self, stream: Handle, address: Address) -> Result<()> {
+        self.known(stream)?;
+        match self.capture_of(stream) {
+            Some(id) => self.capture_free(id, stream, address),
+            None => self.release(address),
+        }
+    }
+
+    /// Fails where a copy or fill that the host waits for, on the legacy stream, would disturb a capture.
+    fn waits(&mut self) -> Result<()> {
+        self.in_context()?;
+        self.not_while_capturing()?;
+        self.legacy_stream_is_free()
+    }
+
+    unsafe fn copy_now(&mut self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.waits()?;
+        // SAFETY: as promised.
+        unsafe { self.copy(to, from, bytes as u64) }
+    }
+
+    fn fill_now(&mut self, to: u64, pattern: u32, width: u32, count: usize) -> Result<()> {
+        self.waits()?;
+        self.fill(to, pattern, width, count as u64)
+    }
+
+    fn allocate_pinned(&mut self, to: *mut *mut c_void, bytes: usize) -> Result<()> {
+        self.in_context()?;
+        self.not_while_capturing()?;
+        let layout = Layout::from_size_align(bytes.max(1), 4096).map_err(|_| INVALID_VALUE)?;
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        if memory.is_null() {
+            return Err(OUT_OF_MEMORY);
+        }
+        self.host_memory.insert(memory as usize, layout);
+        // SAFETY: the pointer is the caller's.
+        unsafe { give(to, memory.cast()) }
+    }
+
+    pub(super) fn release(&mut self, address: Address) -> Result<()> {
         if address == 0 {
             return Ok(());
         }
@@ -88,16 +143,16 @@ pub struct Copy2D {
     src_x: usize,
     src_y: usize,
     src_type: c_uint,
-    src_host: *const c_void,
+    src_host: Address,
     src_device: Address,
-    src_array: Handle,
+    src_array: usize,
     src_pitch: usize,
     dst_x: usize,
     dst_y: usize,
     dst_type: c_uint,
-    dst_host: *mut c_void,
+    dst_host: Address,
     dst_device: Address,
-    dst_array: Handle,
+    dst_array: usize,
     dst_pitch: usize,
     width: usize,
     height: usize,
@@ -112,21 +167,28 @@ fn base(kind: c_uint, host: u64, device: u64) -> Result<u64> {
     }
 }
 
-unsafe fn copy_2d(driver: &mut Driver, copy: *const Copy2D) -> Result<()> {
+unsafe fn given(copy: *const Copy2D) -> Result<Copy2D> {
     if copy.is_null() {
         return Err(INVALID_VALUE);
     }
     // SAFETY: not null, and the caller's.
-    let c = unsafe { copy.read_unaligned() };
-    let from = base(c.src_type, c.src_host as u64, c.src_device)?;
-    let to = base(c.dst_type, c.dst_host as u64, c.dst_device)?;
-    for row in 0..c.height {
-        let from = from + ((c.src_y + row) * c.src_pitch + c.src_x) as u64;
-        let to = to + ((c.dst_y + row) * c.dst_pitch + c.dst_x) as u64;
-        // SAFETY: as the caller promises for the whole.
-        unsafe { driver.copy(to, from, c.width as u64)? };
+    Ok(unsafe { copy.read_unaligned() })
+}
+
+impl Driver {
+    /// # Safety
+    /// Host ranges are the program's to read and write.
+    pub(super) unsafe fn copy_2d(&mut self, c: &Copy2D) -> Result<()> {
+        let from = base(c.src_type, c.src_host, c.src_device)?;
+        let to = base(c.dst_type, c.dst_host, c.dst_device)?;
+        for row in 0..c.height {
+            let from = from + ((c.src_y + row) * c.src_pitch + c.src_x) as u64;
+            let to = to + ((c.dst_y + row) * c.dst_pitch + c.dst_x) as u64;
+            // SAFETY: as promised for the whole.
+            unsafe { self.copy(to, from, c.width as u64)? };
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 export! {
@@ -140,9 +202,11 @@ export! {
     /// `cuMemAlloc_v2`.
     fn cuMemAlloc_v2(to: *mut Address, bytes: usize) |driver| { driver.allocate(to, bytes) }
     /// `cuMemAllocAsync`.
-    fn cuMemAllocAsync(to: *mut Address, bytes: usize, _stream: Handle) |driver| { driver.allocate(to, bytes) }
+    fn cuMemAllocAsync(to: *mut Address, bytes: usize, stream: Handle) |driver| { driver.allocate_on(stream, to, bytes) }
     /// `cuMemAllocFromPoolAsync`.
-    fn cuMemAllocFromPoolAsync(to: *mut Address, bytes: usize, _pool: Handle, _stream: Handle) |driver| { driver.allocate(to, bytes) }
+    fn cuMemAllocFromPoolAsync(to: *mut Address, bytes: usize, _pool: Handle, stream: Handle) |driver| {
+        driver.allocate_on(stream, to, bytes)
+    }
     /// `cuMemAllocPitch_v2`.
     fn cuMemAllocPitch_v2(to: *mut Address, pitch: *mut usize, width: usize, height: usize, _element: c_uint) |driver| {
         let row = width.checked_next_multiple_of(PITCH).ok_or(INVALID_VALUE)?;
@@ -150,9 +214,12 @@ export! {
         driver.allocate(to, row.checked_mul(height).ok_or(INVALID_VALUE)?)
     }
     /// `cuMemFree_v2`.
-    fn cuMemFree_v2(address: Address) |driver| { driver.release(address) }
+    fn cuMemFree_v2(address: Address) |driver| {
+        driver.not_while_capturing()?;
+        driver.release(address)
+    }
     /// `cuMemFreeAsync`.
-    fn cuMemFreeAsync(address: Address, _stream: Handle) |driver| { driver.release(address) }
+    fn cuMemFreeAsync(address: Address, stream: Handle) |driver| { driver.release_on(stream, address) }
     /// `cuMemGetAddressRange_v2`.
     fn cuMemGetAddressRange_v2(start: *mut Address, bytes: *mut usize, address: Address) |driver| {
         let found = driver.machine.arena.find(address).ok_or(NOT_FOUND)?;
@@ -161,21 +228,9 @@ export! {
         Ok(())
     }
     /// `cuMemHostAlloc`.
-    fn cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, _flags: c_uint) |driver| {
-        let layout = Layout::from_size_align(bytes.max(1), 4096).map_err(|_| INVALID_VALUE)?;
-        let memory = alloc_zeroed(layout);
-        if memory.is_null() { return Err(OUT_OF_MEMORY); }
-        driver.host_memory.insert(memory as usize, layout);
-        give(to, memory.cast())
-    }
+    fn cuMemHostAlloc(to: *mut *mut c_void, bytes: usize, _flags: c_uint) |driver| { driver.allocate_pinned(to, bytes) }
     /// `cuMemAllocHost_v2`.
-    fn cuMemAllocHost_v2(to: *mut *mut c_void, bytes: usize) |driver| {
-        let layout = Layout::from_size_align(bytes.max(1), 4096).map_err(|_| INVALID_VALUE)?;
-        let memory = alloc_zeroed(layout);
-        if memory.is_null() { return Err(OUT_OF_MEMORY); }
-        driver.host_memory.insert(memory as usize, layout);
-        give(to, memory.cast())
-    }
+    fn cuMemAllocHost_v2(to: *mut *mut c_void, bytes: usize) |driver| { driver.allocate_pinned(to, bytes) }
     /// `cuMemFreeHost`.
     fn cuMemFreeHost(memory: *mut c_void) |driver| {
         let layout = driver.host_memory.remove(&(memory as usize)).ok_or(INVALID_VALUE)?;
@@ -190,13 +245,13 @@ export! {
     fn cuMemHostUnregister(_memory: *mut c_void) |_driver| { Ok(()) }
 
     /// `cuMemcpyHtoD_v2`.
-    fn cuMemcpyHtoD_v2(to: Address, from: *const c_void, bytes: usize) |driver| { driver.copy(to, from as u64, bytes as u64) }
+    fn cuMemcpyHtoD_v2(to: Address, from: *const c_void, bytes: usize) |driver| { driver.copy_now(to, from as u64, bytes) }
     /// `cuMemcpyDtoH_v2`.
-    fn cuMemcpyDtoH_v2(to: *mut c_void, from: Address, bytes: usize) |driver| { driver.copy(to as u64, from, bytes as u64) }
+    fn cuMemcpyDtoH_v2(to: *mut c_void, from: Address, bytes: usize) |driver| { driver.copy_now(to as u64, from, bytes) }
     /// `cuMemcpyDtoD_v2`.
-    fn cuMemcpyDtoD_v2(to: Address, from: Address, bytes: usize) |driver| { driver.copy(to, from, bytes as u64) }
+    fn cuMemcpyDtoD_v2(to: Address, from: Address, bytes: usize) |driver| { driver.copy_now(to, from, bytes) }
     /// `cuMemcpy`.
-    fn cuMemcpy(to: Address, from: Address, bytes: usize) |driver| { driver.copy(to, from, bytes as u64) }
+    fn cuMemcpy(to: Address, from: Address, bytes: usize) |driver| { driver.copy_now(to, from, bytes) }
     /// `cuMemcpyHtoDAsync_v2`.
     fn cuMemcpyHtoDAsync_v2(to: Address, from: *const c_void, bytes: usize, stream: Handle) |driver| {
         driver.enqueue(stream, Operation::Copy { to, from: from as u64, bytes: bytes as u64 })
@@ -214,18 +269,26 @@ export! {
         driver.enqueue(stream, Operation::Copy { to, from, bytes: bytes as u64 })
     }
     /// `cuMemcpy2D_v2`.
-    fn cuMemcpy2D_v2(copy: *const Copy2D) |driver| { copy_2d(driver, copy) }
+    fn cuMemcpy2D_v2(copy: *const Copy2D) |driver| {
+        driver.waits()?;
+        driver.copy_2d(&given(copy)?)
+    }
     /// `cuMemcpy2DUnaligned_v2`.
-    fn cuMemcpy2DUnaligned_v2(copy: *const Copy2D) |driver| { copy_2d(driver, copy) }
+    fn cuMemcpy2DUnaligned_v2(copy: *const Copy2D) |driver| {
+        driver.waits()?;
+        driver.copy_2d(&given(copy)?)
+    }
     /// `cuMemcpy2DAsync_v2`.
-    fn cuMemcpy2DAsync_v2(copy: *const Copy2D, _stream: Handle) |driver| { copy_2d(driver, copy) }
+    fn cuMemcpy2DAsync_v2(copy: *const Copy2D, stream: Handle) |driver| {
+        driver.enqueue(stream, Operation::Copy2D(given(copy)?))
+    }
 
     /// `cuMemsetD8_v2`.
-    fn cuMemsetD8_v2(to: Address, value: u8, count: usize) |driver| { driver.fill(to, value.into(), 1, count as u64) }
+    fn cuMemsetD8_v2(to: Address, value: u8, count: usize) |driver| { driver.fill_now(to, value.into(), 1, count) }
     /// `cuMemsetD16_v2`.
-    fn cuMemsetD16_v2(to: Address, value: u16, count: usize) |driver| { driver.fill(to, value.into(), 2, count as u64) }
+    fn cuMemsetD16_v2(to: Address, value: u16, count: usize) |driver| { driver.fill_now(to, value.into(), 2, count) }
     /// `cuMemsetD32_v2`.
-    fn cuMemsetD32_v2(to: Address, value: u32, count: usize) |driver| { driver.fill(to, value, 4, count as u64) }
+    fn cuMemsetD32_v2(to: Address, value: u32, count: usize) |driver| { driver.fill_now(to, value, 4, count) }
     /// `cuMemsetD8Async`.
     fn cuMemsetD8Async(to: Address, value: u8, count: usize, stream: Handle) |driver| {
         driver.enqueue(stream, Operation::Fill { to, pattern: value.into(), width: 1, count: count as u64 })
@@ -275,4 +338,7 @@ export! {
     fn cuMemPoolTrimTo(_pool: Handle, _keep: usize) |_driver| { Ok(()) }
 }
 
-refuse! { cuMemPoolCreate cuMemcpy3D_v2 cuMemcpy3DAsync_v2 cuMemHostGetDevicePointer_v2 }
+refuse! {
+    cuMemPoolCreate cuMemPoolDestroy cuMemcpy3D_v2 cuMemcpy3DAsync_v2 cuMemcpyPeerAsync cuMemHostGetDevicePointer_v2 cuMemAdvise_v2
+    cuImportExternalMemory cuExternalMemoryGetMappedBuffer cuDestroyExternalMemory
+}

@@ -7,10 +7,14 @@
 #![allow(clippy::missing_safety_doc, reason = "every function's contract is the driver's")]
 
 mod capi;
+mod capture;
 mod context;
 mod device;
+mod graph;
 mod memory;
 mod module;
+mod occupancy;
+mod status;
 mod stream;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +27,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use serde::Serialize;
 
+use self::status::*;
 use crate::check::{Finding, Kind};
 use crate::counters::Counters;
 use crate::exec::launch::Machine;
@@ -30,72 +35,7 @@ use crate::gpu::{Gpu, Occupancy, Roofline};
 use crate::memory::Arena;
 use crate::options::Options;
 
-/// `CUresult`.
-pub(crate) type Status = i32;
 type Result<T> = std::result::Result<T, Status>;
-
-pub(crate) const SUCCESS: Status = 0;
-const INVALID_VALUE: Status = 1;
-const OUT_OF_MEMORY: Status = 2;
-const NOT_INITIALIZED: Status = 3;
-const INVALID_DEVICE: Status = 101;
-const INVALID_IMAGE: Status = 200;
-const INVALID_CONTEXT: Status = 201;
-const NO_BINARY_FOR_GPU: Status = 209;
-const INVALID_PTX: Status = 218;
-const INVALID_HANDLE: Status = 400;
-const NOT_FOUND: Status = 500;
-const NOT_READY: Status = 600;
-const ILLEGAL_ADDRESS: Status = 700;
-const LAUNCH_OUT_OF_RESOURCES: Status = 701;
-const LAUNCH_TIMEOUT: Status = 702;
-const MISALIGNED_ADDRESS: Status = 716;
-const ASSERT: Status = 710;
-const LAUNCH_FAILED: Status = 719;
-const COOPERATIVE_LAUNCH_TOO_LARGE: Status = 720;
-const NOT_SUPPORTED: Status = 801;
-const STREAM_CAPTURE_UNSUPPORTED: Status = 900;
-const STREAM_CAPTURE_INVALIDATED: Status = 901;
-const UNKNOWN: Status = 999;
-
-/// Names and sentences of the results above.
-const STATUSES: &[(Status, &std::ffi::CStr, &std::ffi::CStr)] = &[
-    (SUCCESS, c"CUDA_SUCCESS", c"no error"),
-    (INVALID_VALUE, c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
-    (OUT_OF_MEMORY, c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
-    (NOT_INITIALIZED, c"CUDA_ERROR_NOT_INITIALIZED", c"initialization error"),
-    (INVALID_DEVICE, c"CUDA_ERROR_INVALID_DEVICE", c"invalid device ordinal"),
-    (INVALID_IMAGE, c"CUDA_ERROR_INVALID_IMAGE", c"device kernel image is invalid"),
-    (INVALID_CONTEXT, c"CUDA_ERROR_INVALID_CONTEXT", c"invalid device context"),
-    (NO_BINARY_FOR_GPU, c"CUDA_ERROR_NO_BINARY_FOR_GPU", c"no kernel image is available for execution on the device"),
-    (INVALID_PTX, c"CUDA_ERROR_INVALID_PTX", c"a PTX JIT compilation failed"),
-    (INVALID_HANDLE, c"CUDA_ERROR_INVALID_HANDLE", c"invalid resource handle"),
-    (NOT_FOUND, c"CUDA_ERROR_NOT_FOUND", c"named symbol not found"),
-    (NOT_READY, c"CUDA_ERROR_NOT_READY", c"device not ready"),
-    (ILLEGAL_ADDRESS, c"CUDA_ERROR_ILLEGAL_ADDRESS", c"an illegal memory access was encountered"),
-    (LAUNCH_OUT_OF_RESOURCES, c"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", c"too many resources requested for launch"),
-    (LAUNCH_TIMEOUT, c"CUDA_ERROR_LAUNCH_TIMEOUT", c"the launch timed out and was terminated"),
-    (ASSERT, c"CUDA_ERROR_ASSERT", c"device-side assert triggered"),
-    (MISALIGNED_ADDRESS, c"CUDA_ERROR_MISALIGNED_ADDRESS", c"misaligned address"),
-    (LAUNCH_FAILED, c"CUDA_ERROR_LAUNCH_FAILED", c"unspecified launch failure"),
-    (
-        COOPERATIVE_LAUNCH_TOO_LARGE,
-        c"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
-        c"too many blocks in cooperative launch",
-    ),
-    (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED", c"operation not supported"),
-    (
-        STREAM_CAPTURE_UNSUPPORTED,
-        c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
-        c"operation not permitted when stream is capturing",
-    ),
-    (
-        STREAM_CAPTURE_INVALIDATED,
-        c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
-        c"operation failed due to a previous error during capture",
-    ),
-    (UNKNOWN, c"CUDA_ERROR_UNKNOWN", c"unknown error"),
-];
 
 /// A launch as it is reported.
 #[derive(Debug, Clone, Serialize)]
@@ -123,8 +63,10 @@ struct Driver {
     modules: HashMap<usize, module::Module>,
     functions: HashMap<usize, module::Function>,
     streams: HashMap<usize, stream::Stream>,
-    events: HashMap<usize, Option<f64>>,
-    graphs: HashMap<usize, Vec<stream::Operation>>,
+    /// Their flags, and what was recorded last.
+    events: HashMap<usize, (u32, stream::Event)>,
+    captures: HashMap<usize, capture::Capture>,
+    graphs: HashMap<usize, graph::Graph>,
     host_memory: HashMap<usize, std::alloc::Layout>,
     /// Nanoseconds of the imitated GPU: the least that what was asked of it takes.
     now_ns: f64,
@@ -153,6 +95,7 @@ impl Driver {
             functions: HashMap::new(),
             streams: HashMap::new(),
             events: HashMap::new(),
+            captures: HashMap::new(),
             graphs: HashMap::new(),
             host_memory: HashMap::new(),
             now_ns: 0.0,

@@ -8,7 +8,7 @@ use super::{
     Driver, Handle, INVALID_HANDLE, INVALID_IMAGE, INVALID_PTX, INVALID_VALUE, NO_BINARY_FOR_GPU, NOT_FOUND,
     OUT_OF_MEMORY, Result, SharedProgram, export, give, give_text, not_supported, offer, refuse, text,
 };
-use crate::exec::launch::{Config, blocks_per_multiprocessor};
+use crate::exec::launch::Config;
 use crate::exec::program::{LoadError, LoadedModule};
 use crate::fatbin::{self, FatbinError};
 
@@ -21,7 +21,7 @@ pub(super) struct Module {
 
 /// A kernel and its settings.
 pub(super) struct Function {
-    program: SharedProgram,
+    pub(super) program: SharedProgram,
     module: usize,
     /// The most dynamic shared memory that a launch may ask for.
     max_dynamic_shared: u32,
@@ -120,7 +120,7 @@ impl Driver {
         Ok(())
     }
 
-    fn find(&self, function: Handle) -> Result<&Function> {
+    pub(super) fn find(&self, function: Handle) -> Result<&Function> {
         self.functions.get(&(function as usize)).ok_or(INVALID_HANDLE)
     }
 
@@ -200,13 +200,6 @@ pub struct LaunchAttribute {
     id: c_uint,
     padding: [u8; 4],
     value: [u32; 16],
-}
-
-fn occupancy(driver: &Driver, function: Handle, threads: u32, dynamic: usize) -> Result<u32> {
-    let function = driver.find(function)?;
-    let shared_bytes = u32::try_from(dynamic).map_err(|_| INVALID_VALUE)?;
-    let config = Config { grid: [1; 3], block: [threads, 1, 1], shared_bytes, cooperative: false };
-    Ok(blocks_per_multiprocessor(&driver.machine.gpu, &function.program, &config))
 }
 
 fn attribute(function: &Function, which: c_int) -> Result<c_int> {
@@ -352,31 +345,6 @@ export! {
     fn cuFuncGetName(name: *mut *const c_char, function: Handle) |driver| { give(name, driver.find(function)?.name.as_ptr()) }
     /// `cuFuncLoad`.
     fn cuFuncLoad(_function: Handle) |_driver| { Ok(()) }
-    /// `cuOccupancyMaxActiveBlocksPerMultiprocessor`.
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut c_int, function: Handle, threads: c_int, dynamic: usize) |driver| {
-        give(blocks, occupancy(driver, function, threads as u32, dynamic)? as c_int)
-    }
-    /// `cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags`.
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
-        blocks: *mut c_int, function: Handle, threads: c_int, dynamic: usize, _flags: c_uint,
-    ) |driver| {
-        give(blocks, occupancy(driver, function, threads as u32, dynamic)? as c_int)
-    }
-    /// `cuOccupancyMaxPotentialBlockSize`.
-    fn cuOccupancyMaxPotentialBlockSize(
-        grid: *mut c_int, block: *mut c_int, function: Handle, shared: Option<extern "C" fn(c_int) -> usize>, dynamic: usize,
-        limit: c_int,
-    ) |driver| {
-        let most = driver.find(function)?.program.max_threads.min(if limit > 0 { limit as u32 } else { 1024 });
-        let fit = |threads: u32| {
-            let dynamic = shared.map_or(dynamic, |shared| shared(threads as c_int));
-            Ok((threads * occupancy(driver, function, threads, dynamic)?, threads))
-        };
-        let all = (1..=most / 32).map(|warps| fit(32 * warps)).collect::<Result<Vec<_>>>()?;
-        let (resident, threads) = all.into_iter().max().ok_or(INVALID_VALUE)?;
-        give(block, threads as c_int)?;
-        give(grid, (resident / threads * driver.machine.gpu.multiprocessors) as c_int)
-    }
     /// `cuLaunchKernel`.
     fn cuLaunchKernel(
         function: Handle, gx: c_uint, gy: c_uint, gz: c_uint, bx: c_uint, by: c_uint, bz: c_uint, shared_bytes: c_uint, stream: Handle,
@@ -416,4 +384,4 @@ export! {
     }
 }
 
-refuse! { cuModuleGetTexRef cuModuleGetSurfRef cuOccupancyMaxActiveClusters cuOccupancyMaxPotentialClusterSize cuLibraryGetManaged }
+refuse! { cuModuleGetTexRef cuModuleGetSurfRef cuLibraryGetManaged }

@@ -101,6 +101,31 @@ impl Warp {
         Flow::Jump
     }
 
+    /// Each executing lane jumps to the target of its number in `indices`, the rest of the group goes on.
+    pub(crate) fn branch_each(&mut self, indices: &[u32; LANES], targets: &[u32]) -> Flow {
+        let mut left = self.mask;
+        while left != 0 {
+            let index = indices[left.trailing_zeros() as usize];
+            let Some(&target) = targets.get(index as usize) else {
+                return self.trap(&format!("brx.idx with {index} of {} targets", targets.len()));
+            };
+            let taken = (0..LANES).filter(|&lane| left >> lane & 1 == 1 && indices[lane] == index);
+            let taken = taken.fold(0u32, |mask, lane| mask | 1 << lane);
+            left &= !taken;
+            if taken == self.active {
+                self.pc = target;
+                return Flow::Jump;
+            }
+            if left | taken == self.mask {
+                self.block().memory.counters.divergent_branches += 1;
+            }
+            self.groups.push(Group { pc: target, mask: taken, waiting: Waiting::No, alone: false });
+            self.active &= !taken;
+        }
+        self.pc += 1;
+        Flow::Jump
+    }
+
     /// The executing lanes are done.
     pub(crate) fn exit(&mut self) -> Flow {
         self.live &= !self.mask;

@@ -118,6 +118,8 @@ pub struct Code {
     pub effects: Vec<Effects>,
     /// Beside `insts`.
     pub origins: Vec<Origin>,
+    /// Targets of jumps through tables, by the instructions' `imm`.
+    pub tables: Vec<Box<[u32]>>,
     /// All slots; slot 0 is a 32-bit zero.
     pub slots: Vec<Slot>,
     /// Narrowest access to global memory, in bytes (generic ones count).
@@ -140,6 +142,8 @@ struct Frame<'a> {
     carry: Option<Row>,
     /// Instructions that jump to a label: (index of the Inst, index in the body).
     jumps: Vec<(usize, usize)>,
+    /// Instructions that jump to one of several: indices as above.
+    choices: Vec<(usize, Vec<usize>)>,
 }
 
 /// A memory operand: lane addresses are the base row plus an offset.
@@ -203,7 +207,7 @@ pub fn lower(function: &Function, symbols: &dyn Symbols, shared_bytes: u64) -> R
 impl<'a> Frame<'a> {
     fn new(body: &'a Body, entry: bool) -> Frame<'a> {
         let registers = vec![None; body.registers.len()];
-        Frame { body, registers, variables: HashMap::new(), entry, carry: None, jumps: vec![] }
+        Frame { body, registers, variables: HashMap::new(), entry, carry: None, jumps: vec![], choices: vec![] }
     }
 }
 
@@ -252,6 +256,12 @@ impl<'a> Lower<'a> {
             let target = starts[label];
             self.code.insts[inst].imm = target.into();
             self.code.effects[inst].targets.push(target);
+        }
+        for (inst, labels) in std::mem::take(&mut self.frame.choices) {
+            let targets: Vec<u32> = labels.into_iter().map(|label| starts[label]).collect();
+            self.code.insts[inst].imm = self.code.tables.len() as i64;
+            self.code.effects[inst].targets.extend_from_slice(&targets);
+            self.code.tables.push(targets.into());
         }
         Ok(())
     }
@@ -652,6 +662,13 @@ impl<'a> Lower<'a> {
         let index = self.code.insts.len() - 1;
         self.frame.jumps.push((index, label));
         self.code.effects[index].ends = ends && self.instruction.guard.is_none();
+    }
+
+    /// Says that the instruction just emitted jumps to one of these labels of the body, of which `imm` will find the targets.
+    pub fn jumps_to_one_of(&mut self, labels: Vec<usize>) {
+        let index = self.code.insts.len() - 1;
+        self.frame.choices.push((index, labels));
+        self.code.effects[index].ends = self.instruction.guard.is_none();
     }
 
     /// The label at the end of the function, where `ret` goes; `None` in the entry.

@@ -34,6 +34,8 @@ pub struct Program {
     pub register_words: u32,
     /// Predicates of a warp.
     pub predicates: u32,
+    /// Targets of jumps through tables.
+    pub tables: Vec<Box<[u32]>>,
     /// Pre-filled rows.
     pub fixed: Vec<(Row, Slot)>,
     /// Registers that are checked for reads before any write.
@@ -297,6 +299,7 @@ fn program<'a>(function: &Function, layout: &mut Layout<'a>, debug: &Arc<Debug>)
         name: function.name.clone(),
         insts: code.insts,
         origins: code.origins,
+        tables: code.tables,
         debug: debug.clone(),
         register_words: rows.words,
         predicates: rows.predicates,

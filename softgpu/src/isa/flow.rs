@@ -1,11 +1,15 @@
-//! Control flow: bra, ret, exit, trap, brkpt; and the copies that lowering itself needs.
+//! Control flow: bra, brx, ret, exit, trap, brkpt; and the copies that lowering itself needs.
 
 use crate::exec::{Class, Exec, Flow, Lower, Width, pick};
 use crate::op;
-use crate::ptx::{Operand, PtxError};
+use crate::ptx::{Operand, PtxError, Type};
 
 op! {
     Branch = |w, i| w.branch(i.imm as u32);
+    BranchIndexed = |w, i| {
+        let indices = *w.row::<u32>(i.rows[0]);
+        w.branch_each(&indices, &w.launch().program.tables[i.imm as usize])
+    };
     Exit = |w, _i| w.exit();
     Trap = |w, _i| w.trap("the kernel executes trap");
     Nothing = |_w, _i| Flow::Next;
@@ -25,6 +29,16 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
             }
             _ => return l.err("bra needs a label of this function"),
         },
+        "brx" => {
+            let index = l.read(0, Type::U32)?;
+            let label = |operand: &Operand| if let Operand::Label(label) = operand { Some(*label) } else { None };
+            let labels: Option<Vec<usize>> = l.instruction.operands[1..].iter().map(label).collect();
+            let Some(labels) = labels.filter(|labels| l.has("idx") && !labels.is_empty()) else {
+                return l.unsupported();
+            };
+            l.emit(Class::Branch, pick::<BranchIndexed>(), &[index]);
+            l.jumps_to_one_of(labels);
+        }
         "ret" | "exit" => match l.return_label().filter(|_| l.instruction.opcode == "ret") {
             Some(label) => {
                 l.emit(Class::Branch, pick::<Branch>(), &[]);

@@ -30,7 +30,7 @@ pub fn lower(l: &mut Lower) -> Result<(), PtxError> {
     let is_half = matches!(ty, Some(Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2));
     let is_float = matches!(ty, Some(Type::F32 | Type::F64));
     match l.instruction.opcode.as_str() {
-        "bra" | "ret" | "exit" | "trap" | "brkpt" | "pmevent" => flow::lower(l),
+        "bra" | "brx" | "ret" | "exit" | "trap" | "brkpt" | "pmevent" => flow::lower(l),
         "bar" | "barrier" | "fence" | "membar" | "nanosleep" => barrier::lower(l),
         "ld" | "ldu" | "st" | "prefetch" | "prefetchu" | "applypriority" | "discard" => load_store::lower(l),
         "atom" | "red" => atomic::lower(l),

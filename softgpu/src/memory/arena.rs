@@ -36,6 +36,12 @@ const QUARANTINE_BYTES: u64 = 256 << 20;
 /// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArenaError {
+    /// To be allocated at an address that was not reserved.
+    #[error("{0:#x} is not reserved")]
+    NotReserved(u64),
+    /// To be allocated at an address that was reserved, while it is allocated already.
+    #[error("{0:#x} is allocated already")]
+    Allocated(u64),
     /// To be freed, but no allocation starts there.
     #[error("{0:#x} is not the start of an allocation")]
     NotAllocated(u64),
@@ -118,6 +124,8 @@ unsafe impl Sync for Arena {}
 #[derive(Default)]
 struct Heap {
     live: BTreeMap<u64, Allocation>,
+    /// Ranges that are allocated and freed again and again: see [`Arena::reserve`].
+    reserved: BTreeMap<u64, u64>,
     /// Ranges that can be given out again: start and size.
     free: BTreeMap<u64, u64>,
     quarantine: VecDeque<(u64, u64)>,
@@ -168,22 +176,54 @@ impl Arena {
 
     /// Memory of unspecified contents, or `None` when there is no range that large.
     pub fn allocate(&self, bytes: u64, name: &str) -> Option<u64> {
-        let needed = bytes.max(1).checked_next_multiple_of(ALIGN)?.checked_add(GAP)?;
         let mut heap = self.heap();
-        loop {
-            let found = heap.free.iter().find(|&(_, &size)| size >= needed).map(|(&at, &size)| (at, size));
-            if let Some((address, size)) = found {
-                heap.free.remove(&address);
-                if size > needed {
-                    heap.free.insert(address + needed, size - needed);
-                }
-                heap.used += bytes;
-                heap.live.insert(address, Allocation { address, bytes, name: name.to_string() });
-                self.set_state(address, bytes, FRESH);
-                return Some(address);
-            }
-            let (at, size) = heap.quarantine.pop_front()?;
-            heap.release(at, size);
+        let address = heap.take(bytes)?;
+        self.bring_to_life(&mut heap, Allocation { address, bytes, name: name.to_string() });
+        Some(address)
+    }
+
+    fn bring_to_life(&self, heap: &mut Heap, allocation: Allocation) {
+        heap.used += allocation.bytes;
+        self.set_state(allocation.address, allocation.bytes, FRESH);
+        heap.live.insert(allocation.address, allocation);
+    }
+
+    /// An address that [`Arena::allocate_reserved`] allocates as often as wanted, one time after the other, until it is given back with
+    /// [`Arena::unreserve`]: memory of a graph. `None` when there is no range that large.
+    pub fn reserve(&self, bytes: u64) -> Option<u64> {
+        let mut heap = self.heap();
+        let address = heap.take(bytes)?;
+        self.set_state(address, bytes, FREED);
+        heap.reserved.insert(address, bytes);
+        Some(address)
+    }
+
+    /// Allocates what was reserved.
+    ///
+    /// # Errors
+    /// When it was not, or is allocated already.
+    pub fn allocate_reserved(&self, address: u64, name: &str) -> Result<(), ArenaError> {
+        let mut heap = self.heap();
+        let bytes = *heap.reserved.get(&address).ok_or(ArenaError::NotReserved(address))?;
+        if heap.live.contains_key(&address) {
+            return Err(ArenaError::Allocated(address));
+        }
+        self.bring_to_life(&mut heap, Allocation { address, bytes, name: name.to_string() });
+        Ok(())
+    }
+
+    /// Whether an allocation starts at `address`.
+    pub fn is_allocated(&self, address: u64) -> bool {
+        self.heap().live.contains_key(&address)
+    }
+
+    /// Ends a reservation. If it is allocated, it stays so until it is freed.
+    pub fn unreserve(&self, address: u64) {
+        let mut heap = self.heap();
+        if let Some(bytes) = heap.reserved.remove(&address)
+            && !heap.live.contains_key(&address)
+        {
+            heap.put_aside(address, bytes);
         }
     }
 
@@ -199,12 +239,8 @@ impl Arena {
         };
         heap.used -= allocation.bytes;
         self.set_state(address, allocation.bytes, FREED);
-        let size = allocation.bytes.max(1).next_multiple_of(ALIGN) + GAP;
-        heap.quarantine.push_back((address, size));
-        heap.quarantined += size;
-        while heap.quarantined > QUARANTINE_BYTES {
-            let Some((at, size)) = heap.quarantine.pop_front() else { break };
-            heap.release(at, size);
+        if !heap.reserved.contains_key(&address) {
+            heap.put_aside(address, allocation.bytes);
         }
         Ok(())
     }
@@ -400,6 +436,34 @@ impl Arena {
 }
 
 impl Heap {
+    /// A range of `bytes`, which are 1 at least, and of what keeps it apart from others.
+    fn take(&mut self, bytes: u64) -> Option<u64> {
+        let needed = bytes.max(1).checked_next_multiple_of(ALIGN)?.checked_add(GAP)?;
+        loop {
+            let found = self.free.iter().find(|&(_, &size)| size >= needed).map(|(&at, &size)| (at, size));
+            if let Some((address, size)) = found {
+                self.free.remove(&address);
+                if size > needed {
+                    self.free.insert(address + needed, size - needed);
+                }
+                return Some(address);
+            }
+            let (at, size) = self.quarantine.pop_front()?;
+            self.release(at, size);
+        }
+    }
+
+    /// Takes a range of `bytes` back into quarantine.
+    fn put_aside(&mut self, address: u64, bytes: u64) {
+        let size = bytes.max(1).next_multiple_of(ALIGN) + GAP;
+        self.quarantine.push_back((address, size));
+        self.quarantined += size;
+        while self.quarantined > QUARANTINE_BYTES {
+            let Some((at, size)) = self.quarantine.pop_front() else { break };
+            self.release(at, size);
+        }
+    }
+
     fn release(&mut self, mut at: u64, mut size: u64) {
         self.quarantined = self.quarantined.saturating_sub(size);
         if let Some((&before, &length)) = self.free.range(..at).next_back()
@@ -433,6 +497,25 @@ mod tests {
         assert_eq!(arena.free(all[0]), Err(ArenaError::Freed(all[0])));
         assert_eq!(arena.used_bytes(), 0);
         // What was freed can be used again when nothing else is left.
+        assert!(arena.allocate((1 << 20) - 4096, "all").is_some());
+    }
+
+    #[test]
+    fn what_is_reserved_keeps_its_address() {
+        let arena = Arena::new(1 << 20).unwrap();
+        let a = arena.reserve(100).unwrap();
+        assert_eq!((arena.used_bytes(), arena.copy_in(a, &[0])), (0, Err(ArenaError::Freed(a))));
+        for _ in 0..3 {
+            arena.allocate_reserved(a, "").unwrap();
+            assert_eq!(arena.allocate_reserved(a, ""), Err(ArenaError::Allocated(a)));
+            // Nothing of the time before is left.
+            assert_eq!(arena.copy_out(a, &mut [0; 100]), Ok(100));
+            arena.copy_in(a, &[1; 100]).unwrap();
+            arena.free(a).unwrap();
+            assert_eq!(arena.free(a), Err(ArenaError::Freed(a)));
+        }
+        arena.unreserve(a);
+        assert_eq!(arena.allocate_reserved(a, ""), Err(ArenaError::NotReserved(a)));
         assert!(arena.allocate((1 << 20) - 4096, "all").is_some());
     }
 

@@ -21,6 +21,8 @@ struct Scope {
     /// Variables under their unique names.
     variables: HashMap<String, String>,
     labels: HashMap<String, usize>,
+    /// Lists of labels that `.branchtargets` names.
+    tables: HashMap<String, Vec<String>>,
     /// Jumps to labels that have not been seen: (instruction, operand, name, line).
     jumps: Vec<(usize, usize, String, u32)>,
 }
@@ -74,11 +76,13 @@ impl BodyParser {
             if scope.labels.insert(name.clone(), here).is_some() {
                 return p.err(format!("label '{name}' is there twice"));
             }
-            if matches!(p.peek(), Some(Kind::Word(w)) if w == ".branchtargets" || w == ".callprototype" || w == ".calltargets")
-            {
-                return p.err("jumps and calls through tables are not supported");
-            }
-            return Ok(());
+            return match p.peek() {
+                Some(Kind::Word(w)) if w == ".branchtargets" => self.branch_targets(p, name),
+                Some(Kind::Word(w)) if w == ".callprototype" || w == ".calltargets" => {
+                    p.err("calls through pointers are not supported")
+                }
+                _ => Ok(()),
+            };
         }
         let line = p.line();
         let guard = self.guard(p)?;
@@ -133,6 +137,16 @@ impl BodyParser {
         }
         let _ = p;
         Ok(())
+    }
+
+    fn branch_targets(&mut self, p: &mut Parser, name: String) -> Result<()> {
+        p.word()?;
+        let mut labels = vec![p.word()?];
+        while p.accept(',') {
+            labels.push(p.word()?);
+        }
+        self.scopes.last_mut().expect("within a body").tables.insert(name, labels);
+        p.expect(';')
     }
 
     fn guard(&mut self, p: &mut Parser) -> Result<Option<Guard>> {
@@ -211,11 +225,20 @@ impl BodyParser {
         let mut operands = vec![];
         let index = self.body.instructions.len();
         while !p.is(';') {
-            if opcode == "bra" || opcode == "brx" {
+            if opcode == "bra" || opcode == "brx" && !operands.is_empty() {
                 let name = p.word()?;
-                let jump = (index, operands.len(), name, line);
-                self.scopes.last_mut().expect("within a body").jumps.push(jump);
-                operands.push(Operand::Sink);
+                let labels = match self.scopes.iter().rev().find_map(|scope| scope.tables.get(&name)) {
+                    Some(labels) if opcode == "brx" => labels.clone(),
+                    None if opcode == "brx" => {
+                        return p.err(format!("no '.branchtargets' before this is named '{name}'"));
+                    }
+                    _ => vec![name],
+                };
+                for label in labels {
+                    let jump = (index, operands.len(), label, line);
+                    self.scopes.last_mut().expect("within a body").jumps.push(jump);
+                    operands.push(Operand::Sink);
+                }
             } else {
                 operands.push(self.operand(p, 0)?);
             }
@@ -224,9 +247,6 @@ impl BodyParser {
             }
         }
         p.expect(';')?;
-        if opcode == "brx" {
-            return p.err("jumps through tables are not supported");
-        }
         self.body.instructions.push(Instruction { guard, opcode, modifiers, operands, line, source: p.current });
         Ok(())
     }

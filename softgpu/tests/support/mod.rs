@@ -1,5 +1,7 @@
 //! What the tests of whole kernels share: a machine to run them on, and their parameters as bytes.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use std::path::PathBuf;
 
 use softgpu::exec::launch::{Config, Machine, Outcome, launch};

@@ -15,7 +15,7 @@ pub struct RowNorm<'a> {
     /// Columns.
     pub cols: usize,
     /// Rows that share one row of `scale` and `shift`.
-    pub rows_per_batch: usize,
+    pub rows_per_group: usize,
     /// (cols) or empty.
     pub weight: &'a [f32],
     /// (cols) or empty.
@@ -36,24 +36,22 @@ pub struct Saved<'a> {
     pub rstd: &'a [f32],
 }
 
-/// What backward writes; each may be empty.
+/// What [`RowNorm::parameter_gradients`] writes; each may be empty.
 pub struct Gradients<'a> {
-    /// (rows, cols)
-    pub dx: &'a mut [f32],
     /// (cols)
     pub dweight: &'a mut [f32],
     /// (cols)
     pub dbias: &'a mut [f32],
-    /// (batch, cols)
+    /// (groups, cols)
     pub dscale: &'a mut [f32],
-    /// (batch, cols)
+    /// (groups, cols)
     pub dshift: &'a mut [f32],
 }
 
 impl RowNorm<'_> {
-    /// Rows per task; no task spans two entries of the batch.
+    /// Rows per task; no task spans two groups.
     fn task_rows(&self) -> usize {
-        rows_per_task(self.cols).min(self.rows_per_batch)
+        rows_per_task(self.cols).min(self.rows_per_group)
     }
 
     fn at(parameter: &[f32], i: usize, absent: f32) -> f32 {
@@ -97,50 +95,69 @@ impl RowNorm<'_> {
 
     /// (batch entry, first row) of every task over `rows` rows.
     fn tasks(&self, rows: usize) -> Vec<(usize, usize)> {
-        let batches = 0..rows / self.rows_per_batch;
-        let firsts = |batch| (0..self.rows_per_batch).step_by(self.task_rows()).map(move |r| (batch, r));
-        batches.flat_map(firsts).map(|(batch, r)| (batch, batch * self.rows_per_batch + r)).collect()
+        let batches = 0..rows / self.rows_per_group;
+        let firsts = |batch| (0..self.rows_per_group).step_by(self.task_rows()).map(move |r| (batch, r));
+        batches.flat_map(firsts).map(|(batch, r)| (batch, batch * self.rows_per_group + r)).collect()
     }
 
     /// The rows of every task, of a tensor with `cols` columns.
     fn cut<'a>(&self, tensor: &'a mut [f32], cols: usize, rows: usize) -> Vec<&'a mut [f32]> {
-        let batches = rows / self.rows_per_batch;
-        let per_batch = self.rows_per_batch.div_ceil(self.task_rows());
+        let batches = rows / self.rows_per_group;
+        let per_batch = self.rows_per_group.div_ceil(self.task_rows());
         let cut = |batch| chunks_mut(batch, self.task_rows() * cols, per_batch);
-        chunks_mut(tensor, self.rows_per_batch * cols, batches).into_iter().flat_map(cut).collect()
+        chunks_mut(tensor, self.rows_per_group * cols, batches).into_iter().flat_map(cut).collect()
     }
 
-    /// The gradients. With the sums over a batch entry's rows A = Σ dy and D = Σ dy·x̂:
-    ///
-    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ_batch (1 + scale)·D, dbias = Σ_batch (1 + scale)·A; dx as
-    /// [`RowNorm::backward_rows`] has it.
-    pub fn backward(&self, saved: &Saved, dy: &[f32], to: Gradients) {
-        let (cols, rows) = (self.cols, saved.rstd.len());
-        let sums_wanted = [&to.dweight, &to.dbias, &to.dscale, &to.dshift].iter().any(|wanted| !wanted.is_empty());
-        let work: Vec<_> = self.tasks(rows).into_iter().zip(self.cut(to.dx, cols, rows)).collect();
-        let partials: Vec<Vec<f32>> = work
-            .into_par_iter()
-            .map(|((batch, first), dx)| {
-                let end = (first + self.task_rows()).min((batch + 1) * self.rows_per_batch);
-                let mut sums = vec![0.0; if sums_wanted { 2 * cols } else { 0 }];
-                let (a, d) = sums.split_at_mut(if sums_wanted { cols } else { 0 });
-                self.backward_rows(saved, dy, batch, first..end, dx, [a, d]);
-                sums
+    /// dx, as [`RowNorm::backward_rows`] has it, and for each of `parts` equal parts of a group's rows, the last one shorter, its sums:
+    /// (groups, parts, 2, cols). What is empty is left out.
+    pub fn backward(
+        &self,
+        saved: &Saved,
+        dy: &[f32],
+        dresidual: &[f32],
+        parts: usize,
+        mut dx: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let (rows, per_group, cols) = (saved.rstd.len(), self.rows_per_group, self.cols);
+        let (groups, per_part) = (rows / per_group, per_group.div_ceil(parts));
+        let wanted = !dx.is_empty();
+        let work: Vec<_> = chunks_mut(sums, 2 * cols, groups * parts)
+            .into_iter()
+            .enumerate()
+            .map(|(i, sums)| {
+                let (group, part) = (i / parts, i % parts);
+                let range = (part * per_part).min(per_group)..((part + 1) * per_part).min(per_group);
+                let (of_part, rest) = std::mem::take(&mut dx).split_at_mut(if wanted { range.len() * cols } else { 0 });
+                dx = rest;
+                (group, group * per_group + range.start..group * per_group + range.end, of_part, sums)
             })
             .collect();
-        if !sums_wanted {
-            return;
-        }
-        let per_batch = self.rows_per_batch.div_ceil(self.task_rows());
+        work.into_par_iter().for_each(|(group, rows, dx, sums)| {
+            sums.fill(0.0);
+            let (sum_dy, sum_dy_x) = sums.split_at_mut(sums.len() / 2);
+            self.backward_rows(saved, dy, group, rows.clone(), dx, [sum_dy, sum_dy_x]);
+            if !dresidual.is_empty() {
+                for (dx, more) in dx.iter_mut().zip(&dresidual[rows.start * cols..]) {
+                    *dx += more;
+                }
+            }
+        });
+    }
+
+    /// The other gradients, from the sums that [`RowNorm::backward`] made. With A = Σ dy and D = Σ dy·x̂ over a group's rows:
+    ///
+    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ over groups of (1 + scale)·D, dbias = Σ over groups of (1 + scale)·A.
+    pub fn parameter_gradients(&self, sums: &[f32], groups: usize, to: Gradients) {
+        let cols = self.cols;
         let totals: Vec<Vec<f64>> =
-            partials.par_chunks(per_batch).map(|parts| add_up(parts.iter().map(Vec::as_slice), 2 * cols)).collect();
-        let batches = totals.len();
+            sums.par_chunks(sums.len() / groups).map(|parts| add_up(parts.chunks(2 * cols), 2 * cols)).collect();
         let (mut dweight, mut dbias) = (vec![0f64; cols], vec![0f64; cols]);
-        let outputs = chunks_mut(to.dscale, cols, batches).into_iter().zip(chunks_mut(to.dshift, cols, batches));
-        for (batch, ((dscale, dshift), totals)) in outputs.zip(&totals).enumerate() {
+        let outputs = chunks_mut(to.dscale, cols, groups).into_iter().zip(chunks_mut(to.dshift, cols, groups));
+        for (group, ((dscale, dshift), totals)) in outputs.zip(&totals).enumerate() {
             let (a, d) = totals.split_at(cols);
             for i in 0..cols {
-                let scale = 1.0 + f64::from(Self::at(self.scale, batch * cols + i, 0.0));
+                let scale = 1.0 + f64::from(Self::at(self.scale, group * cols + i, 0.0));
                 dweight[i] += scale * d[i];
                 dbias[i] += scale * a[i];
             }
@@ -155,8 +172,8 @@ impl RowNorm<'_> {
     }
 
     /// dx = rstd·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂)) with dx̂ = dy·a, without its second term for RMS norm, of some rows of one
-    /// batch entry; and their sums A = Σ dy and D = Σ dy·x̂ are added to `sums`. What is empty is left out.
-    pub fn backward_rows(
+    /// group; and their sums A = Σ dy and D = Σ dy·x̂ are added to `sums`. What is empty is left out.
+    fn backward_rows(
         &self,
         saved: &Saved,
         dy: &[f32],

@@ -1,15 +1,25 @@
-//! What opcodes on numbers give, against their definition: roundings, NaNs, infinities, subnormals.
+//! What opcodes give, against their definitions: integers, bits, and numbers with their roundings, NaNs, infinities and subnormals.
 
-#[path = "opcodes_float/approximations.rs"]
+#[path = "opcodes/approximations.rs"]
 mod approximations;
-#[path = "opcodes_float/comparisons.rs"]
+#[path = "opcodes/atomics.rs"]
+mod atomics;
+#[path = "opcodes/bits.rs"]
+mod bits;
+#[path = "opcodes/comparisons.rs"]
 mod comparisons;
-#[path = "opcodes_float/conversions.rs"]
+#[path = "opcodes/conversions.rs"]
 mod conversions;
-#[path = "opcodes_float/exact.rs"]
+#[path = "opcodes/exact.rs"]
 mod exact;
-#[path = "opcodes_float/harness.rs"]
+#[path = "opcodes/harness.rs"]
 mod harness;
+#[path = "opcodes/integers.rs"]
+mod integers;
+#[path = "opcodes/matrices.rs"]
+mod matrices;
+#[path = "opcodes/warps.rs"]
+mod warps;
 
 use std::cmp::Ordering;
 

@@ -61,28 +61,29 @@ impl Bench {
 
     /// What `body` makes of registers %a, %b, %c of the widths `sources` in %d of width `d`.
     pub fn run(&self, body: &str, d: u32, sources: &[u32], inputs: &[Inputs]) -> Vec<u64> {
-        let arena = &self.machine.arena;
-        let ptx = text(body, d, sources);
-        let module = LoadedModule::load(&ptx, arena).unwrap_or_else(|error| panic!("{body}: {error}"));
         let bytes: Vec<u8> = inputs.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
-        let [from, to] = [bytes.len(), inputs.len() * 8].map(|n| arena.allocate(n as u64, "data").expect("room"));
-        arena.copy_in(from, &bytes).expect("in");
+        let shape = [inputs.len().div_ceil(128) as u32, 128];
+        let out = self.launch(&text(body, d, sources), shape, &bytes, inputs.len() * 8, inputs.len() as u32);
+        out.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect()
+    }
+
+    /// What kernel `k`, of parameters `from`, `to` and a number, writes of `out` bytes.
+    pub fn launch(&self, ptx: &str, [blocks, threads]: [u32; 2], input: &[u8], out: usize, number: u32) -> Vec<u8> {
+        let arena = &self.machine.arena;
+        let module = LoadedModule::load(ptx, arena).unwrap_or_else(|error| panic!("{error} in {ptx}"));
+        let [from, to] = [input.len(), out].map(|n| arena.allocate(n as u64, "data").expect("room"));
+        arena.copy_in(from, input).expect("in");
         let mut params = [from.to_le_bytes(), to.to_le_bytes()].concat();
-        params.extend((inputs.len() as u32).to_le_bytes());
-        let config = Config {
-            grid: [inputs.len().div_ceil(128) as u32, 1, 1],
-            block: [128, 1, 1],
-            shared_bytes: 0,
-            cooperative: false,
-        };
+        params.extend(number.to_le_bytes());
+        let config = Config { grid: [blocks, 1, 1], block: [threads, 1, 1], shared_bytes: 0, cooperative: false };
         let outcome = launch(&self.machine, &module.kernels["k"], &config, &params).expect("a launch");
-        assert!(outcome.findings.is_empty(), "{body}: {:?}", outcome.findings);
-        let mut out = vec![0; inputs.len() * 8];
-        arena.copy_out(to, &mut out).expect("out");
+        assert!(outcome.findings.is_empty(), "{:?} in {ptx}", outcome.findings);
+        let mut bytes = vec![0; out];
+        arena.copy_out(to, &mut bytes).expect("out");
         arena.free(from).expect("freed");
         arena.free(to).expect("freed");
         module.unload(arena);
-        out.chunks(8).map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes"))).collect()
+        bytes
     }
 
     /// Panics at the first result that is not what `expected` says.

@@ -1,0 +1,255 @@
+// Rows normalised by their own statistics, then an affine map per column and a modulation per group of rows, both optional: what layer norm
+// (CENTRED) and RMS norm share.
+//
+// A team of threads takes a row, a chunk of columns each; teams stand side by side in a block, and every team takes several rows at a time,
+// so that many loads are under way and the teams' sums over their rows cost one barrier for all of them. A thread keeps its columns'
+// coefficients, and backward their sums over rows, in registers.
+#pragma once
+#include "columns.cuh"
+#include "row_norm.h"
+
+/// Where a thread stands. A team of up to 32 threads is a power of two and lies in one warp; a larger one is whole warps.
+template <class C> struct RowTeam {
+    uint32_t threads, teams, team, column;
+    bool inside;
+
+    __device__ __forceinline__ explicit RowTeam(uint32_t dim) {
+        uint32_t chunks = dim / C::N;
+        threads = 2;
+        while (threads < 32 && threads < chunks) threads *= 2;
+        if (chunks > 32) threads = (chunks + 31) / 32 * 32;
+        teams = blockDim.x / threads;
+        team = threadIdx.x / threads;
+        column = threadIdx.x % threads * C::N;
+        inside = column < dim;
+    }
+};
+
+/// The sums over a team of each of `v`, in every thread of it. All threads of the block call it; `turn` counts the calls.
+template <int M> static __device__ __forceinline__ void team_sum(float (&v)[M], uint32_t threads, uint32_t team, uint32_t &turn) {
+    __shared__ float warps[2][ROW_NORM_THREADS / 32][M];
+    for (uint32_t distance = min(threads, 32u) / 2; distance > 0; distance /= 2) {
+        for (int m = 0; m < M; m++) v[m] += __shfl_xor_sync(0xFFFFFFFFu, v[m], distance);
+    }
+    if (threads <= 32) return;
+    // Two turns apart there is a barrier between the last read and the next write.
+    auto &of = warps[turn++ % 2];
+    if (threadIdx.x % 32 == 0) {
+        for (int m = 0; m < M; m++) of[threadIdx.x / 32][m] = v[m];
+    }
+    __syncthreads();
+    uint32_t first = team * (threads / 32);
+    for (int m = 0; m < M; m++) v[m] = of[first][m];
+    for (uint32_t warp = first + 1; warp < first + threads / 32; warp++) {
+        for (int m = 0; m < M; m++) v[m] += of[warp][m];
+    }
+}
+
+/// A thread's values of an f32 vector over columns. A pair of threads with chunks of eight shares two sectors: each request fills one of
+/// them, and halves change hands.
+template <int N> static __device__ __forceinline__ void load_vector(const float *from, uint32_t column, uint32_t dim, float (&v)[N]) {
+    if constexpr (N == 1) {
+        if (column < dim) v[0] = from[column];
+    } else if constexpr (N == 4) {
+        if (column < dim) load4(from + column, v);
+    } else {
+        bool odd = threadIdx.x % 2;
+        uint32_t pair = column - (odd ? 8 : 0), half = odd ? 4 : 0;
+        float first[4] = {}, second[4] = {};
+        if (pair < dim) load4(from + pair + half, first);
+        if (pair + 8 < dim) load4(from + pair + 8 + half, second);
+        for (int i = 0; i < 4; i++) {
+            float got = __shfl_xor_sync(0xFFFFFFFFu, odd ? first[i] : second[i], 1);
+            v[i] = odd ? got : first[i];
+            v[4 + i] = odd ? second[i] : got;
+        }
+    }
+}
+
+/// The parameters that forward and backward read; absent ones are null.
+template <class T> struct RowNorm {
+    const float *weight, *bias;  // (dim)
+    const T *scale, *shift;      // (groups, dim)
+    uint32_t rows, dim, rows_per_group, parts;
+
+    /// gain = weight·(1 + scale) and offset = bias·(1 + scale) + shift of a thread's columns.
+    template <class C> __device__ __forceinline__ void affine(uint32_t group, uint32_t column, float (&gain)[C::N], float (&offset)[C::N]) const {
+        for (int i = 0; i < C::N; i++) gain[i] = 1.0f, offset[i] = 0.0f;
+        if (weight) load_vector(weight, column, dim, gain);
+        if (bias) load_vector(bias, column, dim, offset);
+        if (column >= dim) return;
+        if (scale) {
+            C factor = C::load(scale + (group * dim + column));
+            for (int i = 0; i < C::N; i++) gain[i] *= 1.0f + factor.v[i], offset[i] *= 1.0f + factor.v[i];
+        }
+        if (shift) {
+            C more = C::load(shift + (group * dim + column));
+            for (int i = 0; i < C::N; i++) offset[i] += more.v[i];
+        }
+    }
+
+    /// The rows of this block.
+    __device__ __forceinline__ Part block_rows() const {
+        uint32_t first = blockIdx.y * rows_per_group;
+        Part part(blockIdx.x, parts, min(rows_per_group, rows - first));
+        part.begin += first;
+        part.end += first;
+        return part;
+    }
+};
+
+/// y = (x − mean)·rstd·gain + offset, and the statistics of every row.
+template <class T, class C, bool CENTRED>
+static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, float eps, const T *x, T *y, float *mean, float *rstd) {
+    constexpr int R = C::N == 8 ? ROW_NORM_ROWS : 2 * ROW_NORM_ROWS;
+    RowTeam<C> at(norm.dim);
+    float gain[C::N], offset[C::N];
+    norm.template affine<C>(blockIdx.y, at.column, gain, offset);
+    Part rows = norm.block_rows();
+    uint32_t turn = 0;
+    for (uint32_t first = rows.begin + at.team; first - at.team < rows.end; first += R * at.teams) {
+        C v[R];
+        float centre[R], square[R];
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * at.teams;
+            for (int i = 0; i < C::N; i++) v[r].v[i] = 0.0f;
+            if (at.inside && row < rows.end) v[r] = C::load(x + (row * norm.dim + at.column));
+        }
+        for (int r = 0; r < R; r++) centre[r] = 0.0f;
+        if constexpr (CENTRED) {
+            for (int r = 0; r < R; r++) {
+                for (int i = 0; i < C::N; i++) centre[r] += v[r].v[i];
+            }
+            team_sum(centre, at.threads, at.team, turn);
+            for (int r = 0; r < R; r++) centre[r] /= (float)norm.dim;
+        }
+        for (int r = 0; r < R; r++) {
+            square[r] = 0.0f;
+            for (int i = 0; i < C::N; i++) {
+                v[r].v[i] -= centre[r];
+                square[r] += at.inside ? v[r].v[i] * v[r].v[i] : 0.0f;
+            }
+        }
+        team_sum(square, at.threads, at.team, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * at.teams;
+            if (row >= rows.end) continue;
+            float inverse = 1.0f / sqrtf(square[r] / (float)norm.dim + eps);
+            if (at.column == 0) {
+                rstd[row] = inverse;
+                if constexpr (CENTRED) mean[row] = centre[r];
+            }
+            if (!at.inside) continue;
+            for (int i = 0; i < C::N; i++) v[r].v[i] = v[r].v[i] * inverse * gain[i] + offset[i];
+            v[r].store(y + (row * norm.dim + at.column));
+        }
+    }
+}
+
+/// With x̂ = (x − mean)·rstd and d = dy·gain: dx = rstd·(d − mean(d) − x̂·mean(d·x̂)) + dresidual, without its second term where not CENTRED;
+/// and the sums over the block's rows of dy and of dy·x̂.
+template <class T, class C, bool CENTRED>
+static __device__ __forceinline__ void row_norm_backward(const RowNorm<T> &norm, const T *x, const float *mean, const float *rstd, const T *dy,
+                                                         const T *dresidual, T *dx, float *sums) {
+    constexpr int R = C::N == 8 ? ROW_NORM_ROWS : 2 * ROW_NORM_ROWS, MEANS = CENTRED ? 2 : 1;
+    __shared__ RowSums<C::N, ROW_NORM_THREADS> teams;
+    RowTeam<C> at(norm.dim);
+    float gain[C::N], unused[C::N];
+    norm.template affine<C>(blockIdx.y, at.column, gain, unused);
+    Part rows = norm.block_rows();
+    uint32_t turn = 0;
+    float sum_dy[C::N] = {}, sum_dy_x[C::N] = {};
+    for (uint32_t first = rows.begin + at.team; first - at.team < rows.end; first += R * at.teams) {
+        C v[R], d[R];
+        float inverse[R], of[MEANS * R];
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * at.teams;
+            for (int i = 0; i < C::N; i++) v[r].v[i] = d[r].v[i] = 0.0f;
+            inverse[r] = 0.0f;
+            if (row >= rows.end) continue;
+            inverse[r] = rstd[row];
+            float centre = 0.0f;
+            if constexpr (CENTRED) centre = mean[row];
+            if (!at.inside) continue;
+            v[r] = C::load(x + (row * norm.dim + at.column));
+            d[r] = C::load(dy + (row * norm.dim + at.column));
+            for (int i = 0; i < C::N; i++) v[r].v[i] = (v[r].v[i] - centre) * inverse[r];
+        }
+        if (sums) {
+            for (int r = 0; r < R; r++) {
+                for (int i = 0; i < C::N; i++) {
+                    sum_dy[i] += d[r].v[i];
+                    sum_dy_x[i] += d[r].v[i] * v[r].v[i];
+                }
+            }
+        }
+        if (!dx) continue;
+        for (int m = 0; m < MEANS * R; m++) of[m] = 0.0f;
+        for (int r = 0; r < R; r++) {
+            for (int i = 0; i < C::N; i++) {
+                d[r].v[i] *= gain[i];
+                of[r] += d[r].v[i] * v[r].v[i];
+                if constexpr (CENTRED) of[R + r] += d[r].v[i];
+            }
+        }
+        team_sum(of, at.threads, at.team, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * at.teams;
+            if (!at.inside || row >= rows.end) continue;
+            float along = of[r] / (float)norm.dim, level = CENTRED ? of[(MEANS - 1) * R + r] / (float)norm.dim : 0.0f;
+            for (int i = 0; i < C::N; i++) d[r].v[i] = inverse[r] * (d[r].v[i] - level - v[r].v[i] * along);
+            uint32_t here = row * norm.dim + at.column;
+            if (dresidual) {
+                C more = C::load(dresidual + here);
+                for (int i = 0; i < C::N; i++) d[r].v[i] += more.v[i];
+            }
+            d[r].store(dx + here);
+        }
+    }
+    if (!sums) return;
+    teams.put(sum_dy, sum_dy_x);
+    __syncthreads();
+    float *out = sums + ((size_t)blockIdx.y * norm.parts + blockIdx.x) * 2 * norm.dim;
+    for (uint32_t c = threadIdx.x; c < norm.dim; c += blockDim.x) {
+        float2 sum = teams.of(c, at.threads, at.teams);
+        out[c] = sum.x;
+        out[norm.dim + c] = sum.y;
+    }
+}
+
+/// From the sums A of dy and D of dy·x̂ over each group's rows: dshift = A, dscale = D·weight + A·bias, and over all groups
+/// dweight = Σ (1 + scale)·D, dbias = Σ (1 + scale)·A. Blocks y < modulated write a group's two gradients, those after them the others.
+template <class T>
+static __device__ __forceinline__ void row_norm_sums(const RowNorm<T> &norm, const float *sums, uint32_t groups, uint32_t modulated, float *dweight,
+                                                     float *dbias, T *dscale, T *dshift) {
+    uint32_t first = blockIdx.x * ROW_NORM_SUM_COLUMNS, columns = min(ROW_NORM_SUM_COLUMNS, norm.dim - first);
+    if (blockIdx.y < modulated) {
+        uint32_t group = blockIdx.y;
+        sum_parts(
+            columns, norm.parts,
+            [&](uint32_t c, uint32_t part, float3 &sum) {
+                const float *of = sums + ((size_t)group * norm.parts + part) * 2 * norm.dim + first + c;
+                sum.x += of[0];
+                sum.y += of[norm.dim];
+            },
+            [&](uint32_t c, float3 sum) {
+                size_t to = (size_t)group * norm.dim + first + c;
+                float weight = norm.weight ? norm.weight[first + c] : 1.0f, bias = norm.bias ? norm.bias[first + c] : 0.0f;
+                if (dshift) from_float(sum.x, dshift + to);
+                if (dscale) from_float(sum.y * weight + sum.x * bias, dscale + to);
+            });
+    } else {
+        sum_parts(
+            columns, groups * norm.parts,
+            [&](uint32_t c, uint32_t part, float3 &sum) {
+                const float *of = sums + (size_t)part * 2 * norm.dim + first + c;
+                float factor = norm.scale ? 1.0f + to_float(norm.scale[(size_t)(part / norm.parts) * norm.dim + first + c]) : 1.0f;
+                sum.x += factor * of[0];
+                sum.y += factor * of[norm.dim];
+            },
+            [&](uint32_t c, float3 sum) {
+                if (dbias) dbias[first + c] = sum.x;
+                if (dweight) dweight[first + c] = sum.y;
+            });
+    }
+}

@@ -1,0 +1,41 @@
+//! The linear layer's rows of the case table.
+
+use super::Linear;
+use crate::ops::{Case, Input, Tolerance, Values};
+
+fn case(label: &'static str, x: &[usize], outputs: usize, bias: bool, bench: bool) -> Case {
+    let inputs = x[x.len() - 1];
+    let rows = x.iter().product::<usize>() / inputs;
+    let weight_std = 1.0 / (inputs as f32).sqrt();
+    Case {
+        op: "linear",
+        label,
+        inputs: vec![
+            Input::normal("x", x),
+            Input::normal("weight", &[outputs, inputs]).values(Values::Normal(0.0, weight_std)),
+            if bias { Input::normal("bias", &[outputs]).f32() } else { Input::absent("bias") },
+        ],
+        settings: vec![],
+        run: Box::new(|tape, x| Ok(tape.apply(Linear, [&x[0], &x[1], &x[2]])?.into())),
+        tolerance: Tolerance::REDUCTION,
+        flops: 2 * (rows * inputs * outputs) as u64,
+        bytes: 4 * (rows * inputs + inputs * outputs + rows * outputs) as u64,
+        bench,
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    vec![
+        case("odd shapes", &[2, 5, 7], 3, true, false),
+        case("one row, one output", &[1, 9], 1, true, false),
+        case("odd shapes, no bias", &[3, 17, 129], 65, false, false),
+        case("tokens of a small transformer", &[2, 16, 96], 288, true, false),
+        case("parts of tiles", &[1, 133, 136], 152, true, false),
+        case("a weight's gradient from several blocks", &[1200, 24], 136, true, false),
+        case("odd shapes, from several blocks", &[1100, 35], 37, true, false),
+        case("DiT-B qkv, one image", &[1, 256, 768], 2304, true, true),
+        case("DiT-XL qkv, one image", &[1, 256, 1152], 3456, true, true),
+        case("DiT-XL projection, four images", &[4, 256, 1152], 1152, true, true),
+        case("DiT-XL modulation, 32 images", &[32, 1152], 6912, true, true),
+    ]
+}

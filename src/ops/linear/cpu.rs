@@ -1,0 +1,180 @@
+//! The linear layer's kernels on the CPU.
+
+use rayon::prelude::*;
+
+use super::tiles;
+use crate::device::cpu::gemm::gemm;
+use crate::device::cpu::rows::{chunks_mut, column_sums, rows_per_task, store};
+use crate::ops::activation::{gelu_erf, gelu_tanh, silu};
+use crate::params;
+
+pub(super) fn fwd(
+    p: &params::LinearFwd,
+    [x, weight, bias, residual, gate]: [&[f32]; 5],
+    [y, sums, branch]: [&mut [f32]; 3],
+) {
+    let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
+    let columns = if p.activation == params::LINEAR_SWIGLU { 2 * outputs } else { outputs };
+    let alone = p.activation == params::LINEAR_IDENTITY && sums.is_empty() && residual.is_empty() && branch.is_empty();
+    if alone {
+        return affine([rows, inputs, columns], x, weight, bias, y);
+    }
+    let mut scratch = vec![0.0; if sums.is_empty() { rows * columns } else { 0 }];
+    let sums = if sums.is_empty() { &mut scratch[..] } else { sums };
+    affine([rows, inputs, columns], x, weight, bias, sums);
+
+    let task = rows_per_task(columns);
+    let branches = chunks_mut(branch, task * outputs, rows.div_ceil(task));
+    y.par_chunks_mut(task * outputs).zip(sums.par_chunks(task * columns)).zip(branches).enumerate().for_each(
+        |(t, ((y, sums), branch))| {
+            match p.activation {
+                params::ACTIVATION_SILU => map(y, sums, |s| silu(s).0),
+                params::ACTIVATION_GELU_ERF => map(y, sums, |s| gelu_erf(s).0),
+                params::ACTIVATION_GELU_TANH => map(y, sums, |s| gelu_tanh(s).0),
+                params::LINEAR_SWIGLU => {
+                    for (y, s) in y.chunks_exact_mut(outputs).zip(sums.chunks_exact(columns)) {
+                        swiglu_row(s, y);
+                    }
+                }
+                _ => y.copy_from_slice(sums),
+            }
+            if !branch.is_empty() {
+                branch.copy_from_slice(y);
+            }
+            if residual.is_empty() {
+                return;
+            }
+            for (r, y) in y.chunks_exact_mut(outputs).enumerate() {
+                let row = t * task + r;
+                let x = &residual[row * outputs..][..outputs];
+                let gate = if gate.is_empty() { gate } else { &gate[row / p.rows_per_gate as usize * outputs..][..outputs] };
+                add_gated(x, gate, y);
+            }
+        },
+    );
+}
+
+/// y = x·weightᵀ + bias.
+fn affine([rows, inputs, outputs]: [usize; 3], x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
+    if !bias.is_empty() {
+        y.par_chunks_mut(rows_per_task(outputs) * outputs).for_each(|y| {
+            y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+        });
+    }
+    gemm(rows, outputs, inputs, x, (inputs, 1), weight, (1, inputs), y, outputs, !bias.is_empty());
+}
+
+fn map(y: &mut [f32], s: &[f32], f: impl Fn(f32) -> f32) {
+    y.iter_mut().zip(s).for_each(|(y, &s)| *y = f(s));
+}
+
+/// A function of its own, like those below, whose arguments the compiler knows not to overlap: inlined it does not vectorise.
+#[inline(never)]
+fn swiglu_row(s: &[f32], y: &mut [f32]) {
+    let (gate, value) = s.split_at(y.len());
+    for ((y, &gate), value) in y.iter_mut().zip(gate).zip(value) {
+        *y = silu(gate).0 * value;
+    }
+}
+
+#[inline(never)]
+fn add_gated(x: &[f32], gate: &[f32], y: &mut [f32]) {
+    if gate.is_empty() {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+    } else {
+        y.iter_mut().zip(x).zip(gate).for_each(|((y, x), gate)| *y = x + gate * *y);
+    }
+}
+
+pub(super) fn bwd_input(
+    p: &params::LinearBwdInput,
+    [dy, weight, sums]: [&[f32]; 3],
+    [dx, x]: [&mut [f32]; 2],
+) {
+    let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
+    let product = |to: &mut [f32]| gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, false);
+    if sums.is_empty() {
+        return product(dx);
+    }
+    let mut d = vec![0.0; rows * inputs];
+    product(&mut d);
+    let columns = if p.activation == params::LINEAR_SWIGLU { 2 * inputs } else { inputs };
+    let task = rows_per_task(columns);
+    let x = chunks_mut(x, task * inputs, rows.div_ceil(task));
+    let read = sums.par_chunks(task * columns).zip(d.par_chunks(task * inputs));
+    dx.par_chunks_mut(task * columns).zip(read).zip(x).for_each(|((dx, (s, d)), x)| match p.activation {
+        params::ACTIVATION_SILU => through(s, d, dx, x, silu),
+        params::ACTIVATION_GELU_ERF => through(s, d, dx, x, gelu_erf),
+        params::ACTIVATION_GELU_TANH => through(s, d, dx, x, gelu_tanh),
+        _ => {
+            let mut x = x.chunks_exact_mut(inputs);
+            for ((dx, s), d) in dx.chunks_exact_mut(columns).zip(s.chunks_exact(columns)).zip(d.chunks_exact(inputs)) {
+                through_swiglu(s, d, dx);
+                if let Some(x) = x.next() {
+                    swiglu_row(s, x);
+                }
+            }
+        }
+    });
+}
+
+fn through(s: &[f32], d: &[f32], dx: &mut [f32], x: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+    dx.iter_mut().zip(s).zip(d).for_each(|((dx, &s), d)| *dx = d * f(s).1);
+    map(x, s, |s| f(s).0);
+}
+
+#[inline(never)]
+fn through_swiglu(s: &[f32], d: &[f32], dx: &mut [f32]) {
+    let ((gate, value), (dgate, dvalue)) = (s.split_at(d.len()), dx.split_at_mut(d.len()));
+    for ((((dgate, dvalue), &gate), value), d) in dgate.iter_mut().zip(dvalue).zip(gate).zip(value).zip(d) {
+        let (f, slope) = silu(gate);
+        *dgate = d * value * slope;
+        *dvalue = d * f;
+    }
+}
+
+/// The whole of it, whatever `blocks` is: no part is left to [`bwd_weight_sum`].
+pub(super) fn bwd_weight(
+    p: &params::LinearBwdWeight,
+    [x, dy]: [&[f32]; 2],
+    [dweight, dbias, _, _]: [&mut [f32]; 4],
+) {
+    let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
+    gemm(outputs, inputs, rows, dy, (1, outputs), x, (inputs, 1), dweight, inputs, false);
+    if !dbias.is_empty() {
+        store(dbias, &column_sums(dy, outputs));
+    }
+}
+
+pub(super) fn bwd_weight_sum(
+    p: &params::LinearBwdWeightSum,
+    [partial, partial_bias]: [&[f32]; 2],
+    [dweight, dbias]: [&mut [f32]; 2],
+) {
+    let shape = [p.tile_rows, p.tile_columns];
+    let tiles = [p.outputs.div_ceil(p.tile_rows), p.inputs.div_ceil(p.tile_columns)];
+    let rest = tiles[0] * tiles[1] % p.blocks;
+    let share = (rest * p.slabs).div_ceil(p.blocks);
+    for tile in 0..rest {
+        let (first, last) = (tile * p.slabs / share, (tile * p.slabs + p.slabs - 1) / share);
+        if first == last {
+            continue;
+        }
+        let [row, column] = tiles::place(tiles[0] * tiles[1] - rest + tile, tiles, shape);
+        let columns = p.tile_columns.min(p.inputs - column) as usize;
+        for r in 0..p.tile_rows.min(p.outputs - row) {
+            let sum = |part: &[f32], at: usize, length: usize| -> f32 {
+                (first..=last).map(|block| part[((block + tile) * p.tile_rows + r) as usize * length + at]).sum()
+            };
+            let to = &mut dweight[((row + r) * p.inputs + column) as usize..][..columns];
+            to.iter_mut().enumerate().for_each(|(c, to)| *to = sum(partial, c, p.tile_columns as usize));
+            if column == 0 && !dbias.is_empty() {
+                dbias[(row + r) as usize] = sum(partial_bias, 0, 1);
+            }
+        }
+    }
+}
+
+pub(super) fn bwd_bias(p: &params::LinearBwdBias, [dy]: [&[f32]; 1], [dbias]: [&mut [f32]; 1]) {
+    store(dbias, &column_sums(dy, p.outputs as usize));
+}
