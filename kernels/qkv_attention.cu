@@ -22,7 +22,7 @@ namespace attention {
 /// One of the three tensors that are packed.
 template <class T, class Params> static __device__ __forceinline__ HeadRows<T> packed_rows(const Params &p, uint64_t address, uint32_t which) {
     HeadRows<T> rows = head_rows<T>(address, p.tokens, 3 * p.heads, p.head_dim);
-    rows.first += which * p.heads * p.head_dim;
+    if (rows.first) rows.first += which * p.heads * p.head_dim;
     return rows;
 }
 
@@ -122,7 +122,7 @@ template <class T> static __device__ __forceinline__ void qkv_attention_bwd_embe
             dweight = sum_of(dweight, make_float4(d.x * xhat.x, d.y * xhat.y, d.z * xhat.z, d.w * xhat.w));
             d = make_float4(rstd * (wd.x - xhat.x * mean), rstd * (wd.y - xhat.y * mean), rstd * (wd.z - xhat.z * mean), rstd * (wd.w - xhat.w * mean));
         }
-        if (exists) store_four(at<T>(p.dqkv) + packed, d);
+        if (exists && p.dqkv) store_four(at<T>(p.dqkv) + packed, d);
     }
     if (!p.weight_sums) return;
 
@@ -132,23 +132,7 @@ template <class T> static __device__ __forceinline__ void qkv_attention_bwd_embe
     __syncthreads();
     if (threadIdx.x >= lanes || !inside) return;
     for (uint32_t i = 1; i < step; i++) dweight = sum_of(dweight, sums[i * lanes + threadIdx.x]);
-    store_four(at<float>(p.weight_sums) + ((size_t)which * p.blocks + blockIdx.x) * p.head_dim + column, dweight);
-}
-
-/// Block 0 has q's weight, block 1 k's. A warp has every eighth sum of 128 channels.
-template <class T> static __device__ __forceinline__ void qkv_attention_bwd_weight(const QkvAttentionBwdWeight &p) {
-    __shared__ float4 sums[QKV_ATTENTION_THREADS];
-    uint32_t column = threadIdx.x % 32 * 4;
-    const float *from = at<const float>(p.weight_sums) + (size_t)blockIdx.x * p.blocks * p.head_dim;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    for (uint32_t i = threadIdx.x / 32; i < p.blocks; i += QKV_ATTENTION_THREADS / 32) {
-        sum = sum_of(sum, load4_or(column < p.head_dim ? from : nullptr, (size_t)i * p.head_dim + column, 0.0f));
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.x >= 32 || column >= p.head_dim) return;
-    for (uint32_t i = 1; i < QKV_ATTENTION_THREADS / 32; i++) sum = sum_of(sum, sums[i * 32 + threadIdx.x]);
-    store_four(at<float>(blockIdx.x == 0 ? p.dq_norm : p.dk_norm) + column, sum);
+    store_four(at<float>(p.weight_sums) + ((size_t)blockIdx.x * 2 + which) * p.head_dim + column, dweight);
 }
 
 // One block to a multiprocessor is enough: left to itself, ptxas spills to fit two.
@@ -161,4 +145,3 @@ VF_EXPORT(qkv_attention_bwd_64, QkvAttentionBwd, ONE_BLOCK)
 VF_EXPORT(qkv_attention_bwd_72, QkvAttentionBwd, ONE_BLOCK)
 VF_EXPORT(qkv_attention_bwd_128, QkvAttentionBwd, ONE_BLOCK)
 VF_EXPORT(qkv_attention_bwd_embedding, QkvAttentionBwdEmbedding, QKV_ATTENTION_THREADS)
-VF_EXPORT(qkv_attention_bwd_weight, QkvAttentionBwdWeight, QKV_ATTENTION_THREADS)

@@ -38,7 +38,7 @@ struct QkvAttentionBwd {
     uint64_t out;        ///< (batch, tokens, heads, head_dim), read
     uint64_t logsumexp;  ///< (batch, heads, tokens) f32, read
     uint64_t dout;       ///< (batch, tokens, heads, head_dim), read
-    uint64_t dqkv;       ///< (batch, tokens, 3, heads, head_dim), written
+    uint64_t dqkv;       ///< (batch, tokens, 3, heads, head_dim) or absent, written
     uint64_t dq_parts;   ///< (parts, batch, tokens, heads, head_dim) f32 or absent, written
     uint64_t dk_normed;  ///< (batch, tokens, heads, head_dim) f32 or absent, written
     uint32_t batch;
@@ -49,16 +49,16 @@ struct QkvAttentionBwd {
     float eps;
 };
 
-/// Adds up dq's parts, and takes dq and dk back through the norm: x̂ = x·rstd, dx = rstd·(w·d − x̂·mean(w·d·x̂)), and of the weights
-/// Σ d·x̂, of every QKV_ATTENTION_ROWS_PER_BLOCK rows.
+/// Adds up dq's parts, and takes dq and dk back through the norm: x̂ = x·rstd, dx = rstd·(w·d − x̂·mean(w·d·x̂)). Of the weights of q's
+/// norm and of k's each block leaves Σ d·x̂ over its rows for part_sums. Grid: (blocks, tensors).
 struct QkvAttentionBwdEmbedding {
     uint64_t qkv;          ///< (rows, 3, heads, head_dim), read
     uint64_t q_norm;       ///< (head_dim) f32 or absent, read
     uint64_t k_norm;       ///< (head_dim) f32 or absent, read
     uint64_t dq_parts;     ///< (parts, rows, heads, head_dim) f32, read
     uint64_t dk_normed;    ///< (rows, heads, head_dim) f32 or absent, read
-    uint64_t dqkv;         ///< (rows, 3, heads, head_dim), of which dq and, where dk_normed is, dk, written
-    uint64_t weight_sums;  ///< (2, blocks, head_dim) f32 or absent, written
+    uint64_t dqkv;         ///< (rows, 3, heads, head_dim) or absent, of which dq and, where dk_normed is, dk, written
+    uint64_t weight_sums;  ///< (blocks, 2, head_dim) f32 or absent, written
     uint32_t rows;
     uint32_t heads;
     uint32_t head_dim;
@@ -67,13 +67,4 @@ struct QkvAttentionBwdEmbedding {
     uint32_t blocks;
     uint32_t tensors;  ///< 2 with dk_normed, 1 without
     uint32_t reserved;
-};
-
-/// The gradients of the norms' weights.
-struct QkvAttentionBwdWeight {
-    uint64_t weight_sums;  ///< (2, blocks, head_dim) f32, read
-    uint64_t dq_norm;      ///< (head_dim) f32, written
-    uint64_t dk_norm;      ///< (head_dim) f32, written
-    uint32_t head_dim;
-    uint32_t blocks;
 };

@@ -1989,7 +1989,7 @@ pub struct QkvAttentionBwd {
     pub logsumexp: u64,
     #[doc = " (batch, tokens, heads, head_dim), read"]
     pub dout: u64,
-    #[doc = " (batch, tokens, 3, heads, head_dim), written"]
+    #[doc = " (batch, tokens, 3, heads, head_dim) or absent, written"]
     pub dqkv: u64,
     #[doc = " (parts, batch, tokens, heads, head_dim) f32 or absent, written"]
     pub dq_parts: u64,
@@ -2024,7 +2024,7 @@ const _: () = {
     ["Offset of field: QkvAttentionBwd::scale"][::std::mem::offset_of!(QkvAttentionBwd, scale) - 104usize];
     ["Offset of field: QkvAttentionBwd::eps"][::std::mem::offset_of!(QkvAttentionBwd, eps) - 108usize];
 };
-#[doc = " Adds up dq's parts, and takes dq and dk back through the norm: x\u{302} = x·rstd, dx = rstd·(w·d − x\u{302}·mean(w·d·x\u{302})), and of the weights\n Σ d·x\u{302}, of every QKV_ATTENTION_ROWS_PER_BLOCK rows."]
+#[doc = " Adds up dq's parts, and takes dq and dk back through the norm: x\u{302} = x·rstd, dx = rstd·(w·d − x\u{302}·mean(w·d·x\u{302})). Of the weights of q's\n norm and of k's each block leaves Σ d·x\u{302} over its rows for part_sums. Grid: (blocks, tensors)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct QkvAttentionBwdEmbedding {
@@ -2038,9 +2038,9 @@ pub struct QkvAttentionBwdEmbedding {
     pub dq_parts: u64,
     #[doc = " (rows, heads, head_dim) f32 or absent, read"]
     pub dk_normed: u64,
-    #[doc = " (rows, 3, heads, head_dim), of which dq and, where dk_normed is, dk, written"]
+    #[doc = " (rows, 3, heads, head_dim) or absent, of which dq and, where dk_normed is, dk, written"]
     pub dqkv: u64,
-    #[doc = " (2, blocks, head_dim) f32 or absent, written"]
+    #[doc = " (blocks, 2, head_dim) f32 or absent, written"]
     pub weight_sums: u64,
     pub rows: u32,
     pub heads: u32,
@@ -2084,33 +2084,6 @@ const _: () = {
         [::std::mem::offset_of!(QkvAttentionBwdEmbedding, tensors) - 80usize];
     ["Offset of field: QkvAttentionBwdEmbedding::reserved"]
         [::std::mem::offset_of!(QkvAttentionBwdEmbedding, reserved) - 84usize];
-};
-#[doc = " The gradients of the norms' weights."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct QkvAttentionBwdWeight {
-    #[doc = " (2, blocks, head_dim) f32, read"]
-    pub weight_sums: u64,
-    #[doc = " (head_dim) f32, written"]
-    pub dq_norm: u64,
-    #[doc = " (head_dim) f32, written"]
-    pub dk_norm: u64,
-    pub head_dim: u32,
-    pub blocks: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of QkvAttentionBwdWeight"][::std::mem::size_of::<QkvAttentionBwdWeight>() - 32usize];
-    ["Alignment of QkvAttentionBwdWeight"][::std::mem::align_of::<QkvAttentionBwdWeight>() - 8usize];
-    ["Offset of field: QkvAttentionBwdWeight::weight_sums"]
-        [::std::mem::offset_of!(QkvAttentionBwdWeight, weight_sums) - 0usize];
-    ["Offset of field: QkvAttentionBwdWeight::dq_norm"]
-        [::std::mem::offset_of!(QkvAttentionBwdWeight, dq_norm) - 8usize];
-    ["Offset of field: QkvAttentionBwdWeight::dk_norm"]
-        [::std::mem::offset_of!(QkvAttentionBwdWeight, dk_norm) - 16usize];
-    ["Offset of field: QkvAttentionBwdWeight::head_dim"]
-        [::std::mem::offset_of!(QkvAttentionBwdWeight, head_dim) - 24usize];
-    ["Offset of field: QkvAttentionBwdWeight::blocks"][::std::mem::offset_of!(QkvAttentionBwdWeight, blocks) - 28usize];
 };
 #[doc = " y = standard normal values."]
 #[repr(C)]

@@ -12,7 +12,8 @@ mod cpu;
 pub(super) use cases::cases;
 
 use super::attention::cuda::Head;
-use super::check;
+use super::part_sums::{self, add_parts};
+use super::{check, grads};
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -70,14 +71,6 @@ const BWD_EMBEDDING: Kernel<params::QkvAttentionBwdEmbedding, 5, 2> = Kernel {
     writes: ["dqkv", "weight_sums"],
     cpu: cpu::bwd_embedding,
     cuda: Some(CudaKernel::new("qkv_attention", |p, _| geometry([p.blocks, p.tensors]))),
-};
-
-const BWD_WEIGHT: Kernel<params::QkvAttentionBwdWeight, 1, 2> = Kernel {
-    name: "qkv_attention_bwd_weight",
-    reads: ["weight_sums"],
-    writes: ["dq_norm", "dk_norm"],
-    cpu: cpu::bwd_weight,
-    cuda: Some(CudaKernel::new("qkv_attention", |_, _| geometry([2, 1]))),
 };
 
 fn geometry([x, y]: [u32; 2]) -> Geometry {
@@ -165,15 +158,17 @@ impl Op<5> for QkvAttention {
         needs: [bool; 5],
     ) -> Result<[Option<Tensor>; 5]> {
         let (s, device, normed) = (self.shape(qkv)?, qkv.device(), !q_norm.is_absent());
-        let parts = match device.is_cpu() {
-            true => 1,
-            false => s.tokens.div_ceil(Head::of(s.head_dim as u32).backward(qkv.dtype()).rows as usize),
-        };
         let f32 = |wanted: bool, shape: &[usize]| match wanted {
             true => Tensor::uninit(device, shape, DType::F32),
             false => Tensor::absent(device),
         };
-        let mut dqkv = qkv.uninit_like()?;
+        let parts = match device.is_cpu() {
+            true => 1,
+            false => s.tokens.div_ceil(Head::of(s.head_dim as u32).backward(qkv.dtype()).rows as usize),
+        };
+        let needs = [needs[0], needs[1], needs[2]];
+        let mut gradients = grads::allocate([qkv, q_norm, k_norm], needs)?;
+        let [dqkv, dq_norm, dk_norm] = gradients.each_mut();
         let mut dq_parts = f32(normed || parts > 1, &[&[parts], &s.out()[..]].concat())?;
         let mut dk_normed = f32(normed, &s.out())?;
         let p = params::QkvAttentionBwd {
@@ -186,14 +181,11 @@ impl Op<5> for QkvAttention {
             ..Default::default()
         };
         let reads = [qkv, q_norm, k_norm, cos, sin, out, logsumexp, only(grads)];
-        device.launch(&BWD, p, reads, [&mut dqkv, &mut dq_parts, &mut dk_normed])?;
-
-        let (mut dq_norm, mut dk_norm) = (None, None);
+        device.launch(&BWD, p, reads, [&mut *dqkv, &mut dq_parts, &mut dk_normed])?;
         if !dq_parts.is_absent() {
             let rows = s.batch * s.tokens;
             let blocks = (rows * s.heads).div_ceil(params::QKV_ATTENTION_ROWS_PER_BLOCK as usize);
-            let weights_wanted = needs[1] || needs[2];
-            let mut weight_sums = f32(weights_wanted, &[2, blocks, s.head_dim])?;
+            let mut weight_sums = f32(needs[1] || needs[2], &[1, blocks, 2, s.head_dim])?;
             let p = params::QkvAttentionBwdEmbedding {
                 rows: rows as u32,
                 heads: s.heads as u32,
@@ -205,19 +197,16 @@ impl Op<5> for QkvAttention {
                 ..Default::default()
             };
             let reads = [qkv, q_norm, k_norm, &dq_parts, &dk_normed];
-            device.launch(&BWD_EMBEDDING, p, reads, [&mut dqkv, &mut weight_sums])?;
-            if weights_wanted {
-                let (mut q, mut k) = (q_norm.uninit_like()?, k_norm.uninit_like()?);
-                let (head_dim, blocks) = (s.head_dim as u32, blocks as u32);
-                let p = params::QkvAttentionBwdWeight { head_dim, blocks, ..Default::default() };
-                device.launch(&BWD_WEIGHT, p, [&weight_sums], [&mut q, &mut k])?;
-                (dq_norm, dk_norm) = (needs[1].then_some(q), needs[2].then_some(k));
+            device.launch(&BWD_EMBEDDING, p, reads, [dqkv, &mut weight_sums])?;
+            if needs[1] || needs[2] {
+                add_parts(q_norm, &weight_sums, [dq_norm, dk_norm])?;
             }
         }
-        Ok([needs[0].then_some(dqkv), dq_norm, dk_norm, None, None])
+        let [dqkv, dq_norm, dk_norm] = grads::asked(gradients, needs);
+        Ok([dqkv, dq_norm, dk_norm, None, None])
     }
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info(), BWD_EMBEDDING.info(), BWD_WEIGHT.info()]
+    vec![FWD.info(), BWD.info(), BWD_EMBEDDING.info(), part_sums::kernel()]
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::device::cpu::row_norm::{RowNorm, Saved};
-use crate::device::cpu::rows::{add_up, chunks_mut, rows_per_task, store};
+use crate::device::cpu::rows::{add_up, rows_per_task, store};
 use crate::ops::attention;
 use crate::ops::rope::turn_heads;
 use crate::params;
@@ -46,8 +46,8 @@ impl Heads {
 
     /// The norm over the heads of `x`, all in one group.
     fn norm<'a>(self, weight: &'a [f32], x: &[f32]) -> RowNorm<'a> {
-        let (cols, rows_per_batch) = (self.head_dim, x.len() / self.head_dim);
-        RowNorm { cols, rows_per_batch, weight, bias: &[], scale: &[], shift: &[] }
+        let (cols, rows_per_group) = (self.head_dim, x.len() / self.head_dim);
+        RowNorm { cols, rows_per_group, weight, bias: &[], scale: &[], shift: &[] }
     }
 
     /// The normed rows, and their rstd.
@@ -109,7 +109,7 @@ pub fn bwd(
     let mut delta = vec![0.0; logsumexp.len()];
     let of = params::AttentionDelta { batch, queries, heads: p.heads, head_dim: p.head_dim, ..Default::default() };
     attention::cpu::delta(&of, [out, dout], [&mut delta]);
-    let mut gradients = [vec![0.0; q.len()], vec![0.0; q.len()], vec![0.0; q.len()]];
+    let mut gradients = [vec![0.0; q.len()], vec![0.0; q.len()], vec![0.0; dqkv.len() / 3]];
     let [dq, dk, dv] = &mut gradients;
     let of = params::AttentionBwd {
         batch,
@@ -135,40 +135,24 @@ pub fn bwd_embedding(
     [dqkv, weight_sums]: [&mut [f32]; 2],
 ) {
     let heads = Heads { heads: p.heads as usize, head_dim: p.head_dim as usize };
-    let (cols, blocks) = (heads.head_dim, p.blocks as usize);
-    let mut sums_left = chunks_mut(weight_sums, blocks * cols, 2).into_iter();
+    let (cols, blocks, len) = (heads.head_dim, p.blocks as usize, qkv.len() / 3);
     for (which, (norm, parts)) in [(q_norm, dq_parts), (k_norm, dk_normed)].into_iter().enumerate() {
-        let sums = sums_left.next().expect("one for each of q and k");
         if parts.is_empty() {
             continue;
         }
-        let mut d = vec![0.0; qkv.len() / 3];
-        store(&mut d, &add_up(parts.chunks(qkv.len() / 3), qkv.len() / 3));
+        let mut d = vec![0.0; len];
+        store(&mut d, &add_up(parts.chunks(len), len));
         if !norm.is_empty() {
             let x = heads.part(qkv, which);
             let (_, rstd) = heads.normed(norm, p.eps, &x);
-            let (saved, by) = (Saved { x: &x, mean: &[], rstd: &rstd }, heads.norm(norm, &x));
-            let mut dx = vec![0.0; x.len()];
-            let rows = params::QKV_ATTENTION_ROWS_PER_BLOCK as usize;
-            let work: Vec<_> = dx.chunks_mut(rows * cols).zip(chunks_mut(sums, cols, blocks)).enumerate().collect();
-            work.into_par_iter().for_each(|(block, (dx, sum))| {
-                let first = block * rows;
-                sum.fill(0.0);
-                by.backward_rows(&saved, &d, 0, first..first + dx.len() / cols, dx, [&mut vec![0.0; cols], sum]);
-            });
+            // Of every block the sums of d and of d·x̂, of which the second are the weight's.
+            let (mut dx, mut sums) = (vec![0.0; len], vec![0.0; weight_sums.len()]);
+            heads.norm(norm, &x).backward(&Saved { x: &x, mean: &[], rstd: &rstd }, &d, &[], blocks, &mut dx, &mut sums);
+            for (to, sums) in weight_sums.chunks_exact_mut(2 * cols).zip(sums.chunks_exact(2 * cols)) {
+                to[which * cols..][..cols].copy_from_slice(&sums[cols..]);
+            }
             d = dx;
         }
         heads.put(&d, which, dqkv);
-    }
-}
-
-pub fn bwd_weight(
-    p: &params::QkvAttentionBwdWeight,
-    [weight_sums]: [&[f32]; 1],
-    [dq_norm, dk_norm]: [&mut [f32]; 2],
-) {
-    let cols = p.head_dim as usize;
-    for (sums, dweight) in weight_sums.chunks(p.blocks as usize * cols).zip([dq_norm, dk_norm]) {
-        store(dweight, &add_up(sums.chunks(cols), cols));
     }
 }
