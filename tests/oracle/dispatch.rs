@@ -138,7 +138,11 @@ fn conv2d_of(call: &Call) -> Array {
     let ([_, h, w, _], [_, kh, kw, _]) = (x.dims(), call.inputs[1].dims::<4>());
     let pads = ["top", "left", "bottom", "right"].map(|side| call.size(side));
     let geometry = ConvGeometry::new([h, w], [kh, kw], call.size("stride"), pads);
-    conv2d(&x, &call.inputs[1], call.optional(2), geometry)
+    let y = conv2d(&x, &call.inputs[1], call.optional(2), geometry);
+    match call.optional(3) {
+        Some(residual) => y.zip(residual, |y, residual| y + residual),
+        None => y,
+    }
 }
 
 fn group_norm_of(call: &Call) -> Array {
