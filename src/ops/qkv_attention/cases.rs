@@ -7,6 +7,14 @@ use crate::tensor::Tensor;
 
 const EPS: f32 = 1e-6;
 
+/// As attention's, but for what the tensor cores take in bf16.
+const TOLERANCE: Tolerance = Tolerance {
+    roundings: 3,
+    why: "as REDUCTION; in bf16 the embedded queries and keys are rounded as well as the result, which alone moves some of the \
+          outputs by 2⁻⁷ of the largest",
+    ..Tolerance::REDUCTION
+};
+
 /// What happens to queries and keys.
 #[derive(Clone, Copy, PartialEq)]
 enum Embed {
@@ -42,7 +50,7 @@ fn case(label: &'static str, [batch, grid_h, grid_w]: [usize; 3], heads: usize, 
             let op = QkvAttention { heads, eps: EPS };
             Ok(tape.apply(op, [&x[0], &x[1], &x[2], &tape.constant(cos), &tape.constant(sin)])?.into())
         }),
-        tolerance: Tolerance::REDUCTION,
+        tolerance: if embed == Embed::Nothing { Tolerance::REDUCTION } else { TOLERANCE },
         flops: 4 * (batch * tokens * tokens * cols) as u64,
         bytes: 16 * (batch * tokens * cols) as u64,
         bench,
@@ -60,9 +68,9 @@ pub fn cases() -> Vec<Case> {
         case("head size 40, normed, several blocks", [1, 7, 10], 1, 40, Embed::Both, false),
         case("head size 128, several parts of keys", [1, 10, 14], 1, 128, Embed::Rope, false),
         case("head size 64, several parts of keys, normed", [1, 15, 18], 1, 64, Embed::Both, false),
-        case("DiT-B/1", [2, 16, 16], 12, 64, Embed::Rope, true),
-        case("DiT-XL/1", [2, 16, 16], 16, 72, Embed::Rope, true),
+        case("DiT-B/1", [1, 16, 16], 12, 64, Embed::Rope, true),
+        case("DiT-XL/1", [1, 16, 16], 16, 72, Embed::Rope, true),
         case("DiT-XL/1 with QK norm", [1, 16, 16], 16, 72, Embed::Both, true),
-        case("four heads of DiT-B/1 at 512×512", [1, 32, 32], 4, 64, Embed::Rope, true),
+        case("two heads of DiT-B/1 at 512×512", [1, 32, 32], 2, 64, Embed::Rope, true),
     ]
 }
