@@ -63,6 +63,7 @@ ops! {
     max_pool,
     mlp,
     modulate,
+    qkv_attention,
     resize,
     rms_norm,
     rope,
