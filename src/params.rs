@@ -30,7 +30,7 @@ pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const CONV2D_TILE_LARGE: u32 = 0;
 pub const CONV2D_TILE_NARROW: u32 = 1;
-pub const CONV2D_TILE_RAGGED: u32 = 2;
+pub const CONV2D_TILE_FEW: u32 = 2;
 pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const EMBEDDING_INDICES: u32 = 1024;
@@ -49,6 +49,10 @@ pub const LINEAR_SUM_THREADS: u32 = 256;
 pub const LINEAR_BIAS_COLUMNS: u32 = 64;
 pub const PART_SUMS_COLUMNS: u32 = 64;
 pub const PART_SUMS_BLOCK: u32 = 256;
+pub const QKV_ATTENTION_THREADS: u32 = 256;
+pub const QKV_ATTENTION_FWD_THREADS_F32: u32 = 128;
+pub const QKV_ATTENTION_MAX_HEAD: u32 = 128;
+pub const QKV_ATTENTION_ROWS_PER_BLOCK: u32 = 128;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
@@ -1042,6 +1046,31 @@ const _: () = {
     ["Offset of field: Conv2dPhases::kernel_width"][::std::mem::offset_of!(Conv2dPhases, kernel_width) - 28usize];
     ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
     ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
+};
+#[doc = " y[row, c] = x[row, c], with zeros for further channels: on CUDA the tensors of convolutions have channels in multiples of 16 bytes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dChannels {
+    #[doc = " (rows, from), read"]
+    pub x: u64,
+    #[doc = " (rows, to), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub from: u32,
+    #[doc = " on CUDA the larger one of the two is a multiple of 16 bytes"]
+    pub to: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dChannels"][::std::mem::size_of::<Conv2dChannels>() - 32usize];
+    ["Alignment of Conv2dChannels"][::std::mem::align_of::<Conv2dChannels>() - 8usize];
+    ["Offset of field: Conv2dChannels::x"][::std::mem::offset_of!(Conv2dChannels, x) - 0usize];
+    ["Offset of field: Conv2dChannels::y"][::std::mem::offset_of!(Conv2dChannels, y) - 8usize];
+    ["Offset of field: Conv2dChannels::rows"][::std::mem::offset_of!(Conv2dChannels, rows) - 16usize];
+    ["Offset of field: Conv2dChannels::from"][::std::mem::offset_of!(Conv2dChannels, from) - 20usize];
+    ["Offset of field: Conv2dChannels::to"][::std::mem::offset_of!(Conv2dChannels, to) - 24usize];
+    ["Offset of field: Conv2dChannels::reserved"][::std::mem::offset_of!(Conv2dChannels, reserved) - 28usize];
 };
 #[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
@@ -2462,6 +2491,165 @@ const _: () = {
     ["Size of PhiloxBlock"][::std::mem::size_of::<PhiloxBlock>() - 16usize];
     ["Alignment of PhiloxBlock"][::std::mem::align_of::<PhiloxBlock>() - 4usize];
     ["Offset of field: PhiloxBlock::word"][::std::mem::offset_of!(PhiloxBlock, word) - 0usize];
+};
+#[doc = " out = softmax(scale·q\u{302}·k\u{302}ᵀ)·v per head, with q\u{302} and k\u{302} the rows of q and k normed (x·rstd·weight) and turned."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionFwd {
+    #[doc = " (batch, tokens, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent with q_norm, read"]
+    pub k_norm: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub cos: u64,
+    #[doc = " (tokens, head_dim) f32 or absent with cos, read"]
+    pub sin: u64,
+    #[doc = " (batch, tokens, heads, head_dim), written"]
+    pub out: u64,
+    #[doc = " (batch, heads, tokens) f32, written"]
+    pub logsumexp: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 80usize];
+    ["Alignment of QkvAttentionFwd"][::std::mem::align_of::<QkvAttentionFwd>() - 8usize];
+    ["Offset of field: QkvAttentionFwd::qkv"][::std::mem::offset_of!(QkvAttentionFwd, qkv) - 0usize];
+    ["Offset of field: QkvAttentionFwd::q_norm"][::std::mem::offset_of!(QkvAttentionFwd, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionFwd::k_norm"][::std::mem::offset_of!(QkvAttentionFwd, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionFwd::cos"][::std::mem::offset_of!(QkvAttentionFwd, cos) - 24usize];
+    ["Offset of field: QkvAttentionFwd::sin"][::std::mem::offset_of!(QkvAttentionFwd, sin) - 32usize];
+    ["Offset of field: QkvAttentionFwd::out"][::std::mem::offset_of!(QkvAttentionFwd, out) - 40usize];
+    ["Offset of field: QkvAttentionFwd::logsumexp"][::std::mem::offset_of!(QkvAttentionFwd, logsumexp) - 48usize];
+    ["Offset of field: QkvAttentionFwd::batch"][::std::mem::offset_of!(QkvAttentionFwd, batch) - 56usize];
+    ["Offset of field: QkvAttentionFwd::tokens"][::std::mem::offset_of!(QkvAttentionFwd, tokens) - 60usize];
+    ["Offset of field: QkvAttentionFwd::heads"][::std::mem::offset_of!(QkvAttentionFwd, heads) - 64usize];
+    ["Offset of field: QkvAttentionFwd::head_dim"][::std::mem::offset_of!(QkvAttentionFwd, head_dim) - 68usize];
+    ["Offset of field: QkvAttentionFwd::scale"][::std::mem::offset_of!(QkvAttentionFwd, scale) - 72usize];
+    ["Offset of field: QkvAttentionFwd::eps"][::std::mem::offset_of!(QkvAttentionFwd, eps) - 76usize];
+};
+#[doc = " The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:\n then they are left, turned back, in dq_parts and dk_normed for qkv_attention_bwd_embedding."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionBwd {
+    #[doc = " (batch, tokens, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub k_norm: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub cos: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub sin: u64,
+    #[doc = " (batch, tokens, heads, head_dim), read"]
+    pub out: u64,
+    #[doc = " (batch, heads, tokens) f32, read"]
+    pub logsumexp: u64,
+    #[doc = " (batch, tokens, heads, head_dim), read"]
+    pub dout: u64,
+    #[doc = " (batch, tokens, 3, heads, head_dim) or absent, written"]
+    pub dqkv: u64,
+    #[doc = " (parts, batch, tokens, heads, head_dim) f32 or absent, written"]
+    pub dq_parts: u64,
+    #[doc = " (batch, tokens, heads, head_dim) f32 or absent, written"]
+    pub dk_normed: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionBwd"][::std::mem::size_of::<QkvAttentionBwd>() - 112usize];
+    ["Alignment of QkvAttentionBwd"][::std::mem::align_of::<QkvAttentionBwd>() - 8usize];
+    ["Offset of field: QkvAttentionBwd::qkv"][::std::mem::offset_of!(QkvAttentionBwd, qkv) - 0usize];
+    ["Offset of field: QkvAttentionBwd::q_norm"][::std::mem::offset_of!(QkvAttentionBwd, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionBwd::k_norm"][::std::mem::offset_of!(QkvAttentionBwd, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionBwd::cos"][::std::mem::offset_of!(QkvAttentionBwd, cos) - 24usize];
+    ["Offset of field: QkvAttentionBwd::sin"][::std::mem::offset_of!(QkvAttentionBwd, sin) - 32usize];
+    ["Offset of field: QkvAttentionBwd::out"][::std::mem::offset_of!(QkvAttentionBwd, out) - 40usize];
+    ["Offset of field: QkvAttentionBwd::logsumexp"][::std::mem::offset_of!(QkvAttentionBwd, logsumexp) - 48usize];
+    ["Offset of field: QkvAttentionBwd::dout"][::std::mem::offset_of!(QkvAttentionBwd, dout) - 56usize];
+    ["Offset of field: QkvAttentionBwd::dqkv"][::std::mem::offset_of!(QkvAttentionBwd, dqkv) - 64usize];
+    ["Offset of field: QkvAttentionBwd::dq_parts"][::std::mem::offset_of!(QkvAttentionBwd, dq_parts) - 72usize];
+    ["Offset of field: QkvAttentionBwd::dk_normed"][::std::mem::offset_of!(QkvAttentionBwd, dk_normed) - 80usize];
+    ["Offset of field: QkvAttentionBwd::batch"][::std::mem::offset_of!(QkvAttentionBwd, batch) - 88usize];
+    ["Offset of field: QkvAttentionBwd::tokens"][::std::mem::offset_of!(QkvAttentionBwd, tokens) - 92usize];
+    ["Offset of field: QkvAttentionBwd::heads"][::std::mem::offset_of!(QkvAttentionBwd, heads) - 96usize];
+    ["Offset of field: QkvAttentionBwd::head_dim"][::std::mem::offset_of!(QkvAttentionBwd, head_dim) - 100usize];
+    ["Offset of field: QkvAttentionBwd::scale"][::std::mem::offset_of!(QkvAttentionBwd, scale) - 104usize];
+    ["Offset of field: QkvAttentionBwd::eps"][::std::mem::offset_of!(QkvAttentionBwd, eps) - 108usize];
+};
+#[doc = " Adds up dq's parts, and takes dq and dk back through the norm: x\u{302} = x·rstd, dx = rstd·(w·d − x\u{302}·mean(w·d·x\u{302})). Of the weights of q's\n norm and of k's each block leaves Σ d·x\u{302} over its rows for part_sums. Grid: (blocks, tensors)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionBwdEmbedding {
+    #[doc = " (rows, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub k_norm: u64,
+    #[doc = " (parts, rows, heads, head_dim) f32, read"]
+    pub dq_parts: u64,
+    #[doc = " (rows, heads, head_dim) f32 or absent, read"]
+    pub dk_normed: u64,
+    #[doc = " (rows, 3, heads, head_dim) or absent, of which dq and, where dk_normed is, dk, written"]
+    pub dqkv: u64,
+    #[doc = " (blocks, 2, head_dim) f32 or absent, written"]
+    pub weight_sums: u64,
+    pub rows: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub parts: u32,
+    pub eps: f32,
+    pub blocks: u32,
+    #[doc = " 2 with dk_normed, 1 without"]
+    pub tensors: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionBwdEmbedding"][::std::mem::size_of::<QkvAttentionBwdEmbedding>() - 88usize];
+    ["Alignment of QkvAttentionBwdEmbedding"][::std::mem::align_of::<QkvAttentionBwdEmbedding>() - 8usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::qkv"][::std::mem::offset_of!(QkvAttentionBwdEmbedding, qkv) - 0usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::q_norm"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::k_norm"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dq_parts"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dq_parts) - 24usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dk_normed"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dk_normed) - 32usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dqkv"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dqkv) - 40usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::weight_sums"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, weight_sums) - 48usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::rows"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, rows) - 56usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::heads"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, heads) - 60usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::head_dim"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, head_dim) - 64usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::parts"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, parts) - 68usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::eps"][::std::mem::offset_of!(QkvAttentionBwdEmbedding, eps) - 72usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::blocks"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, blocks) - 76usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::tensors"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, tensors) - 80usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::reserved"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, reserved) - 84usize];
 };
 #[doc = " y = standard normal values."]
 #[repr(C)]

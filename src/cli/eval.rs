@@ -40,6 +40,9 @@ struct Frechet {
     /// The foundation model's weights: safetensors with timm's names.
     #[arg(long, value_name = "FILE", required_unless_present = "second")]
     weights: Option<PathBuf>,
+    /// Attention heads [default: num_heads in the file's metadata, or one per 64 channels].
+    #[arg(long)]
+    heads: Option<usize>,
     /// Side of the centre crops that the model sees, a multiple of 16.
     #[arg(long, value_name = "PIXELS", default_value_t = 256)]
     size: usize,
@@ -77,7 +80,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 fn frechet(args: &Frechet) -> anyhow::Result<()> {
     let device = Device::open(args.device)?;
     let extractor = match &args.weights {
-        Some(weights) => Some(ImageFeatures::open(&device, weights, Options::default(), args.size)?),
+        Some(weights) => {
+            Some(ImageFeatures::open(&device, weights, Options { heads: args.heads, style: None }, args.size)?)
+        }
         None => None,
     };
     let side = |path: &Path| stats(args, &device, extractor.as_ref(), path);

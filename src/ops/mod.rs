@@ -68,6 +68,7 @@ ops! {
     mlp,
     modulate,
     patches,
+    qkv_attention,
     resize,
     rms_norm,
     rope,
