@@ -48,6 +48,9 @@ pub enum Error {
     /// A value stopped being finite; names the first tensor that went wrong.
     #[error("{0}")]
     NonFinite(String),
+    /// A training run left its course, and the guard against spikes did not bring it back.
+    #[error("{0}")]
+    Diverged(String),
 }
 
 /// The library's result.

@@ -266,24 +266,53 @@ fn a_model_learns() {
 #[test]
 fn a_spike_is_skipped_or_undone() {
     let bench = bench();
-    // A learning rate that jumps throws the loss out of line.
-    let spike = ["--set", "train.stages=[{step: 14, set: [optim.lr=1.0]}, {step: 15, set: [optim.lr=1e-4]}]"];
-    let guard = ["--set", "train.spike_guard.factor=3", "--set", "train.checkpoint_every=5", "--steps", "20"];
-    let run = |out: &str, action: &str| {
-        let mut command = bench.train(out, &guard);
-        let output = command.args(spike).args(["--set", action]).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-        text(&output)
+    // One image of seven whose latents are a thousand times too large, under the statistics of all.
+    fs::create_dir(bench.path("spiked")).unwrap();
+    for (name, mut bytes) in shards(&bench.path("latents")) {
+        if name.ends_with("shard000.safetensors") {
+            let shard = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let start = shard.tensor("latents").unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+            for value in bytes[start..start + 4 * 4 * 4 * 16].chunks_exact_mut(4) {
+                let large = 1e3 * f32::from_le_bytes(value.try_into().unwrap());
+                value.copy_from_slice(&large.to_le_bytes());
+            }
+        }
+        fs::write(bench.path("spiked").join(name), bytes).unwrap();
+    }
+    let stats = "latents_stats.safetensors";
+    fs::copy(bench.path("latents").join(stats), bench.path("spiked").join(stats)).unwrap();
+    let run = |latents: &str, out: &str, settings: &[&str]| {
+        let mut command = bench.engine(&["train-dit", "--preset", "tiny", "--latents", latents, "--out", out]);
+        command.args(["--steps", "30", "--set", "train.spike_guard.factor=20"]);
+        command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+        command
     };
-    let skipped = run("skipping", "train.spike_guard.action=skip");
-    assert!(skipped.contains("skipped step 16") && skipped.contains("times the median"), "{skipped}");
-    let records = metrics::read(&bench.path("skipping")).unwrap();
-    assert!(records.iter().any(|r| r.step == 16 && r.values.contains_key("skipped")));
-    let undone = run("undoing", "train.spike_guard.action=rollback");
-    assert!(undone.contains("went back to step 15") || undone.contains("went back to step 10"), "{undone}");
-    let records = metrics::read(&bench.path("undoing")).unwrap();
-    assert!(records.iter().any(|r| r.values.contains_key("rolled_back")));
-    assert_eq!(last_checkpoint(&bench.path("undoing")).step(), 20);
+    let data = ["train.batch_size=1", "data.flip=false", "train.checkpoint_every=4"];
+    let printed = |out: &str, action: &str| {
+        let output = run("spiked", out, &[&data[..], &[action]].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        let records = metrics::read(&bench.path(out)).unwrap();
+        let recorded = ["skipped", "rolled_back"].map(|what| records.iter().any(|r| r.values.contains_key(what)));
+        (text(&output), recorded, last_checkpoint(&bench.path(out)))
+    };
+    let (skipped, recorded, last) = printed("skipping", "train.spike_guard.action=skip");
+    assert!(skipped.contains("skipped step") && skipped.contains("times the median"), "{skipped}");
+    assert_eq!((recorded, last.step()), ([true, false], 30));
+    // 30 places of 7 images: the image comes once in each of the second to fourth epochs, and before its tenth step the guard sleeps.
+    let left_out = 30 - last.state()["updates"].as_u64().unwrap();
+    assert!((2..=3).contains(&left_out), "{left_out} steps left out");
+    let (undone, recorded, last) = printed("undoing", "train.spike_guard.action=rollback");
+    assert!(undone.contains("went back to step"), "{undone}");
+    assert_eq!((recorded, last.step()), ([false, true], 30));
+    assert!(last.state()["batches"].as_u64().unwrap() > 30, "the data goes on");
+
+    // Weights that are damaged for good end the run.
+    let damage = "train.stages=[{step: 14, set: [optim.lr=3.0]}, {step: 15, set: [optim.lr=1e-4]}]";
+    for action in ["skip", "rollback"] {
+        let settings = [damage, &format!("train.spike_guard.action={action}"), "train.checkpoint_every=5"];
+        let error = fail(&mut run("latents", &format!("damaged-{action}"), &settings));
+        assert!(error.contains("did not help past step 15"), "{error}");
+    }
 }
 
 #[test]

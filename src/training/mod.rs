@@ -256,7 +256,13 @@ struct Run<'a, T: Task> {
     /// Whether a step like the next one has run, so that what its kernels need is loaded.
     warm: bool,
     recorded: Option<Recorded<T>>,
+    /// The furthest step that was made, and how often the guard stepped in since.
+    furthest: u64,
+    escapes: u32,
 }
+
+/// How often the guard may step in before the run gets further: there is no going on from weights that are damaged.
+const MAX_ESCAPES: u32 = 10;
 
 /// Trains `params`, the parameters of `task`, in `place`. Once `interrupt` is true it finishes the step, saves and returns.
 ///
@@ -283,8 +289,9 @@ pub fn run<T: Task>(
     task.start(state.batches)?;
     let active = config.at(state.step)?;
     let seen = Seen { step: state.step, batches: state.batches, skipped: 0 };
-    let (out, warm, recorded) = (place.folder, false, None);
-    let mut run = Run { config, active, out, device, task, params, adam, state, seen, warm, recorded };
+    let (out, warm, recorded, furthest, escapes) = (place.folder, false, None, state.step, 0);
+    let mut run =
+        Run { config, active, out, device, task, params, adam, state, seen, warm, recorded, furthest, escapes };
     run.configure()?;
     let mut metrics = match place.latest {
         Some(_) => Metrics::resume(run.out, run.state.step)?,
@@ -452,11 +459,22 @@ impl<T: Task> Run<'_, T> {
             spikes::remember(guard, &mut self.state.recent, seen);
         }
         self.adam.update(&mut self.params, &gradients, scale)?;
+        if self.state.step > self.furthest {
+            (self.furthest, self.escapes) = (self.state.step, 0);
+        }
         Ok(Done::Enqueued(Rc::new(losses)))
     }
 
     /// Leaves a step out of line behind.
     fn escape(&mut self, reason: String) -> Result<Done<T::Losses>> {
+        self.escapes += 1;
+        if self.escapes > MAX_ESCAPES {
+            let advice = "go on from an earlier checkpoint, lower optim.lr or raise train.spike_guard.factor";
+            let furthest = self.furthest;
+            let message =
+                format!("{reason}; {MAX_ESCAPES} times the guard did not help past step {furthest}: {advice}");
+            return Err(Error::Diverged(message));
+        }
         let back_to = match self.config.train().spike_guard.action {
             SpikeAction::Rollback => checkpoint::latest(&self.out.join(CHECKPOINTS))?,
             _ => None,
