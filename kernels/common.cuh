@@ -72,6 +72,17 @@ template <class T> __device__ __forceinline__ float4 load4_or(const T *tensor, s
     }
 }
 
+/// Writes four neighbouring values where 8 (bf16) or 16 (f32) bytes are aligned, each rounded once.
+template <class T> __device__ __forceinline__ void store4(float4 v, T *to) {
+    if constexpr (sizeof(T) == 4) {
+        __stwb(reinterpret_cast<float4 *>(to), v);
+    } else {
+        __nv_bfloat162 low = __floats2bfloat162_rn(v.x, v.y), high = __floats2bfloat162_rn(v.z, v.w);
+        uint2 packed = make_uint2(*reinterpret_cast<uint32_t *>(&low), *reinterpret_cast<uint32_t *>(&high));
+        __stwb(reinterpret_cast<uint2 *>(to), packed);
+    }
+}
+
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 __device__ __forceinline__ void from_float(float x, float *to) { *to = x; }

@@ -3,8 +3,8 @@
 //   forward          y[pixel, o]            = Σ_{tap, c} x[pixel's source at tap, c]·weight[o, tap, c] + bias[o] + residual[pixel, o]
 //   data gradient    dx[pixel, c]           = Σ_{tap, o} dy[pixel's target at tap, o]·weight[o, tap, c]
 //
-// Shapes   x (B, H, W, I), weight (O, kh, kw, I), y (B, H′, W′, O); any sizes. Channels in multiples of 16 bytes and at most 32 taps take
-//          the fast way, all others gather element by element.
+// Shapes   x (B, H, W, I), weight (O, kh, kw, I), y (B, H′, W′, O); channels in multiples of 16 bytes (see conv2d_channels.cu), and at most
+//          32 taps where some of them leave the image.
 // Phases   Where a stride or the upsample would make half of all products with zeros, or the same ones four times, pixels are sorted by
 //          the parity of their row and column: the data gradient with stride s falls into s² gathers with kh·kw/s² taps each, and the
 //          convolution of a ×2 upsample into four of ⌊kh/2 + 1⌋·⌊kw/2 + 1⌋ taps at the size of x (4 taps instead of 9) with weights
@@ -71,6 +71,7 @@ struct Pixel {
 
     /// A bit for each tap that lies inside of the image.
     __device__ __forceinline__ uint32_t inside(const Gather &g) const {
+        if (g.taps() > 32) return ~0u;  // only of patches, none of which leaves the image
         uint32_t columns = 0, all = 0;
         for (uint32_t v = 0; v < g.taps_wide; v++) {
             if ((uint32_t)(column + g.direction * (int32_t)v) < g.width) columns |= 1u << v;
@@ -133,7 +134,7 @@ template <class Slab_> struct ImageLoader {
         if (at.advance()) {
             int32_t step = (at.tap[0].image - at.tap[-1].image) * (int32_t)sizeof(T) - (int32_t)(at.slabs * Slab::LINE);
             for_each<LINES>([&](auto i) { from[i] += step; });
-            bit <<= 1;
+            bit = bit << 1 | bit >> 31;
             begin_tap();
         } else if (at.is_partial()) {
             cut();
@@ -251,49 +252,20 @@ static __device__ __forceinline__ void convolve(const Gather &g, const Operands<
     }
     constexpr uint32_t N = Chunk<T>::N;
     uint32_t rows = g.pixels() - row;
-    for_each_chunk<Tile, N>(shared, [&](uint32_t r, uint32_t c, float(&v)[N]) {
-        if (r >= rows || column + c >= o.columns) return;
-        size_t place = (size_t)out[r] * o.columns + column + c;
+    column += chunk_column<N, Tile::COLUMNS>();
+    if (column >= o.columns) return;
+    float bias[N];
+    for (uint32_t e = 0; e < N; e += 4) {
+        float4 b = load4_or(o.bias, column + e, 0.0f);
+        bias[e] = b.x, bias[e + 1] = b.y, bias[e + 2] = b.z, bias[e + 3] = b.w;
+    }
+    for_each_chunk<Tile, N>(shared, [&](uint32_t r, uint32_t, float(&v)[N]) {
+        if (r >= rows) return;
+        size_t place = (size_t)out[r] * o.columns + column;
         Chunk<T> sum = Chunk<T>::load_or(o.residual, place, 0.0f);
-        for (uint32_t e = 0; e < N; e += 4) {
-            float4 b = load4_or(o.bias, column + c + e, 0.0f);
-            sum.v[e] += v[e] + b.x, sum.v[e + 1] += v[e + 1] + b.y, sum.v[e + 2] += v[e + 2] + b.z, sum.v[e + 3] += v[e + 3] + b.w;
-        }
+        for (uint32_t e = 0; e < N; e++) sum.v[e] += v[e] + bias[e];
         sum.store(o.to + place);
     });
-}
-
-/// The same for any number of channels and taps.
-template <bool WEIGHT_ROWS, class T, class TapWeight>
-static __device__ __forceinline__ void convolve_ragged(const Gather &g, const Operands<T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
-    extern __shared__ __align__(128) unsigned char shared[];
-    auto image = [&](uint32_t r, uint32_t k) {
-        TapChannel at(k, g.channels);
-        Pixel pixel(g, min(row + r, g.pixels() - 1));
-        Tap tap = g.tap(at.tap, 0);
-        bool inside = (uint32_t)(pixel.row + tap.row) < g.height && (uint32_t)(pixel.column + tap.column) < g.width;
-        return inside ? to_float(o.image[pixel.from(g) + tap.image + (int32_t)at.channel]) : 0.0f;
-    };
-    auto weight = [&](uint32_t c, uint32_t k) {
-        TapChannel at(k, g.channels);
-        uint32_t n = min(column + c, o.columns - 1);
-        return to_float(o.weight[tap_weight(at.tap) + (WEIGHT_ROWS ? n * o.line + at.channel : at.channel * o.line + n)]);
-    };
-    ragged_product(g.taps() * g.channels, shared, image, weight, [&](uint32_t r, uint32_t c, float sum) {
-        uint32_t n = column + c;
-        if (row + r >= g.pixels() || n >= o.columns) return;
-        size_t place = (size_t)Pixel(g, row + r).out * o.columns + n;
-        from_float(sum + (o.bias ? o.bias[n] : 0.0f) + (o.residual ? to_float(o.residual[place]) : 0.0f), o.to + place);
-    });
-}
-
-template <class Tile, bool WEIGHT_ROWS, class TapWeight>
-static __device__ __forceinline__ void convolve_tile(const Gather &g, const Operands<typename Tile::T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
-    if constexpr (Tile::RAGGED) {
-        convolve_ragged<WEIGHT_ROWS>(g, o, row, column, tap_weight);
-    } else {
-        convolve<Tile, WEIGHT_ROWS>(g, o, row, column, tap_weight);
-    }
 }
 
 template <class Tile> static __device__ __forceinline__ void forward_tile(const Conv2dFwd &p) {
@@ -315,7 +287,7 @@ template <class Tile> static __device__ __forceinline__ void forward_tile(const 
     uint32_t line = g.taps() * p.inputs;
     auto tap_weight = [&](uint32_t t) { return phase * p.outputs * line + t * p.inputs; };
     Operands<T> o = {at<const T>(p.x), at<const T>(p.weight), line, at<const float>(p.bias), at<const T>(p.residual), at<T>(p.y), p.outputs};
-    convolve_tile<Tile, true>(g, o, place.row, place.column, tap_weight);
+    convolve<Tile, true>(g, o, place.row, place.column, tap_weight);
 }
 
 template <class Tile> static __device__ __forceinline__ void backward_data_tile(const Conv2dBwdData &p) {
@@ -346,15 +318,15 @@ template <class Tile> static __device__ __forceinline__ void backward_data_tile(
     };
     uint32_t line = (p.phased ? phase_high * phase_wide : p.kernel_height * p.kernel_width) * p.inputs;
     Operands<T> o = {at<const T>(p.dy), at<const T>(p.weight), line, nullptr, nullptr, at<T>(p.dx), p.inputs};
-    convolve_tile<Tile, false>(g, o, place.row, place.column, tap_weight);
+    convolve<Tile, false>(g, o, place.row, place.column, tap_weight);
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_fwd(const Conv2dFwd &p) {
-    with_tile<Math>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_data(const Conv2dBwdData &p) {
-    with_tile<Math>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
 }
 
 VF_EXPORT_MATRIX(conv2d_fwd, Conv2dFwd)

@@ -2,11 +2,11 @@
 #pragma once
 #include <stdint.h>
 
-/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, and 64×64 for channels that are no multiple of 16 bytes or more than 32 taps. Rows
-/// are pixels (weight gradient: outputs), columns channels.
+/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, and for few channels 128×32 (weight gradient: 64×128). Rows are pixels (weight
+/// gradient: outputs), columns channels (of each tap).
 #define CONV2D_TILE_LARGE 0
 #define CONV2D_TILE_NARROW 1
-#define CONV2D_TILE_RAGGED 2
+#define CONV2D_TILE_FEW 2
 
 /// Threads of a block of Conv2dBwdWeightSum and Conv2dPhases.
 #define CONV2D_WEIGHT_THREADS 256
@@ -113,4 +113,14 @@ struct Conv2dPhases {
     uint32_t kernel_width;
     uint32_t top;
     uint32_t left;
+};
+
+/// y[row, c] = x[row, c], with zeros for further channels: on CUDA the tensors of convolutions have channels in multiples of 16 bytes.
+struct Conv2dChannels {
+    uint64_t x;  ///< (rows, from), read
+    uint64_t y;  ///< (rows, to), written
+    uint32_t rows;
+    uint32_t from;
+    uint32_t to;  ///< on CUDA the larger one of the two is a multiple of 16 bytes
+    uint32_t reserved;
 };

@@ -4,7 +4,8 @@
 //   conv2d_bwd_weight_sum  adds up what blocks with different pixels have found
 //   conv2d_phases          the sums of weights that meet the same pixel of x (see conv2d.h)
 //
-// Shapes   x (B, H, W, I), weight (O, kh, kw, I), y (B, H′, W′, O); any sizes. Channels in multiples of 16 bytes take the fast way.
+// Shapes   x (B, H, W, I), weight (O, kh, kw, I), y (B, H′, W′, O); channels in multiples of 16 bytes
+//          (see conv2d_channels.cu), sides below 2¹⁴.
 // Bytes    each of x, dy, dweight and dbias once, and of the partial sums where there are several. Blocks that run at the same time work on
 //          the same pixels at different taps, which then come from L2.
 // FLOPs    2·B·H′·W′·O·kh·kw·I; of an upsample 4/9 of that, because x is met by sums of dy.
@@ -149,49 +150,24 @@ template <class Tile> static __device__ __forceinline__ void backward_weight_til
     Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
     Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
                  p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
-    if constexpr (Tile::RAGGED) {
-        uint32_t pixels = p.batch * class_rows * class_columns;
-        uint32_t begin = (uint64_t)pixels * blockIdx.y / p.splits, end = (uint64_t)pixels * (blockIdx.y + 1) / p.splits;
-        auto element = [&](const T *image, const Lattice &l, uint32_t pixel, uint32_t channel) {
-            uint32_t line = pixel / class_columns;
-            int32_t i = l.step * (int32_t)(line % class_rows) + l.first_row, j = l.step * (int32_t)(pixel % class_columns) + l.first_column;
-            bool inside = (uint32_t)i < l.height && (uint32_t)j < l.width;
-            return inside ? to_float(image[((size_t)(line / class_rows * l.height + i) * l.width + j) * l.channels + channel]) : 0.0f;
-        };
-        auto row = [&](uint32_t r, uint32_t k) { return m + r < p.outputs ? element(at<const T>(p.dy), dy, begin + k, m + r) : 0.0f; };
-        auto column = [&](uint32_t c, uint32_t k) {
-            if (n + c >= columns_there) return 0.0f;
-            TapChannel of(n + c, p.inputs);
-            return element(at<const T>(p.x), x.shifted(of.tap / taps_wide, of.tap % taps_wide), begin + k, of.channel);
-        };
-        ragged_product(end - begin, shared, row, column, [&](uint32_t r, uint32_t c, float sum) {
-            if (m + r < p.outputs && n + c < columns_there) dweight[(size_t)(m + r) * columns + n + c] = sum;
-        });
-        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) {
-            float sum = 0.0f;
-            for (uint32_t k = 0; k < end - begin; k++) sum += row(threadIdx.x, k);
-            dbias[m + threadIdx.x] = sum;
-        }
+    using A = PixelLoader<typename Tile::template RowSlab<false>, true>;
+    using B = PixelLoader<typename Tile::template ColumnSlab<false>, false>;
+    PixelSlabs<Tile::K> slabs(class_rows, class_columns);
+    uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
+    PixelSlab<Tile::K> slab(slabs, begin);
+    uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
+    bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
+    A rows(at<const T>(p.dy), dy, slab, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
+    B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slab, column % p.inputs, column < columns_there, inside);
+    if (begin == end) {
+        zero_sums<Tile>(shared);
     } else {
-        using A = PixelLoader<typename Tile::template RowSlab<false>, true>;
-        using B = PixelLoader<typename Tile::template ColumnSlab<false>, false>;
-        PixelSlabs<Tile::K> slabs(class_rows, class_columns);
-        uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
-        PixelSlab<Tile::K> slab(slabs, begin);
-        uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
-        bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
-        A rows(at<const T>(p.dy), dy, slab, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
-        B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slab, column % p.inputs, column < columns_there, inside);
-        if (begin == end) {
-            zero_sums<Tile>(shared);
-        } else {
-            Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
-        }
-        if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
-        for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
-            if (m + r < p.outputs && n + c < columns_there) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n + c);
-        });
+        Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
     }
+    if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
+    for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
+        if (m + r < p.outputs && n + c < columns_there) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n + c);
+    });
 }
 
 /// The tap of its phase `a` that a tap of the kernel, before which there are `pad` rows, belongs to.
@@ -202,9 +178,10 @@ template <class F> static __device__ __forceinline__ void for_each_phase(uint32_
     for (uint32_t phase = 0; phase < 4; phase++) f(phase, phase_tap(phase / 2, top, u) * taps_wide + phase_tap(phase % 2, left, v));
 }
 
-/// N neighbouring elements of dweight by each thread, then an element of dbias by each.
-template <uint32_t N> static __device__ __forceinline__ void sum_parts(const Conv2dBwdWeightSum &p, uint32_t index) {
-    uint32_t threads = p.outputs * p.kernel_height * p.kernel_width * p.inputs / N, phases = p.phased ? 4 : 1;
+/// Four neighbouring elements of dweight by each thread, then an element of dbias by each. Partial sums are f32 whatever T is.
+template <class T> static __device__ __forceinline__ void conv2d_bwd_weight_sum(const Conv2dBwdWeightSum &p) {
+    uint32_t index = blockIdx.x * CONV2D_WEIGHT_THREADS + threadIdx.x;
+    uint32_t threads = p.outputs * p.kernel_height * p.kernel_width * p.inputs / 4, phases = p.phased ? 4 : 1;
     if (index >= threads) {
         uint32_t o = index - threads;
         if (!p.dbias || o >= p.outputs) return;
@@ -214,51 +191,32 @@ template <uint32_t N> static __device__ __forceinline__ void sum_parts(const Con
         return;
     }
     if (!p.dweight) return;
-    uint32_t at_weight = index * N, i = at_weight % p.inputs, tap = at_weight / p.inputs % (p.kernel_height * p.kernel_width);
+    uint32_t at_weight = index * 4, i = at_weight % p.inputs, tap = at_weight / p.inputs % (p.kernel_height * p.kernel_width);
     uint32_t o = at_weight / p.inputs / (p.kernel_height * p.kernel_width);
     uint32_t taps_wide = p.kernel_width / 2 + 1, taps = (p.kernel_height / 2 + 1) * taps_wide;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    Chunk<float> sum = {};
     auto add = [&](size_t from) {
-        if constexpr (N == 4) {
-            float4 part = load4_or(at<const float>(p.parts), from, 0.0f);
-            sum = make_float4(sum.x + part.x, sum.y + part.y, sum.z + part.z, sum.w + part.w);
-        } else {
-            sum.x += at<const float>(p.parts)[from];
-        }
+        Chunk<float> part = Chunk<float>::load(at<const float>(p.parts) + from);
+        for (uint32_t e = 0; e < 4; e++) sum.v[e] += part.v[e];
     };
     for (uint32_t split = 0; split < p.splits; split++) {
         if (!p.phased) {
-            add((size_t)split * threads * N + at_weight);
+            add((size_t)split * threads * 4 + at_weight);
         } else {
             for_each_phase(tap / p.kernel_width, tap % p.kernel_width, p.top, p.left, taps_wide, [&](uint32_t phase, uint32_t of_phase) {
                 add((((size_t)split * 4 + phase) * p.outputs * taps + o * taps + of_phase) * p.inputs + i);
             });
         }
     }
-    float *to = at<float>(p.dweight) + at_weight;
-    if constexpr (N == 4) {
-        Chunk<float>{sum.x, sum.y, sum.z, sum.w}.store(to);
-    } else {
-        *to = sum.x;
-    }
+    sum.store(at<float>(p.dweight) + at_weight);
 }
 
-/// Partial sums are f32 whatever T is.
-template <class T> static __device__ __forceinline__ void conv2d_bwd_weight_sum(const Conv2dBwdWeightSum &p) {
-    uint32_t index = blockIdx.x * CONV2D_WEIGHT_THREADS + threadIdx.x;
-    if (p.inputs % 4 == 0) {
-        sum_parts<4>(p, index);
-    } else {
-        sum_parts<1>(p, index);
-    }
-}
-
-/// A chunk (ALIGNED) or an element of phases by each thread.
-template <class T, bool ALIGNED> static __device__ __forceinline__ void sum_taps(const Conv2dPhases &p, uint32_t index) {
-    constexpr uint32_t N = ALIGNED ? Chunk<T>::N : 1;
+/// A chunk of phases by each thread.
+template <class T> static __device__ __forceinline__ void conv2d_phases(const Conv2dPhases &p) {
+    constexpr uint32_t N = Chunk<T>::N;
     uint32_t taps_high = p.kernel_height / 2 + 1, taps_wide = p.kernel_width / 2 + 1;
-    uint32_t at_phases = index * N, i = at_phases % p.inputs, tap = at_phases / p.inputs % (taps_high * taps_wide);
-    uint32_t o = at_phases / p.inputs / (taps_high * taps_wide), phase = o / p.outputs;
+    uint32_t at_phases = (blockIdx.x * CONV2D_WEIGHT_THREADS + threadIdx.x) * N, i = at_phases % p.inputs;
+    uint32_t tap = at_phases / p.inputs % (taps_high * taps_wide), o = at_phases / p.inputs / (taps_high * taps_wide), phase = o / p.outputs;
     if (phase >= 4) return;
     o %= p.outputs;
     Chunk<T> sum = {};
@@ -266,34 +224,16 @@ template <class T, bool ALIGNED> static __device__ __forceinline__ void sum_taps
         if (phase_tap(phase / 2, p.top, u) != tap / taps_wide) continue;
         for (uint32_t v = 0; v < p.kernel_width; v++) {
             if (phase_tap(phase % 2, p.left, v) != tap % taps_wide) continue;
-            const T *from = at<const T>(p.weight) + ((o * p.kernel_height + u) * p.kernel_width + v) * p.inputs + i;
-            if constexpr (ALIGNED) {
-                Chunk<T> w = Chunk<T>::load(from);
-                for (uint32_t e = 0; e < N; e++) sum.v[e] += w.v[e];
-            } else {
-                sum.v[0] += to_float(*from);
-            }
+            Chunk<T> w = Chunk<T>::load(at<const T>(p.weight) + ((o * p.kernel_height + u) * p.kernel_width + v) * p.inputs + i);
+            for (uint32_t e = 0; e < N; e++) sum.v[e] += w.v[e];
         }
     }
-    if constexpr (ALIGNED) {
-        sum.store(at<T>(p.phases) + at_phases);
-    } else {
-        from_float(sum.v[0], at<T>(p.phases) + at_phases);
-    }
-}
-
-template <class T> static __device__ __forceinline__ void conv2d_phases(const Conv2dPhases &p) {
-    uint32_t index = blockIdx.x * CONV2D_WEIGHT_THREADS + threadIdx.x;
-    if (p.inputs % Chunk<T>::N == 0) {
-        sum_taps<T, true>(p, index);
-    } else {
-        sum_taps<T, false>(p, index);
-    }
+    sum.store(at<T>(p.phases) + at_phases);
 }
 
 /// Tiles are outputs by (tap, channel).
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
-    with_tile<Math>(p.tile, [&](auto tile) { backward_weight_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 64, 128>>(p.tile, [&](auto tile) { backward_weight_tile<decltype(tile)>(p); });
 }
 
 VF_EXPORT_MATRIX(conv2d_bwd_weight, Conv2dBwdWeight)

@@ -29,12 +29,7 @@ template <class T> __device__ __forceinline__ void store_part(const Chunk<T> &ch
 
 /// Writes four neighbouring values, rounded to bf16, as far as they lie before the end.
 __device__ __forceinline__ void store4_part(const Chunk<float> &values, __nv_bfloat16 *x, size_t first, size_t count) {
-    if (first + 4 <= count) {
-        __nv_bfloat162 low = __floats2bfloat162_rn(values.v[0], values.v[1]), high = __floats2bfloat162_rn(values.v[2], values.v[3]);
-        uint2 packed = make_uint2(*reinterpret_cast<uint32_t *>(&low), *reinterpret_cast<uint32_t *>(&high));
-        __stwb(reinterpret_cast<uint2 *>(x + first), packed);
-        return;
-    }
+    if (first + 4 <= count) return store4(make_float4(values.v[0], values.v[1], values.v[2], values.v[3]), x + first);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         if (first + i < count) from_float(values.v[i], x + first + i);

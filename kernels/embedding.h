@@ -2,6 +2,10 @@
 #pragma once
 #include <stdint.h>
 
+/// Indices that a block of embedding_bwd looks through at a time, and the most threads it has.
+#define EMBEDDING_INDICES 1024
+#define EMBEDDING_BWD_THREADS 256
+
 /// y[i] = table[indices[i]]; NaN where an index lies outside the table.
 struct EmbeddingFwd {
     uint64_t table;    ///< (entries, cols), read
@@ -17,7 +21,7 @@ struct EmbeddingFwd {
 struct EmbeddingBwd {
     uint64_t dy;       ///< (count, cols), read
     uint64_t indices;  ///< (count) u32, read
-    uint64_t dtable;   ///< (entries, cols), written
+    uint64_t dtable;   ///< (entries, cols) f32, written
     uint32_t entries;
     uint32_t cols;
     uint32_t count;

@@ -5,8 +5,8 @@
 /// y = (cls | x) + pos along the tokens.
 struct PrependTokenFwd {
     uint64_t x;    ///< (batch, tokens, cols), read
-    uint64_t cls;  ///< (cols), read
-    uint64_t pos;  ///< (tokens + 1, cols), read
+    uint64_t cls;  ///< (cols) f32, read
+    uint64_t pos;  ///< (tokens + 1, cols) f32, read
     uint64_t y;    ///< (batch, tokens + 1, cols), written
     uint32_t batch;
     uint32_t tokens;
@@ -18,8 +18,8 @@ struct PrependTokenFwd {
 struct PrependTokenBwd {
     uint64_t dy;    ///< (batch, tokens + 1, cols), read
     uint64_t dx;    ///< (batch, tokens, cols) or absent, written
-    uint64_t dcls;  ///< (cols) or absent, written
-    uint64_t dpos;  ///< (tokens + 1, cols) or absent, written
+    uint64_t dcls;  ///< (cols) f32 or absent, written
+    uint64_t dpos;  ///< (tokens + 1, cols) f32 or absent, written
     uint32_t batch;
     uint32_t tokens;
     uint32_t cols;

@@ -30,9 +30,11 @@ pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
 pub const CONV2D_TILE_LARGE: u32 = 0;
 pub const CONV2D_TILE_NARROW: u32 = 1;
-pub const CONV2D_TILE_RAGGED: u32 = 2;
+pub const CONV2D_TILE_FEW: u32 = 2;
 pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
+pub const EMBEDDING_INDICES: u32 = 1024;
+pub const EMBEDDING_BWD_THREADS: u32 = 256;
 pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const MATRIX_THREADS: u32 = 128;
@@ -54,11 +56,16 @@ pub const QKV_ATTENTION_ROWS_PER_BLOCK: u32 = 128;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
-pub const ROW_NORM_THREADS: u32 = 512;
+pub const ROPE_IMAGES: u32 = 4;
 pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
 pub const ROW_NORM_SUM_THREADS: u32 = 256;
-pub const ROW_NORM_ROWS: u32 = 2;
+pub const ROW_TEAM_THREADS: u32 = 512;
+pub const ROW_TEAM_ROWS: u32 = 2;
+pub const ROWS_THREADS: u32 = 256;
 pub const SWIGLU_THREADS: u32 = 256;
+pub const TIMESTEP_EMBEDDING_THREADS: u32 = 128;
+pub const TRANSPOSE_TILE: u32 = 32;
+pub const TRANSPOSE_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
 pub const VF_LOSS_NARROW_CHANNELS: u32 = 32;
@@ -876,7 +883,32 @@ const _: () = {
     ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
     ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
 };
-#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
+#[doc = " y[row, c] = x[row, c], with zeros for further channels: on CUDA the tensors of convolutions have channels in multiples of 16 bytes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dChannels {
+    #[doc = " (rows, from), read"]
+    pub x: u64,
+    #[doc = " (rows, to), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub from: u32,
+    #[doc = " on CUDA the larger one of the two is a multiple of 16 bytes"]
+    pub to: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dChannels"][::std::mem::size_of::<Conv2dChannels>() - 32usize];
+    ["Alignment of Conv2dChannels"][::std::mem::align_of::<Conv2dChannels>() - 8usize];
+    ["Offset of field: Conv2dChannels::x"][::std::mem::offset_of!(Conv2dChannels, x) - 0usize];
+    ["Offset of field: Conv2dChannels::y"][::std::mem::offset_of!(Conv2dChannels, y) - 8usize];
+    ["Offset of field: Conv2dChannels::rows"][::std::mem::offset_of!(Conv2dChannels, rows) - 16usize];
+    ["Offset of field: Conv2dChannels::from"][::std::mem::offset_of!(Conv2dChannels, from) - 20usize];
+    ["Offset of field: Conv2dChannels::to"][::std::mem::offset_of!(Conv2dChannels, to) - 24usize];
+    ["Offset of field: Conv2dChannels::reserved"][::std::mem::offset_of!(Conv2dChannels, reserved) - 28usize];
+};
+#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityFwd {
@@ -888,8 +920,9 @@ pub struct CosineSimilarityFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -900,10 +933,10 @@ const _: () = {
     ["Offset of field: CosineSimilarityFwd::y"][::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
     ["Offset of field: CosineSimilarityFwd::rows"][::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
     ["Offset of field: CosineSimilarityFwd::channels"][::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
-    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
-    ["Offset of field: CosineSimilarityFwd::reserved"][::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+    ["Offset of field: CosineSimilarityFwd::parts"][::std::mem::offset_of!(CosineSimilarityFwd, parts) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 36usize];
 };
-#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
+#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityBwd {
@@ -919,8 +952,9 @@ pub struct CosineSimilarityBwd {
     pub db: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -933,8 +967,8 @@ const _: () = {
     ["Offset of field: CosineSimilarityBwd::db"][::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
     ["Offset of field: CosineSimilarityBwd::rows"][::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
     ["Offset of field: CosineSimilarityBwd::channels"][::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
-    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
-    ["Offset of field: CosineSimilarityBwd::reserved"][::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+    ["Offset of field: CosineSimilarityBwd::parts"][::std::mem::offset_of!(CosineSimilarityBwd, parts) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 52usize];
 };
 #[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
 #[repr(C)]
@@ -971,7 +1005,7 @@ pub struct EmbeddingBwd {
     pub dy: u64,
     #[doc = " (count) u32, read"]
     pub indices: u64,
-    #[doc = " (entries, cols), written"]
+    #[doc = " (entries, cols) f32, written"]
     pub dtable: u64,
     pub entries: u32,
     pub cols: u32,
@@ -1007,68 +1041,85 @@ const _: () = {
     ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
     ["Offset of field: Fill::count"][::std::mem::offset_of!(Fill, count) - 12usize];
 };
-#[doc = " out = x + gate·y."]
+#[doc = " out = x + gate·y.\n Grid: (slices, cols / tile, gates), blocks of channel_tile.cuh; dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_gate, cols), read"]
+    #[doc = " (gates, cols), or f32 as `parameter` says; read"]
     pub gate: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub y: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (gates, rows_per_gate, cols), written"]
     pub out: u64,
-    pub rows: u32,
-    pub cols: u32,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
+    #[doc = " 1: the gate is a parameter (layer scale), which is f32 whatever the others are"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 48usize];
+    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 56usize];
     ["Alignment of GateFwd"][::std::mem::align_of::<GateFwd>() - 8usize];
     ["Offset of field: GateFwd::x"][::std::mem::offset_of!(GateFwd, x) - 0usize];
     ["Offset of field: GateFwd::gate"][::std::mem::offset_of!(GateFwd, gate) - 8usize];
     ["Offset of field: GateFwd::y"][::std::mem::offset_of!(GateFwd, y) - 16usize];
     ["Offset of field: GateFwd::out"][::std::mem::offset_of!(GateFwd, out) - 24usize];
-    ["Offset of field: GateFwd::rows"][::std::mem::offset_of!(GateFwd, rows) - 32usize];
-    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 36usize];
-    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
-    ["Offset of field: GateFwd::reserved"][::std::mem::offset_of!(GateFwd, reserved) - 44usize];
+    ["Offset of field: GateFwd::gates"][::std::mem::offset_of!(GateFwd, gates) - 32usize];
+    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 36usize];
+    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 40usize];
+    ["Offset of field: GateFwd::tile"][::std::mem::offset_of!(GateFwd, tile) - 44usize];
+    ["Offset of field: GateFwd::slices"][::std::mem::offset_of!(GateFwd, slices) - 48usize];
+    ["Offset of field: GateFwd::parameter"][::std::mem::offset_of!(GateFwd, parameter) - 52usize];
 };
-#[doc = " dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself)."]
+#[doc = " dy = gate·dout (dx is dout itself), and dgate = Σ dout·y over a gate's rows: of each part of them where there are several.\n Grid: (parts, cols / tile, gates); dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateBwd {
-    #[doc = " (rows / rows_per_gate, cols), read"]
-    pub gate: u64,
-    #[doc = " (rows, cols), read"]
-    pub y: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub dout: u64,
-    #[doc = " (rows / rows_per_gate, cols) or absent, written"]
-    pub dgate: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (gates, cols), as above, read"]
+    pub gate: u64,
+    #[doc = " (gates, rows_per_gate, cols), read"]
+    pub y: u64,
+    #[doc = " (gates, rows_per_gate, cols) or absent, written"]
     pub dy: u64,
-    pub rows: u32,
-    pub cols: u32,
+    #[doc = " as the gate, or absent; written if `parts` is 1"]
+    pub dgate: u64,
+    #[doc = " (gates, parts, 1, cols) f32, dgate's parts, or absent; written"]
+    pub sums: u64,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
+    #[doc = " as above"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 56usize];
+    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 72usize];
     ["Alignment of GateBwd"][::std::mem::align_of::<GateBwd>() - 8usize];
-    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 0usize];
-    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 8usize];
-    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 16usize];
-    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 24usize];
-    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 32usize];
-    ["Offset of field: GateBwd::rows"][::std::mem::offset_of!(GateBwd, rows) - 40usize];
-    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 44usize];
-    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
-    ["Offset of field: GateBwd::reserved"][::std::mem::offset_of!(GateBwd, reserved) - 52usize];
+    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 0usize];
+    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 8usize];
+    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 16usize];
+    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 24usize];
+    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 32usize];
+    ["Offset of field: GateBwd::sums"][::std::mem::offset_of!(GateBwd, sums) - 40usize];
+    ["Offset of field: GateBwd::gates"][::std::mem::offset_of!(GateBwd, gates) - 48usize];
+    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 52usize];
+    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 56usize];
+    ["Offset of field: GateBwd::tile"][::std::mem::offset_of!(GateBwd, tile) - 60usize];
+    ["Offset of field: GateBwd::parts"][::std::mem::offset_of!(GateBwd, parts) - 64usize];
+    ["Offset of field: GateBwd::parameter"][::std::mem::offset_of!(GateBwd, parameter) - 68usize];
 };
 #[doc = " z = mean + exp(logvar/2)·noise;  kl = ½ Σ (mean² + e^logvar − 1 − logvar) / batch."]
 #[repr(C)]
@@ -1384,7 +1435,7 @@ const _: () = {
     ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 112usize];
     ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 116usize];
 };
-#[doc = " loss = ½ (mean relu(1 − real) + mean relu(1 + fake))."]
+#[doc = " loss[b] = block b's share of ½ (mean relu(1 − real) + mean relu(1 + fake)): all of it where there is one part."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct HingeFwd {
@@ -1392,7 +1443,7 @@ pub struct HingeFwd {
     pub real: u64,
     #[doc = " (fake_count), read"]
     pub fake: u64,
-    #[doc = " (1), written"]
+    #[doc = " (parts) f32, written"]
     pub loss: u64,
     pub real_count: u32,
     pub fake_count: u32,
@@ -1415,7 +1466,7 @@ pub struct HingeBwd {
     pub real: u64,
     #[doc = " (fake_count), read"]
     pub fake: u64,
-    #[doc = " (1), read"]
+    #[doc = " (1) f32, read"]
     pub dloss: u64,
     #[doc = " (real_count) or absent, written"]
     pub dreal: u64,
@@ -1435,6 +1486,26 @@ const _: () = {
     ["Offset of field: HingeBwd::dfake"][::std::mem::offset_of!(HingeBwd, dfake) - 32usize];
     ["Offset of field: HingeBwd::real_count"][::std::mem::offset_of!(HingeBwd, real_count) - 40usize];
     ["Offset of field: HingeBwd::fake_count"][::std::mem::offset_of!(HingeBwd, fake_count) - 44usize];
+};
+#[doc = " y = byte / 127.5 − 1: 0 to 255 become −1 to 1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Image {
+    #[doc = " (count) u8 in u32 words, the lowest first, read"]
+    pub bytes: u64,
+    #[doc = " (count), written"]
+    pub y: u64,
+    pub count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Image"][::std::mem::size_of::<Image>() - 24usize];
+    ["Alignment of Image"][::std::mem::align_of::<Image>() - 8usize];
+    ["Offset of field: Image::bytes"][::std::mem::offset_of!(Image, bytes) - 0usize];
+    ["Offset of field: Image::y"][::std::mem::offset_of!(Image, y) - 8usize];
+    ["Offset of field: Image::count"][::std::mem::offset_of!(Image, count) - 16usize];
+    ["Offset of field: Image::reserved"][::std::mem::offset_of!(Image, reserved) - 20usize];
 };
 #[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
 #[repr(C)]
@@ -1492,7 +1563,7 @@ const _: () = {
     ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
     ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
 };
-#[doc = " y = x / max(‖x‖, eps) per row."]
+#[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeFwd {
@@ -1502,8 +1573,9 @@ pub struct L2NormalizeFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1513,10 +1585,10 @@ const _: () = {
     ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
     ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
     ["Offset of field: L2NormalizeFwd::channels"][::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
-    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
-    ["Offset of field: L2NormalizeFwd::reserved"][::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+    ["Offset of field: L2NormalizeFwd::parts"][::std::mem::offset_of!(L2NormalizeFwd, parts) - 24usize];
+    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 28usize];
 };
-#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
+#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeBwd {
@@ -1528,8 +1600,9 @@ pub struct L2NormalizeBwd {
     pub dx: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1540,8 +1613,8 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
     ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
     ["Offset of field: L2NormalizeBwd::channels"][::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
-    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
-    ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+    ["Offset of field: L2NormalizeBwd::parts"][::std::mem::offset_of!(L2NormalizeBwd, parts) - 32usize];
+    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 36usize];
 };
 #[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
@@ -1920,60 +1993,72 @@ const _: () = {
     ["Offset of field: MaxPoolBwd::width"][::std::mem::offset_of!(MaxPoolBwd, width) - 32usize];
     ["Offset of field: MaxPoolBwd::channels"][::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
 };
-#[doc = " y = x·(1 + scale) + shift."]
+#[doc = " y = x·(1 + scale) + shift.\n Grid: (slices, cols / tile, groups), blocks of channel_tile.cuh."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, cols) or absent, read"]
     pub shift: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (groups, rows_per_group, cols), written"]
     pub y: u64,
-    pub rows: u32,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 48usize];
+    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 56usize];
     ["Alignment of ModulateFwd"][::std::mem::align_of::<ModulateFwd>() - 8usize];
     ["Offset of field: ModulateFwd::x"][::std::mem::offset_of!(ModulateFwd, x) - 0usize];
     ["Offset of field: ModulateFwd::scale"][::std::mem::offset_of!(ModulateFwd, scale) - 8usize];
     ["Offset of field: ModulateFwd::shift"][::std::mem::offset_of!(ModulateFwd, shift) - 16usize];
     ["Offset of field: ModulateFwd::y"][::std::mem::offset_of!(ModulateFwd, y) - 24usize];
-    ["Offset of field: ModulateFwd::rows"][::std::mem::offset_of!(ModulateFwd, rows) - 32usize];
-    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 36usize];
-    ["Offset of field: ModulateFwd::rows_per_batch"][::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
-    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
+    ["Offset of field: ModulateFwd::groups"][::std::mem::offset_of!(ModulateFwd, groups) - 32usize];
+    ["Offset of field: ModulateFwd::rows_per_group"][::std::mem::offset_of!(ModulateFwd, rows_per_group) - 36usize];
+    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 40usize];
+    ["Offset of field: ModulateFwd::tile"][::std::mem::offset_of!(ModulateFwd, tile) - 44usize];
+    ["Offset of field: ModulateFwd::slices"][::std::mem::offset_of!(ModulateFwd, slices) - 48usize];
+    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 52usize];
 };
-#[doc = " dx = dy·(1 + scale), dscale = Σ_rows dy·x, dshift = Σ_rows dy."]
+#[doc = " dx = dy·(1 + scale), and over a group's rows dscale = Σ dy·x and dshift = Σ dy: of each part of them where there are several.\n Grid: (parts, cols / tile, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateBwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub dy: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (groups, rows_per_group, cols) or absent, written"]
     pub dx: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dscale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dshift: u64,
-    pub rows: u32,
+    #[doc = " (groups, parts, 2, cols) f32, parts of dshift and dscale, or absent; written"]
+    pub sums: u64,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 64usize];
+    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 80usize];
     ["Alignment of ModulateBwd"][::std::mem::align_of::<ModulateBwd>() - 8usize];
     ["Offset of field: ModulateBwd::x"][::std::mem::offset_of!(ModulateBwd, x) - 0usize];
     ["Offset of field: ModulateBwd::scale"][::std::mem::offset_of!(ModulateBwd, scale) - 8usize];
@@ -1981,10 +2066,13 @@ const _: () = {
     ["Offset of field: ModulateBwd::dx"][::std::mem::offset_of!(ModulateBwd, dx) - 24usize];
     ["Offset of field: ModulateBwd::dscale"][::std::mem::offset_of!(ModulateBwd, dscale) - 32usize];
     ["Offset of field: ModulateBwd::dshift"][::std::mem::offset_of!(ModulateBwd, dshift) - 40usize];
-    ["Offset of field: ModulateBwd::rows"][::std::mem::offset_of!(ModulateBwd, rows) - 48usize];
-    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
-    ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
-    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+    ["Offset of field: ModulateBwd::sums"][::std::mem::offset_of!(ModulateBwd, sums) - 48usize];
+    ["Offset of field: ModulateBwd::groups"][::std::mem::offset_of!(ModulateBwd, groups) - 56usize];
+    ["Offset of field: ModulateBwd::rows_per_group"][::std::mem::offset_of!(ModulateBwd, rows_per_group) - 60usize];
+    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 64usize];
+    ["Offset of field: ModulateBwd::tile"][::std::mem::offset_of!(ModulateBwd, tile) - 68usize];
+    ["Offset of field: ModulateBwd::parts"][::std::mem::offset_of!(ModulateBwd, parts) - 72usize];
+    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 76usize];
 };
 #[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
 #[repr(C)]
@@ -2439,15 +2527,16 @@ const _: () = {
 pub struct Rope {
     #[doc = " (batch, tokens, heads, head_dim), read"]
     pub x: u64,
-    #[doc = " (tokens, head_dim), read"]
+    #[doc = " (tokens, head_dim) f32, read"]
     pub cos: u64,
-    #[doc = " (tokens, head_dim), read"]
+    #[doc = " (tokens, head_dim) f32, read"]
     pub sin: u64,
     #[doc = " (batch, tokens, heads, head_dim), written"]
     pub y: u64,
     pub batch: u32,
     pub tokens: u32,
     pub heads: u32,
+    #[doc = " CUDA: a multiple of 4"]
     pub head_dim: u32,
     #[doc = " 1: the transposed map, which is the gradient"]
     pub transpose: u32,
@@ -2589,9 +2678,9 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct TimestepEmbeddingFwd {
-    #[doc = " (batch), read"]
+    #[doc = " (batch) f32, read"]
     pub t: u64,
-    #[doc = " (batch, dim), written"]
+    #[doc = " (batch, dim) f32, written"]
     pub y: u64,
     pub batch: u32,
     pub dim: u32,
@@ -2609,11 +2698,11 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct TimestepEmbeddingBwd {
-    #[doc = " (batch), read"]
+    #[doc = " (batch) f32, read"]
     pub t: u64,
-    #[doc = " (batch, dim), read"]
+    #[doc = " (batch, dim) f32, read"]
     pub dy: u64,
-    #[doc = " (batch), written"]
+    #[doc = " (batch) f32, written"]
     pub dt: u64,
     pub batch: u32,
     pub dim: u32,
@@ -2634,9 +2723,9 @@ const _: () = {
 pub struct PrependTokenFwd {
     #[doc = " (batch, tokens, cols), read"]
     pub x: u64,
-    #[doc = " (cols), read"]
+    #[doc = " (cols) f32, read"]
     pub cls: u64,
-    #[doc = " (tokens + 1, cols), read"]
+    #[doc = " (tokens + 1, cols) f32, read"]
     pub pos: u64,
     #[doc = " (batch, tokens + 1, cols), written"]
     pub y: u64,
@@ -2666,9 +2755,9 @@ pub struct PrependTokenBwd {
     pub dy: u64,
     #[doc = " (batch, tokens, cols) or absent, written"]
     pub dx: u64,
-    #[doc = " (cols) or absent, written"]
+    #[doc = " (cols) f32 or absent, written"]
     pub dcls: u64,
-    #[doc = " (tokens + 1, cols) or absent, written"]
+    #[doc = " (tokens + 1, cols) f32 or absent, written"]
     pub dpos: u64,
     pub batch: u32,
     pub tokens: u32,
@@ -2735,6 +2824,30 @@ const _: () = {
     ["Offset of field: DropTokenBwd::tokens"][::std::mem::offset_of!(DropTokenBwd, tokens) - 20usize];
     ["Offset of field: DropTokenBwd::cols"][::std::mem::offset_of!(DropTokenBwd, cols) - 24usize];
     ["Offset of field: DropTokenBwd::reserved"][::std::mem::offset_of!(DropTokenBwd, reserved) - 28usize];
+};
+#[doc = " y[o, c, r] = x[o, r, c]."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Transpose {
+    #[doc = " (outer, rows, cols), read"]
+    pub x: u64,
+    #[doc = " (outer, cols, rows), written"]
+    pub y: u64,
+    pub outer: u32,
+    pub rows: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Transpose"][::std::mem::size_of::<Transpose>() - 32usize];
+    ["Alignment of Transpose"][::std::mem::align_of::<Transpose>() - 8usize];
+    ["Offset of field: Transpose::x"][::std::mem::offset_of!(Transpose, x) - 0usize];
+    ["Offset of field: Transpose::y"][::std::mem::offset_of!(Transpose, y) - 8usize];
+    ["Offset of field: Transpose::outer"][::std::mem::offset_of!(Transpose, outer) - 16usize];
+    ["Offset of field: Transpose::rows"][::std::mem::offset_of!(Transpose, rows) - 20usize];
+    ["Offset of field: Transpose::cols"][::std::mem::offset_of!(Transpose, cols) - 24usize];
+    ["Offset of field: Transpose::reserved"][::std::mem::offset_of!(Transpose, reserved) - 28usize];
 };
 #[doc = " y[b, i, j, c] = x[b, i/2, j/2, c]."]
 #[repr(C)]

@@ -23,5 +23,6 @@ fn kernels_match_the_oracle() -> Result<()> {
     println!("{}: {ran} cases", device.name());
     suite::check_random(&device)?;
     suite::check_untaped(&device)?;
-    suite::check_fill(&device)
+    suite::check_fill(&device)?;
+    suite::check_image(&device)
 }

@@ -35,6 +35,7 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
     suite::check_random(&device)?;
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
+    suite::check_image(&device)?;
     no_findings(gpu)
 }
 

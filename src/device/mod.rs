@@ -467,8 +467,10 @@ impl Device {
                 let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
-                let typed = reads.iter().copied().find(|t| !t.is_absent()).or(writes.first().map(|t| &**t));
-                let math = match typed.map_or(DType::F32, Tensor::dtype) {
+                // Integers are integers in every entry.
+                let dtypes = reads.iter().copied().filter(|t| !t.is_absent()).chain(writes.first().map(|t| &**t));
+                let mut dtypes = dtypes.map(Tensor::dtype).filter(|&dtype| dtype != DType::U32);
+                let math = match dtypes.next().unwrap_or(DType::F32) {
                     DType::Bf16 => Math::Bf16,
                     _ if *tf32 && self.0.tf32.load(Ordering::Relaxed) => Math::Tf32,
                     _ => Math::F32,

@@ -4,4 +4,4 @@ mod layers;
 mod parameters;
 
 pub use layers::{Conv2d, GroupNorm};
-pub use parameters::{Fill, Forward, Init, ParamGradients, ParamId, Parameters, transpose_inner};
+pub use parameters::{Fill, Forward, Init, ParamGradients, ParamId, Parameters};

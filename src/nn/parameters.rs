@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::transpose::transpose;
 use crate::random;
 use crate::tape::{Gradients, Tape, Var};
 use crate::tensor::Tensor;
@@ -130,10 +131,9 @@ impl Parameters {
 
     /// The values of `tensor`, which has the shape of parameter `id`, as the reference's files hold them.
     pub fn export(&self, id: ParamId, tensor: &Tensor) -> Result<Vec<f32>> {
-        let values = tensor.to_vec()?;
         match *self.value(id).shape() {
-            [_, kh, kw, i] => Ok(transpose_inner(&values, kh * kw, i)),
-            _ => Ok(values),
+            [o, kh, kw, i] => transpose(&tensor.reshape(&[o, kh * kw, i])?)?.to_vec(),
+            _ => tensor.to_vec(),
         }
     }
 
@@ -149,21 +149,10 @@ impl Parameters {
         }
         let own = self.value(id).shape();
         match *own {
-            [_, kh, kw, i] => Tensor::from_slice(&self.device, own, &transpose_inner(values, i, kh * kw)),
+            [o, kh, kw, i] => transpose(&Tensor::from_slice(&self.device, &[o, i, kh * kw], values)?)?.reshape(own),
             _ => Tensor::from_slice(&self.device, own, values),
         }
     }
-}
-
-/// (outer, rows, cols) → (outer, cols, rows): between the files' (O, I, kh·kw) and this engine's (O, kh·kw, I).
-pub fn transpose_inner(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for block in values.chunks_exact((rows * cols).max(1)) {
-        for c in 0..cols {
-            out.extend((0..rows).map(|r| block[r * cols + c]));
-        }
-    }
-    out
 }
 
 /// Makes parameters under a dotted prefix. Each is drawn from its own random stream, named by

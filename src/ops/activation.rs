@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance};
 use crate::device::cpu::math::{erf, exp, sigmoid};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -37,11 +37,21 @@ pub struct LeakyRelu {
     pub slope: f32,
 }
 
-const FWD: Kernel<params::ActivationFwd, 1, 1> =
-    Kernel { name: "activation_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::ActivationFwd, 1, 1> = Kernel {
+    name: "activation_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("activation", |p, math| Geometry::elementwise(p.count, math))),
+};
 
-const BWD: Kernel<params::ActivationBwd, 2, 1> =
-    Kernel { name: "activation_bwd", reads: ["x", "dy"], writes: ["dx"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::ActivationBwd, 2, 1> = Kernel {
+    name: "activation_bwd",
+    reads: ["x", "dy"],
+    writes: ["dx"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("activation", |p, math| Geometry::elementwise(p.count, math))),
+};
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 12;

@@ -21,6 +21,14 @@ pub(super) fn shape(op: &'static str, name: &str, tensor: &Tensor, expected: &[u
     Err(Error::shape(op, format!("{name} has shape {:?}, expected {expected:?}", tensor.shape())))
 }
 
+/// That a tensor has this dtype: a GPU's kernel takes its word for it.
+pub(super) fn dtype(op: &'static str, name: &str, tensor: &Tensor, expected: DType) -> Result<()> {
+    if tensor.dtype() == expected {
+        return Ok(());
+    }
+    Err(Error::shape(op, format!("{name} is {}, expected {expected}", tensor.dtype())))
+}
+
 /// That a vector of parameters has this length, and is f32: parameters that are no matrices are, whatever the op computes in.
 pub(super) fn parameters(op: &'static str, name: &str, tensor: &Tensor, length: usize) -> Result<()> {
     shape(op, name, tensor, &[length])?;

@@ -2,25 +2,41 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, Values, check};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, Values, check, rows};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// Rows of a table: table (K, C), indices (B) of `U32` → (B, C).
+/// Rows of a table: table (K, C), indices (B) of `U32` → (B, C). The table's gradient is f32.
 ///
 /// Indices are not looked at on the host: one that is K or more gives a row of NaN, and no gradient.
 #[derive(Debug, Clone, Copy)]
 pub struct Embedding;
 
-const FWD: Kernel<params::EmbeddingFwd, 2, 1> =
-    Kernel { name: "embedding_fwd", reads: ["table", "indices"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::EmbeddingFwd, 2, 1> = Kernel {
+    name: "embedding_fwd",
+    reads: ["table", "indices"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("embedding", |p, math| rows::rows(p.count, p.cols, rows::width(p.cols, math), 1))),
+};
 
-const BWD: Kernel<params::EmbeddingBwd, 2, 1> =
-    Kernel { name: "embedding_bwd", reads: ["dy", "indices"], writes: ["dtable"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::EmbeddingBwd, 2, 1> = Kernel {
+    name: "embedding_bwd",
+    reads: ["dy", "indices"],
+    writes: ["dtable"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("embedding", |p, _| {
+        // Blocks of whole warps that share an entry's columns evenly.
+        let vectors = p.cols / rows::fours(p.cols);
+        let blocks = vectors.div_ceil(params::EMBEDDING_BWD_THREADS);
+        let threads = vectors.div_ceil(blocks).next_multiple_of(32);
+        Geometry { grid: [p.entries, blocks, 1], block: [threads, 1, 1], shared_bytes: 0 }
+    })),
+};
 
 impl Op<2> for Embedding {
     const NAME: &'static str = "embedding";
@@ -53,7 +69,7 @@ impl Op<2> for Embedding {
         }
         let [entries, cols] = table.dims(Self::NAME)?.map(|n: usize| n as u32);
         let p = params::EmbeddingBwd { entries, cols, count: indices.numel() as u32, ..Default::default() };
-        let mut dtable = table.uninit_like()?;
+        let mut dtable = Tensor::uninit(table.device(), table.shape(), DType::F32)?;
         table.device().launch(&BWD, p, [only(grads), indices], [&mut dtable])?;
         Ok([Some(dtable), None])
     }
@@ -105,6 +121,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes, labels that repeat", 3, 7, 11, false),
         case("most labels unused", 101, 33, 5, false),
+        case("more labels than a block looks through, many columns", 5, 1040, 1030, false),
         case("ImageNet labels of DiT-XL", 1001, 1152, 1024, true),
     ]
 }

@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check, grads};
+use super::{Case, Input, Tolerance, Values, check, grads, sum};
 use crate::device::cpu::reduce;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -14,16 +15,27 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy)]
 pub struct HingeLoss;
 
-const FWD: Kernel<params::HingeFwd, 2, 1> =
-    Kernel { name: "hinge_fwd", reads: ["real", "fake"], writes: ["loss"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::HingeFwd, 2, 1> = Kernel {
+    name: "hinge_fwd",
+    reads: ["real", "fake"],
+    writes: ["loss"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("hinge", |p, math| geometry(p.real_count, p.fake_count, math))),
+};
 
 const BWD: Kernel<params::HingeBwd, 3, 2> = Kernel {
     name: "hinge_bwd",
     reads: ["real", "fake", "dloss"],
     writes: ["dreal", "dfake"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("hinge", |p, math| geometry(p.real_count, p.fake_count, math))),
 };
+
+/// Blocks for the real logits, and behind them for the others.
+fn geometry(real_count: u32, fake_count: u32, math: Math) -> Geometry {
+    let blocks = |count| Geometry::elementwise(count, math).grid[0];
+    Geometry::blocks(blocks(real_count) + blocks(fake_count))
+}
 
 /// Elements per parallel task.
 const GRAIN: usize = 1 << 14;
@@ -35,11 +47,13 @@ impl Op<2> for HingeLoss {
     fn forward(&self, [real, fake]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
         check::matrix(Self::NAME, "real", real)?;
         check::matrix(Self::NAME, "fake", fake)?;
-        let mut loss = Tensor::uninit(real.device(), &[1], real.dtype())?;
-        let p =
-            params::HingeFwd { real_count: real.numel() as u32, fake_count: fake.numel() as u32, ..Default::default() };
+        check::dtype(Self::NAME, "fake", fake, real.dtype())?;
+        let (real_count, fake_count) = (real.numel() as u32, fake.numel() as u32);
+        let parts = if real.device().is_cpu() { 1 } else { sum::parts_of_chunks(real) + sum::parts_of_chunks(fake) };
+        let mut loss = Tensor::uninit(real.device(), &[parts], DType::F32)?;
+        let p = params::HingeFwd { real_count, fake_count, ..Default::default() };
         real.device().launch(&FWD, p, [real, fake], [&mut loss])?;
-        Ok(([loss], [real.clone(), fake.clone()]))
+        Ok(([sum::of_parts(loss)?], [real.clone(), fake.clone()]))
     }
 
     fn backward(
@@ -84,21 +98,25 @@ pub(super) fn kernels() -> Vec<KernelInfo> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [(vec![2, 5, 7, 1], vec![3, 5, 7, 1], false), (vec![8, 30, 30, 1], vec![8, 30, 30, 1], true)]
-        .into_iter()
-        .map(|(real, fake, bench)| {
-            let count = (real.iter().product::<usize>() + fake.iter().product::<usize>()) as u64;
-            Case {
-                op: "hinge_d",
-                label: if bench { "a batch of 256×256 images" } else { "different counts" },
-                inputs: vec![Input::normal("real", &real), Input::normal("fake", &fake)],
-                settings: vec![],
-                run: Box::new(|tape, x| Ok(tape.apply(HingeLoss, [&x[0], &x[1]])?.into())),
-                tolerance: Tolerance::REDUCTION,
-                flops: 3 * count,
-                bytes: 4 * count,
-                bench,
-            }
-        })
-        .collect()
+    let case = |label, real: &[usize], fake: &[usize], values: Values, bench| {
+        let count = (real.iter().product::<usize>() + fake.iter().product::<usize>()) as u64;
+        Case {
+            op: "hinge_d",
+            label,
+            inputs: vec![Input::normal("real", real).values(values), Input::normal("fake", fake).values(values)],
+            settings: vec![],
+            run: Box::new(|tape, x| Ok(tape.apply(HingeLoss, [&x[0], &x[1]])?.into())),
+            tolerance: Tolerance::REDUCTION,
+            flops: 3 * count,
+            bytes: 4 * count,
+            bench,
+        }
+    };
+    let normal = Values::Normal(0.0, 1.0);
+    vec![
+        // Of so few none rounds to ±1, where there is no derivative.
+        case("different counts", &[2, 5, 7, 1], &[3, 2, 4, 1], normal, false),
+        case("several blocks", &[1, 47, 53, 1], &[2, 33, 61, 1], Values::Uniform(-0.9, 0.9), false),
+        case("a batch of 256×256 images", &[8, 30, 30, 1], &[8, 30, 30, 1], normal, true),
+    ]
 }

@@ -10,7 +10,8 @@ mod check;
 mod grads;
 mod part_sums;
 pub mod position;
-mod row_norm;
+mod row_team;
+mod rows;
 
 pub use case::{Case, Input, Tolerance, Values};
 
@@ -54,6 +55,7 @@ ops! {
     gaussian,
     group_norm,
     hinge,
+    image,
     l1,
     l2_normalize,
     layer_norm,
@@ -70,6 +72,7 @@ ops! {
     swiglu,
     timestep_embedding,
     tokens,
+    transpose,
     upsample,
     vf_loss,
 }

@@ -8,8 +8,8 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, rows};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -35,11 +35,35 @@ impl Resize {
     }
 }
 
-const FWD: Kernel<params::ResizeFwd, 1, 1> =
-    Kernel { name: "resize_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::ResizeFwd, 1, 1> = Kernel {
+    name: "resize_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("resize", |p, math| geometry(p.batch * p.out_height, p.out_width, p.channels, math))),
+};
 
-const BWD: Kernel<params::ResizeBwd, 1, 1> =
-    Kernel { name: "resize_bwd", reads: ["dy"], writes: ["dx"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::ResizeBwd, 1, 1> = Kernel {
+    name: "resize_bwd",
+    reads: ["dy"],
+    writes: ["dx"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("resize", |p, math| geometry(p.batch * p.height, p.width, p.channels, math))),
+};
+
+/// Threads for the channels of every pixel of the result, or for single values of its lines.
+fn geometry(lines: u32, width: u32, channels: u32, math: Math) -> Geometry {
+    match channels.is_multiple_of(math.lanes()) {
+        true => rows::pixels(lines, width, channels, math),
+        false => {
+            let blocks = (width * channels).div_ceil(params::ROWS_THREADS);
+            Geometry { grid: [lines, blocks, 1], block: [params::ROWS_THREADS, 1, 1], shared_bytes: 0 }
+        }
+    }
+}
+
+/// The longest side on CUDA, where places along an axis are counted in 32 bits.
+const LONGEST_SIDE: usize = 1 << 14;
 
 impl Op<1> for Resize {
     const NAME: &'static str = "resize";
@@ -49,6 +73,11 @@ impl Op<1> for Resize {
         let shape @ [b, h, w, c] = x.dims::<4>(Self::NAME)?;
         if [h, w, self.height, self.width].contains(&0) {
             let message = format!("{h}×{w} does not become {}×{}: sizes must be positive", self.height, self.width);
+            return Err(Error::shape(Self::NAME, message));
+        }
+        let longest = [h, w, self.height, self.width].into_iter().max().unwrap_or_default();
+        if !x.device().is_cpu() && longest > LONGEST_SIDE {
+            let message = format!("a side is {longest}; on CUDA it may be {LONGEST_SIDE} at most");
             return Err(Error::shape(Self::NAME, message));
         }
         let mut y = Tensor::uninit(x.device(), &[b, self.height, self.width, c], x.dtype())?;
@@ -209,9 +238,11 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("resize_bilinear", "shrinking, odd", [2, 7, 9, 3], [5, 4], false),
         case("resize_bilinear", "growing, odd", [1, 3, 4, 5], [7, 9], false),
+        case("resize_bilinear", "several blocks a line", [1, 9, 120, 3], [7, 105], false),
         case("resize_bilinear", "DINOv2's input", [2, 256, 256, 3], [224, 224], true),
         case("resize_bicubic_antialias", "shrinking, odd", [1, 13, 11, 3], [5, 4], false),
         case("resize_bicubic_antialias", "growing, odd", [2, 3, 5, 7], [8, 6], false),
+        case("resize_bicubic_antialias", "one way and the other", [1, 3, 21, 16], [8, 6], false),
         case("resize_bicubic_antialias", "DINOv2's positions", [1, 37, 37, 384], [16, 16], true),
     ]
 }

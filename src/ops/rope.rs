@@ -3,15 +3,16 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check};
+use super::{Case, Input, Tolerance, check, rows};
 use crate::device::cpu::rows::rows_per_task;
-use crate::device::{Device, Kernel, KernelInfo};
+use crate::device::{CudaKernel, Device, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// 2-D rotary embedding of queries or keys: x (B, N, heads·d), cos and sin (N, d) of [`rope_tables`] → (B, N, heads·d).
+/// 2-D rotary embedding of queries or keys: x (B, N, heads·d), cos and sin (N, d) of [`rope_tables`], f32 → (B, N, heads·d).
 ///
 /// The tables are constants: their gradients do not exist, and asking for one is an error.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +25,15 @@ pub struct Rope2d {
     pub grid_w: usize,
 }
 
-const ROPE: Kernel<params::Rope, 3, 1> =
-    Kernel { name: "rope", reads: ["x", "cos", "sin"], writes: ["y"], cpu: rope_cpu, cuda: None };
+const ROPE: Kernel<params::Rope, 3, 1> = Kernel {
+    name: "rope",
+    reads: ["x", "cos", "sin"],
+    writes: ["y"],
+    cpu: rope_cpu,
+    cuda: Some(CudaKernel::new("rope", |p, _| {
+        rows::rows(p.tokens, p.heads * p.head_dim, 4, p.batch.div_ceil(params::ROPE_IMAGES))
+    })),
+};
 
 /// The base of the geometric series of frequencies.
 const THETA: f64 = 10_000.0;
@@ -92,6 +100,12 @@ impl Op<3> for Rope2d {
         let table = [tokens, cols / self.heads];
         check::shape(Self::NAME, "cos", cos, &table)?;
         check::shape(Self::NAME, "sin", sin, &table)?;
+        check::dtype(Self::NAME, "cos", cos, DType::F32)?;
+        check::dtype(Self::NAME, "sin", sin, DType::F32)?;
+        if !x.device().is_cpu() && !table[1].is_multiple_of(4) {
+            let message = format!("the head size is {}; on CUDA it must be a multiple of 4", table[1]);
+            return Err(Error::shape(Self::NAME, message));
+        }
         Ok(([self.launch([x, cos, sin], false)?], [cos.clone(), sin.clone()]))
     }
 
@@ -166,6 +180,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("oblong grid, one head", 2, [3, 5], 1, 4, false),
         case("odd heads", 1, [5, 3], 3, 12, false),
         case("head size 72", 2, [4, 4], 2, 72, false),
+        case("images that do not fill a launch", 5, [2, 3], 3, 40, false),
         case("DiT-B/1", 8, [16, 16], 12, 64, true),
         case("DiT-XL/1", 4, [16, 16], 16, 72, true),
     ]

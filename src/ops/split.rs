@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check};
+use super::{Case, Input, Tolerance, check, rows};
 use crate::device::cpu::rows::rows_per_task;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::params;
@@ -14,11 +14,26 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy)]
 pub struct Split3;
 
-const FWD: Kernel<params::SplitFwd, 1, 3> =
-    Kernel { name: "split_fwd", reads: ["x"], writes: ["a", "b", "c"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::SplitFwd, 1, 3> = Kernel {
+    name: "split_fwd",
+    reads: ["x"],
+    writes: ["a", "b", "c"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("split", |p, math| thirds(p.rows, p.cols, math))),
+};
 
-const BWD: Kernel<params::SplitBwd, 3, 1> =
-    Kernel { name: "split_bwd", reads: ["da", "db", "dc"], writes: ["dx"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::SplitBwd, 3, 1> = Kernel {
+    name: "split_bwd",
+    reads: ["da", "db", "dc"],
+    writes: ["dx"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("split", |p, math| thirds(p.rows, p.cols, math))),
+};
+
+/// A layer of blocks for each of the three.
+fn thirds(rows: u32, cols: u32, math: Math) -> Geometry {
+    rows::rows(rows, cols, rows::width(cols, math), 3)
+}
 
 impl Op<1, 3> for Split3 {
     const NAME: &'static str = "split";
@@ -111,6 +126,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 5, 21], false),
         case("one dimension", &[3], false),
         case("many rows", &[3, 1001, 15], false),
+        case("several vectors a row", &[2, 37, 3 * 72], false),
         case("DiT-B/1 qkv", &[8, 256, 2304], true),
     ]
 }

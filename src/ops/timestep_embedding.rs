@@ -2,24 +2,43 @@
 //! reference implementation, whose t runs over [0, 1]).
 
 use super::{Case, Input, Tolerance, Values, check};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// Sinusoidal features of times: t (B) → (B, dim).
+/// Sinusoidal features of times: t (B) → (B, dim), both f32 on every device: bf16 would tell few times apart.
 #[derive(Debug, Clone, Copy)]
 pub struct TimestepEmbedding {
     /// The number of features, even; 256 in LightningDiT.
     pub dim: usize,
 }
 
-const FWD: Kernel<params::TimestepEmbeddingFwd, 1, 1> =
-    Kernel { name: "timestep_embedding_fwd", reads: ["t"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::TimestepEmbeddingFwd, 1, 1> = Kernel {
+    name: "timestep_embedding_fwd",
+    reads: ["t"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("timestep_embedding", |p, _| Geometry {
+        grid: [p.batch, (p.dim / 2).div_ceil(params::TIMESTEP_EMBEDDING_THREADS), 1],
+        block: [params::TIMESTEP_EMBEDDING_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
+};
 
-const BWD: Kernel<params::TimestepEmbeddingBwd, 2, 1> =
-    Kernel { name: "timestep_embedding_bwd", reads: ["t", "dy"], writes: ["dt"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::TimestepEmbeddingBwd, 2, 1> = Kernel {
+    name: "timestep_embedding_bwd",
+    reads: ["t", "dy"],
+    writes: ["dt"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("timestep_embedding", |p, _| Geometry {
+        grid: [p.batch.div_ceil(params::TIMESTEP_EMBEDDING_THREADS / 32), 1, 1],
+        block: [params::TIMESTEP_EMBEDDING_THREADS, 1, 1],
+        shared_bytes: 0,
+    })),
+};
 
 /// The longest period over 2π.
 const MAX_PERIOD: f64 = 10_000.0;
@@ -32,6 +51,7 @@ impl Op<1> for TimestepEmbedding {
     fn forward(&self, [t]: [&Tensor; 1]) -> Result<([Tensor; 1], Tensor)> {
         check::matrix(Self::NAME, "t", t)?;
         let [batch] = t.dims(Self::NAME)?;
+        check::dtype(Self::NAME, "t", t, DType::F32)?;
         if self.dim == 0 || !self.dim.is_multiple_of(2) {
             return Err(Error::shape(Self::NAME, format!("{} features are not an even number", self.dim)));
         }
@@ -88,7 +108,7 @@ fn case(label: &'static str, batch: usize, dim: usize, bench: bool) -> Case {
     Case {
         op: "timestep_embedding",
         label,
-        inputs: vec![Input::normal("t", &[batch]).values(Values::Uniform(0.0, 1.0))],
+        inputs: vec![Input::normal("t", &[batch]).values(Values::Uniform(0.0, 1.0)).f32()],
         settings: vec![("dim", dim as f64)],
         run: Box::new(move |tape, x| Ok(tape.apply(TimestepEmbedding { dim }, [&x[0]])?.into())),
         tolerance: Tolerance::ELEMENTWISE,

@@ -3,15 +3,16 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check, grads};
+use super::{Case, Input, Tolerance, check, grads, rows};
 use crate::device::cpu::rows::{add_up, chunks_mut, store};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// (cls | x) + pos: x (B, N, C), cls (C), pos (N + 1, C) → (B, N + 1, C).
+/// (cls | x) + pos: x (B, N, C), cls (C) f32, pos (N + 1, C) f32 → (B, N + 1, C).
 #[derive(Debug, Clone, Copy)]
 pub struct PrependToken;
 
@@ -19,22 +20,41 @@ pub struct PrependToken;
 #[derive(Debug, Clone, Copy)]
 pub struct DropToken;
 
-const PREPEND_FWD: Kernel<params::PrependTokenFwd, 3, 1> =
-    Kernel { name: "prepend_token_fwd", reads: ["x", "cls", "pos"], writes: ["y"], cpu: prepend_fwd_cpu, cuda: None };
+const PREPEND_FWD: Kernel<params::PrependTokenFwd, 3, 1> = Kernel {
+    name: "prepend_token_fwd",
+    reads: ["x", "cls", "pos"],
+    writes: ["y"],
+    cpu: prepend_fwd_cpu,
+    cuda: Some(CudaKernel::new("tokens", |p, _| {
+        rows::rows(p.tokens + 1, p.cols, rows::fours(p.cols), p.batch)
+    })),
+};
 
 const PREPEND_BWD: Kernel<params::PrependTokenBwd, 1, 3> = Kernel {
     name: "prepend_token_bwd",
     reads: ["dy"],
     writes: ["dx", "dcls", "dpos"],
     cpu: prepend_bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("tokens", |p, _| rows::rows(p.tokens + 1, p.cols, rows::fours(p.cols), 1))),
 };
 
-const DROP_FWD: Kernel<params::DropTokenFwd, 1, 1> =
-    Kernel { name: "drop_token_fwd", reads: ["x"], writes: ["y"], cpu: drop_fwd_cpu, cuda: None };
+const DROP_FWD: Kernel<params::DropTokenFwd, 1, 1> = Kernel {
+    name: "drop_token_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: drop_fwd_cpu,
+    cuda: Some(CudaKernel::new("tokens", |p, math| rows::rows(p.tokens, p.cols, rows::width(p.cols, math), p.batch))),
+};
 
-const DROP_BWD: Kernel<params::DropTokenBwd, 1, 1> =
-    Kernel { name: "drop_token_bwd", reads: ["dy"], writes: ["dx"], cpu: drop_bwd_cpu, cuda: None };
+const DROP_BWD: Kernel<params::DropTokenBwd, 1, 1> = Kernel {
+    name: "drop_token_bwd",
+    reads: ["dy"],
+    writes: ["dx"],
+    cpu: drop_bwd_cpu,
+    cuda: Some(CudaKernel::new("tokens", |p, math| {
+        rows::rows(p.tokens + 1, p.cols, rows::width(p.cols, math), p.batch)
+    })),
+};
 
 impl Op<3> for PrependToken {
     const NAME: &'static str = "prepend_token";
@@ -44,8 +64,9 @@ impl Op<3> for PrependToken {
     fn forward(&self, [x, cls, pos]: [&Tensor; 3]) -> Result<([Tensor; 1], Self::Saved)> {
         check::matrix(Self::NAME, "x", x)?;
         let [batch, tokens, cols] = x.dims(Self::NAME)?;
-        check::shape(Self::NAME, "cls", cls, &[cols])?;
+        check::parameters(Self::NAME, "cls", cls, cols)?;
         check::shape(Self::NAME, "pos", pos, &[tokens + 1, cols])?;
+        check::dtype(Self::NAME, "pos", pos, DType::F32)?;
         let mut y = Tensor::uninit(x.device(), &[batch, tokens + 1, cols], x.dtype())?;
         let (batch, tokens, cols) = (batch as u32, tokens as u32, cols as u32);
         let p = params::PrependTokenFwd { batch, tokens, cols, ..Default::default() };
@@ -155,8 +176,8 @@ fn prepend_case(label: &'static str, shape: [usize; 3], bench: bool) -> Case {
         label,
         inputs: vec![
             Input::normal("x", &shape),
-            Input::normal("cls", &[cols]),
-            Input::normal("pos", &[tokens + 1, cols]),
+            Input::normal("cls", &[cols]).f32(),
+            Input::normal("pos", &[tokens + 1, cols]).f32(),
         ],
         settings: vec![],
         run: Box::new(|tape, x| Ok(tape.apply(PrependToken, [&x[0], &x[1], &x[2]])?.into())),
@@ -186,8 +207,10 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         prepend_case("odd shapes", [2, 5, 7], false),
         prepend_case("a 3×3 grid", [3, 9, 130], false),
+        prepend_case("several vectors a row", [3, 9, 264], false),
         drop_case("odd shapes", [2, 5, 7], false),
         drop_case("one token left", [3, 2, 19], false),
+        drop_case("several vectors a row", [3, 4, 264], false),
         prepend_case("ViT-L/14", [8, 256, 1024], true),
         drop_case("ViT-L/14", [8, 257, 1024], true),
     ]

@@ -4,8 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, rows};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -15,11 +15,21 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy)]
 pub struct Upsample;
 
-const FWD: Kernel<params::UpsampleFwd, 1, 1> =
-    Kernel { name: "upsample_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::UpsampleFwd, 1, 1> = Kernel {
+    name: "upsample_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("upsample", |p, math| rows::pixels(p.batch * p.height, p.width, p.channels, math))),
+};
 
-const BWD: Kernel<params::UpsampleBwd, 1, 1> =
-    Kernel { name: "upsample_bwd", reads: ["dy"], writes: ["dx"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::UpsampleBwd, 1, 1> = Kernel {
+    name: "upsample_bwd",
+    reads: ["dy"],
+    writes: ["dx"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("upsample", |p, math| rows::pixels(p.batch * p.height, p.width, p.channels, math))),
+};
 
 impl Op<1> for Upsample {
     const NAME: &'static str = "upsample";
@@ -90,7 +100,7 @@ pub(super) fn kernels() -> Vec<KernelInfo> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [([2, 3, 5, 7], false), ([1, 1, 1, 3], false), ([1, 128, 128, 128], true)]
+    [([2, 3, 5, 7], false), ([1, 1, 1, 3], false), ([2, 3, 9, 24], false), ([1, 128, 128, 128], true)]
         .into_iter()
         .map(|(shape, bench)| {
             let count = shape.iter().product::<usize>() as u64;

@@ -8,6 +8,7 @@ use crate::ops::add::Add;
 use crate::ops::attention::Attention;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear as LinearOp;
+use crate::ops::transpose::transpose;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
 
@@ -100,6 +101,13 @@ impl Loader {
 
     pub(super) fn constant(&self, shape: &[usize], values: &[f32]) -> Result<Var> {
         Ok(self.tape.constant(Tensor::from_slice(self.tape.device(), shape, values)?))
+    }
+
+    /// A convolution's weight (O, kh, kw, I), from values in the files' order (O, I, kh, kw).
+    pub(super) fn kernel(&self, shape: [usize; 4], values: &[f32]) -> Result<Var> {
+        let [o, kh, kw, i] = shape;
+        let filed = Tensor::from_slice(self.tape.device(), &[o, i, kh * kw], values)?;
+        Ok(self.tape.constant(transpose(&filed)?.reshape(&shape)?))
     }
 
     pub(super) fn norm(&mut self, name: &str, dim: usize) -> Result<Norm> {

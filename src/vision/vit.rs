@@ -10,7 +10,6 @@ use std::fmt;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::transpose_inner;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::ops::resize::Resize;
 use crate::ops::tokens::{DropToken, PrependToken};
@@ -153,7 +152,7 @@ impl Vit {
         let vit = Vit {
             style,
             shape,
-            patch_weight: load.constant(&[dim, patch, patch, 3], &transpose_inner(&patches, 3, patch * patch))?,
+            patch_weight: load.kernel([dim, patch, patch, 3], &patches)?,
             patch_bias: load.constant(&[dim], &patch_bias)?,
             class_token: load.constant(&[dim], &class_token)?,
             class_position: load.constant(&[dim], class_position)?,

@@ -61,6 +61,12 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "gelu_tanh" => gelu_tanh(x),
         "group_norm" => group_norm_of(call),
         "hinge_d" => Array::new(&[1], vec![hinge_d(x, input(1))]),
+        "image" => {
+            let count = ["height", "width", "channels"].map(|side| call.size(side));
+            let byte = |at: usize| (x.data[at / 4] as u32).to_le_bytes()[at % 4];
+            let pixels = (0..count.iter().product()).map(|at| f64::from(byte(at)) / 127.5 - 1.0).collect();
+            Array::new(&[&[1][..], &count].concat(), pixels)
+        }
         "kl_terms" => {
             let double = x.shape[x.shape.len() - 1];
             let mut latents = x.shape.clone();
@@ -98,6 +104,10 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "swiglu" => swiglu(x),
         "timestep_embedding" => timestep_embedding(x, call.size("dim")),
+        "transpose" => {
+            let [outer, rows, cols] = x.dims();
+            Array::build([outer, cols, rows], |[o, c, r]| x.at([o, r, c]))
+        }
         "upsample_nearest2" => upsample_nearest2(x),
         "vf_loss" => {
             let loss = vf_loss_of(call);

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
-use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill};
+use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
@@ -280,6 +280,18 @@ pub fn check_fill(device: &Device) -> Result<()> {
             let filled = fill::full(device, &[count], dtype, -1.3)?.to_vec()?;
             ensure!(filled == vec![want; count], "{count} of {dtype} are not {want} throughout");
         }
+    }
+    Ok(())
+}
+
+/// Images of bytes are the host's to the last bit in f32, and rounded once in bf16, with ragged ends.
+pub fn check_image(device: &Device) -> Result<()> {
+    for count in [1, 3, 4, 5, 9, 2047, 2055, 4100] {
+        let bytes: Vec<u8> = (0..count).map(|i| (i * 37 + i / 256) as u8).collect();
+        let want = image::from_bytes(&Device::cpu(), &[count], DType::F32, &bytes)?.to_vec()?;
+        ensure!(image::from_bytes(device, &[count], DType::F32, &bytes)?.to_vec()? == want, "{count} bytes in f32");
+        let want: Vec<f32> = want.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
+        ensure!(image::from_bytes(device, &[count], DType::Bf16, &bytes)?.to_vec()? == want, "{count} bytes in bf16");
     }
     Ok(())
 }

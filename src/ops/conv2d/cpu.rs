@@ -86,6 +86,15 @@ pub(super) fn phases(p: &params::Conv2dPhases, [weight]: [&[f32]; 1], [phases]: 
     }
 }
 
+pub(super) fn channels(p: &params::Conv2dChannels, [x]: [&[f32]; 1], [y]: [&mut [f32]; 1]) {
+    let (from, to) = (p.from as usize, p.to as usize);
+    y.fill(0.0);
+    for (y, x) in y.chunks_exact_mut(to).zip(x.chunks_exact(from)) {
+        let both = from.min(to);
+        y[..both].copy_from_slice(&x[..both]);
+    }
+}
+
 /// The tap of its phase `a` that a tap of the kernel belongs to.
 fn phase_tap(a: u32, pad: u32, tap: u32) -> u32 {
     ((a + pad) % 2 + tap) / 2

@@ -48,6 +48,7 @@ macro_rules! geometry {
 }
 
 mod cases;
+mod channels;
 mod cpu;
 mod tiles;
 
@@ -61,6 +62,7 @@ use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
+use channels::{CHANNELS, widened, with_channels, with_weight_channels};
 use tiles::{Gather, WeightTiles};
 
 /// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent, residual (as the result) or absent →
@@ -135,8 +137,7 @@ const BWD_WEIGHT_SUM: Kernel<params::Conv2dBwdWeightSum, 2, 2> = Kernel {
     writes: ["dweight", "dbias"],
     cpu: cpu::bwd_weight_sum,
     cuda: Some(CudaKernel::new("conv2d_weight", |p, _| {
-        let lanes = if p.inputs.is_multiple_of(4) { 4 } else { 1 };
-        each(p.outputs * p.kernel_height * p.kernel_width * p.inputs / lanes + p.outputs)
+        each(p.outputs * p.kernel_height * p.kernel_width * p.inputs / 4 + p.outputs)
     })),
 };
 
@@ -146,8 +147,7 @@ const PHASES: Kernel<params::Conv2dPhases, 1, 1> = Kernel {
     writes: ["phases"],
     cpu: cpu::phases,
     cuda: Some(CudaKernel::new("conv2d_weight", |p, math| {
-        let lanes = if p.inputs.is_multiple_of(math.lanes()) { math.lanes() } else { 1 };
-        each(4 * p.outputs * phase_taps(p.kernel_height) * phase_taps(p.kernel_width) * p.inputs / lanes)
+        each(4 * p.outputs * phase_taps(p.kernel_height) * phase_taps(p.kernel_width) * p.inputs / math.lanes())
     })),
 };
 
@@ -226,6 +226,8 @@ pub struct Saved {
     /// As the kernels take it.
     weight: Tensor,
     shape: ConvShape,
+    /// What the kernels compute; x and weight have its channels.
+    wide: ConvShape,
 }
 
 impl Op<4> for Conv2d {
@@ -234,43 +236,78 @@ impl Op<4> for Conv2d {
 
     fn forward(&self, [x, weight, bias, residual]: [&Tensor; 4]) -> Result<([Tensor; 1], Saved)> {
         let shape = self.shape(x, weight, bias)?;
-        let device = x.device();
-        let mut y = Tensor::uninit(device, &[shape.batch, shape.out_h, shape.out_w, shape.out_c], x.dtype())?;
-        check::optional(Self::NAME, "residual", residual, y.shape())?;
-        for tensor in [x, weight, &y] {
-            check_size(tensor)?;
+        check::optional(Self::NAME, "residual", residual, &output(&shape))?;
+        let (device, wide) = (x.device(), widened(&shape, x));
+        if !device.is_cpu() {
+            check_cuda(&wide)?;
         }
-        let weight = if shape.upsample && !device.is_cpu() { phases(weight, &shape)? } else { weight.clone() };
-        let mut p = geometry!(Conv2dFwd of shape, on device);
-        p.tile = Gather::forward(&p).tile(x.dtype(), device.multiprocessors());
-        device.launch(&FWD, p, [x, &weight, bias, residual], [&mut y])?;
-        Ok(([y], Saved { x: x.clone(), weight, shape }))
+        let x = with_channels(x, shape.in_c, wide.in_c, &input(&wide))?;
+        let bias = with_channels(bias, shape.out_c, wide.out_c, &[wide.out_c])?;
+        let residual = with_channels(residual, shape.out_c, wide.out_c, &output(&wide))?;
+        let mut weight = with_weight_channels(weight, &shape, &wide)?;
+        if wide.upsample && !device.is_cpu() {
+            weight = phases(&weight, &wide)?;
+        }
+        let mut y = Tensor::uninit(device, &output(&wide), x.dtype())?;
+        let mut p = geometry!(Conv2dFwd of wide, on device);
+        p.tile = Gather::forward(&p).tile(device.multiprocessors());
+        device.launch(&FWD, p, [&x, &weight, &bias, &residual], [&mut y])?;
+        let y = with_channels(&y, wide.out_c, shape.out_c, &output(&shape))?;
+        Ok(([y], Saved { x, weight, shape, wide }))
     }
 
     fn backward(
         &self,
-        Saved { x, weight, shape }: &Saved,
+        Saved { x, weight, shape, wide }: &Saved,
         grads: [Option<&Tensor>; 1],
         needs: [bool; 4],
     ) -> Result<[Option<Tensor>; 4]> {
-        let (dy, device) = (only(grads), x.device());
+        let device = x.device();
+        let dy = with_channels(only(grads), shape.out_c, wide.out_c, &output(wide))?;
         let mut dx = None;
         if needs[0] {
-            let mut p = geometry!(Conv2dBwdData of shape, on device);
-            p.tile = Gather::backward(&p).tile(x.dtype(), device.multiprocessors());
-            device.launch(&BWD_DATA, p, [dy, weight], [dx.insert(x.uninit_like()?)])?;
+            let mut p = geometry!(Conv2dBwdData of wide, on device);
+            p.tile = Gather::backward(&p).tile(device.multiprocessors());
+            let mut of_wide = x.uninit_like()?;
+            device.launch(&BWD_DATA, p, [&dy, weight], [&mut of_wide])?;
+            dx = Some(with_channels(&of_wide, wide.in_c, shape.in_c, &input(shape))?);
         }
-        let [dweight, dbias] = weight_gradient(shape, [x, dy], [needs[1], needs[2]])?;
-        Ok([dx, dweight, dbias, needs[3].then(|| dy.clone())])
+        let [dweight, dbias] = weight_gradient(wide, [x, &dy], [needs[1], needs[2]])?;
+        let dweight = dweight.map(|dweight| with_weight_channels(&dweight, wide, shape)).transpose()?;
+        let dbias = dbias.map(|dbias| with_channels(&dbias, wide.out_c, shape.out_c, &[shape.out_c])).transpose()?;
+        Ok([dx, dweight, dbias, needs[3].then(|| only(grads).clone())])
     }
 }
 
-/// The CUDA kernels count elements in 31 bits.
-fn check_size(tensor: &Tensor) -> Result<()> {
-    if tensor.device().is_cpu() || i32::try_from(tensor.numel()).is_ok() {
-        return Ok(());
+fn input(s: &ConvShape) -> [usize; 4] {
+    [s.batch, s.in_h, s.in_w, s.in_c]
+}
+
+fn output(s: &ConvShape) -> [usize; 4] {
+    [s.batch, s.out_h, s.out_w, s.out_c]
+}
+
+/// What the CUDA kernels have room for in a register.
+fn check_cuda(s: &ConvShape) -> Result<()> {
+    let fail = |message: String| Err(Error::shape(Conv2d::NAME, message));
+    let (kernel, sides) = ([s.kernel_h, s.kernel_w], [s.in_h, s.in_w, s.out_h, s.out_w]);
+    let weight = s.out_c * s.in_c * s.kernel_h * s.kernel_w;
+    for elements in [s.batch * s.in_h * s.in_w * s.in_c, s.batch * s.out_h * s.out_w * s.out_c, weight] {
+        if i32::try_from(elements).is_err() {
+            return fail(format!("on CUDA a tensor has less than 2³¹ elements, not {elements}"));
+        }
     }
-    Err(Error::shape(Conv2d::NAME, format!("on CUDA a tensor has less than 2³¹ elements, not {:?}", tensor.shape())))
+    if sides.iter().any(|&side| side >= tiles::MOST_PIXELS) {
+        return fail(format!("on CUDA images have less than {} rows and columns, not {sides:?}", tiles::MOST_PIXELS));
+    }
+    let taps = if s.upsample { kernel.map(|side| 2 * phase_taps(side as u32)) } else { kernel.map(|side| side as u32) };
+    let patches = s.pad_top == 0 && s.pad_left == 0 && (s.out_h - 1) * s.stride + s.kernel_h <= s.in_h;
+    let patches = patches && (s.out_w - 1) * s.stride + s.kernel_w <= s.in_w && kernel.iter().all(|&side| side <= s.stride);
+    if taps[0] * taps[1] > tiles::MOST_TAPS && !patches {
+        let message = "on CUDA a kernel that is larger than its stride, or than the image, has at most";
+        return fail(format!("{message} {} taps, not {kernel:?}", tiles::MOST_TAPS));
+    }
+    Ok(())
 }
 
 /// The weights of the four convolutions that one through the upsample falls into.
@@ -337,5 +374,5 @@ fn weight_gradient(s: &ConvShape, [x, dy]: [&Tensor; 2], needs: [bool; 2]) -> Re
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD_DATA.info(), BWD_WEIGHT.info(), BWD_WEIGHT_SUM.info(), PHASES.info()]
+    vec![FWD.info(), BWD_DATA.info(), BWD_WEIGHT.info(), BWD_WEIGHT_SUM.info(), PHASES.info(), CHANNELS.info()]
 }

@@ -3,19 +3,27 @@
 use super::phase_taps;
 use crate::device::Math;
 use crate::dtype::DType;
-use crate::params::{self, CONV2D_TILE_LARGE, CONV2D_TILE_NARROW, CONV2D_TILE_RAGGED};
+use crate::params::{self, CONV2D_TILE_FEW, CONV2D_TILE_LARGE, CONV2D_TILE_NARROW};
 
-/// Rows and columns of a tile.
+/// Rows and columns of a gather's tile.
 pub(super) const fn shape(tile: u32, math: Math) -> [u32; 2] {
     match (tile, math) {
         (CONV2D_TILE_LARGE, Math::Bf16 | Math::Tf32) => [128, 128],
         (CONV2D_TILE_LARGE, Math::F32) | (CONV2D_TILE_NARROW, _) => [128, 64],
-        _ => [64, 64],
+        _ => [128, 32],
     }
 }
 
+/// Rows and columns of a weight gradient's tile.
+const fn weight_shape(tile: u32, math: Math) -> [u32; 2] {
+    if tile == CONV2D_TILE_FEW { [64, 128] } else { shape(tile, math) }
+}
+
 /// The taps for whose bits a register has room.
-const MOST_TAPS: u32 = 32;
+pub(super) const MOST_TAPS: u32 = 32;
+
+/// The rows and columns for which half a register has room.
+pub(super) const MOST_PIXELS: usize = 1 << 14;
 
 /// What decides the tiles of a gather: of the forward or of the data gradient. See `Gather` in `kernels/conv2d.cu`.
 pub(super) struct Gather {
@@ -59,13 +67,12 @@ impl Gather {
     }
 
     /// The tile to use: the larger one, unless the narrow one fits better or keeps the multiprocessors busier.
-    pub(super) fn tile(&self, dtype: DType, multiprocessors: u32) -> u32 {
-        if !aligned(dtype, self.channels) || self.taps > MOST_TAPS {
-            return CONV2D_TILE_RAGGED;
-        }
+    pub(super) fn tile(&self, multiprocessors: u32) -> u32 {
         // In f32 the two are the same, but on tensor cores, where the large one is meant for.
-        if self.channels[1] <= 64 {
-            return CONV2D_TILE_NARROW;
+        match self.channels[1] {
+            ..=32 => return CONV2D_TILE_FEW,
+            33..=64 => return CONV2D_TILE_NARROW,
+            _ => {}
         }
         let efficiency = |tile| {
             let tiles = self.tiles(tile, Math::Bf16);
@@ -81,11 +88,6 @@ impl Gather {
 /// As much efficiency as a narrower tile, which loads more for each product, is worth.
 const ENOUGH: f64 = 0.95;
 
-/// Whether all pixels start at multiples of 16 bytes.
-fn aligned(dtype: DType, channels: [u32; 2]) -> bool {
-    channels.iter().all(|channels| (*channels as usize * dtype.size()).is_multiple_of(16))
-}
-
 /// What decides the tiles of a weight gradient: outputs by taps and channels, summed over pixels.
 pub(super) struct WeightTiles {
     /// Of pixels of y, by the parity of rows and columns; each has a gradient of its own.
@@ -96,8 +98,6 @@ pub(super) struct WeightTiles {
     batch: u32,
     /// Rows and columns of the largest class in an image.
     pixels: [u32; 2],
-    /// The longer side of x or y.
-    side: u32,
 }
 
 impl WeightTiles {
@@ -110,23 +110,21 @@ impl WeightTiles {
             channels: [p.inputs, p.outputs],
             batch: p.batch,
             pixels: [p.out_height.div_ceil(steps), p.out_width.div_ceil(steps)],
-            side: p.height.max(p.width).max(p.out_height).max(p.out_width),
         }
     }
 
     /// The number of tiles.
     pub(super) fn count(&self, tile: u32, math: Math) -> u32 {
-        let [rows, columns] = shape(tile, math);
+        let [rows, columns] = weight_shape(tile, math);
         self.classes * self.channels[1].div_ceil(rows) * (self.taps[0] * self.taps[1] * self.channels[0]).div_ceil(columns)
     }
 
     /// The tile to use, and in how many parts to cut the sum over pixels.
     pub(super) fn share(&self, dtype: DType, multiprocessors: u32) -> (u32, u32) {
         let math = if dtype == DType::Bf16 { Math::Bf16 } else { Math::F32 };
-        let tile = match self.taps[0] * self.taps[1] * self.channels[0] {
-            // The fast way keeps rows and columns in 15 bits.
-            _ if !aligned(dtype, self.channels) || self.side >= 1 << 14 => CONV2D_TILE_RAGGED,
-            ..=64 => CONV2D_TILE_NARROW,
+        let tile = match (self.channels[1], self.taps[0] * self.taps[1] * self.channels[0]) {
+            (..=64, _) => CONV2D_TILE_FEW,
+            (_, ..=64) => CONV2D_TILE_NARROW,
             _ => CONV2D_TILE_LARGE,
         };
         let (tiles, slabs) = (self.count(tile, math), self.slabs(4 * math.lanes()));
