@@ -11,16 +11,24 @@
 #include "rows.h"
 #include "vectors.cuh"
 
-/// Which of four values is the first largest.
-static __device__ __forceinline__ int largest(float a, float b, float c, float d) {
-    float v[4] = {a, b, c, d}, best = a;
-    int which = 0;
-#pragma unroll
-    for (int i = 1; i < 4; i++) {
-        if (v[i] > best || (isnan(v[i]) && !isnan(best))) best = v[i], which = i;
+/// The first largest of four values, NaN being larger than all, and which it is. Without branches, at which a warp would come apart.
+struct Largest {
+    float value;
+    int which;
+
+    __device__ __forceinline__ Largest(float a, float b, float c, float d) : value(a), which(0) {
+        take(b, 1);
+        take(c, 2);
+        take(d, 3);
     }
-    return which;
-}
+
+  private:
+    __device__ __forceinline__ void take(float v, int i) {
+        bool larger = (value == value) & !(v <= value);
+        value = larger ? v : value;
+        which = larger ? i : which;
+    }
+};
 
 template <class T> static __device__ __forceinline__ void max_pool_fwd(const MaxPoolFwd &p) {
     by_width<T>(p.channels, [&](auto width) {
@@ -35,10 +43,7 @@ template <class T> static __device__ __forceinline__ void max_pool_fwd(const Max
         load(x + p.channels, b);
         load(x + row, c);
         load(x + row + p.channels, d);
-        for (int i = 0; i < N; i++) {
-            int which = largest(a[i], b[i], c[i], d[i]);
-            a[i] = which == 0 ? a[i] : which == 1 ? b[i] : which == 2 ? c[i] : d[i];
-        }
+        for (int i = 0; i < N; i++) a[i] = Largest(a[i], b[i], c[i], d[i]).value;
         store(a, at<T>(p.y) + blockIdx.x * out_row + (size_t)column * p.channels + channel);
     });
 }
@@ -65,7 +70,7 @@ template <class T> static __device__ __forceinline__ void max_pool_bwd(const Max
             load(x + row + p.channels, d);
             load(at<const T>(p.dy) + out, dy);
             for (int i = 0; i < N; i++) {
-                int which = largest(a[i], b[i], c[i], d[i]);
+                int which = Largest(a[i], b[i], c[i], d[i]).which;
                 a[i] = which == 0 ? dy[i] : 0.0f;
                 b[i] = which == 1 ? dy[i] : 0.0f;
                 c[i] = which == 2 ? dy[i] : 0.0f;

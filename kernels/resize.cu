@@ -7,6 +7,7 @@
 // Bytes     each tensor once; neighbours' samples overlap in the caches.
 // FLOPs     forward 2 a tap: 4 taps bilinear, about (4·max(n/m, 1))² bicubic; backward as many for each dy, and the weights.
 // Scratch   none: weights are made from integers where they are used, exact up to their last rounding.
+//           Threads take 16 bytes of a pixel's channels; where pixels are no whole number of those, a warp takes 32 neighbours of a line.
 // Rounding  f32 inside; the result is rounded once.
 // Source    Keys, "Cubic convolution interpolation for digital image processing" (1981); torch's interpolate.
 #include "resize.h"
@@ -30,6 +31,11 @@ struct Taps {
 struct Axis {
     int size, out;
     bool bicubic;
+    /// One over the width of the tent, or of the part of Keys' kernel to 1, in units of places.
+    float unit;
+
+    __device__ __forceinline__ Axis(int size, int out, bool bicubic)
+        : size(size), out(out), bicubic(bicubic), unit(1.0f / (float)(2 * (bicubic ? max(size, out) : out))) {}
 
     /// Twice the distance that a sample's centre lies before or behind output i's, in samples of out: (2j + 1)·out − (2i + 1)·size.
     __device__ __forceinline__ int apart(int i, int j) const { return (2 * j + 1) * out - (2 * i + 1) * size; }
@@ -51,9 +57,9 @@ struct Axis {
 
     /// What output i takes of sample j, before it is normalised.
     __device__ __forceinline__ float weight(int i, int j) const {
-        if (bicubic) return keys((float)apart(i, j) / (float)(2 * max(size, out)));
+        if (bicubic) return keys((float)apart(i, j) * unit);
         int place = min(max((2 * i + 1) * size - out, 0), 2 * out * (size - 1));
-        return fmaxf((float)(2 * out - abs(2 * out * j - place)), 0.0f) / (float)(2 * out);
+        return fmaxf((float)(2 * out - abs(2 * out * j - place)), 0.0f) * unit;
     }
 
     /// One over the sum of output i's weights.
@@ -66,59 +72,99 @@ struct Axis {
     }
 };
 
-template <int N> static __device__ __forceinline__ void add_scaled(float (&sum)[N], float scale, const float (&v)[N]) {
-    for (int i = 0; i < N; i++) sum[i] += scale * v[i];
-}
+/// Images and their axes. BACK: from y to x, by the transposed map.
+template <class T, bool BACK> struct Images {
+    const T *from;
+    T *to;
+    Axis rows, columns;
+    uint32_t channels;
 
-template <class T> static __device__ __forceinline__ void resize_fwd(const ResizeFwd &p) {
-    by_width<T>(p.channels, [&](auto vector) {
-        constexpr int N = decltype(vector)::value;
+    static __device__ __forceinline__ Taps taps(const Axis &axis, int place) { return BACK ? axis.readers(place) : axis.taps(place); }
+
+    /// What the result at `place` takes of the sample at `tap`, up to the scale of all its taps.
+    static __device__ __forceinline__ float weight(const Axis &axis, int place, int tap) {
+        if (!BACK) return axis.weight(place, tap);
+        float weight = axis.weight(tap, place);
+        return weight == 0.0f ? 0.0f : weight * axis.norm(tap);
+    }
+    static __device__ __forceinline__ float scale(const Axis &axis, int place) { return BACK ? 1.0f : axis.norm(place); }
+
+    __device__ __forceinline__ int from_height() const { return BACK ? rows.out : rows.size; }
+    __device__ __forceinline__ int from_width() const { return BACK ? columns.out : columns.size; }
+    __device__ __forceinline__ int to_height() const { return BACK ? rows.size : rows.out; }
+    __device__ __forceinline__ int to_width() const { return BACK ? columns.size : columns.out; }
+
+    /// A thread's vector of one pixel's channels; blocks are those of `rows::pixels`.
+    __device__ __forceinline__ void vectors() const {
+        constexpr int N = Chunk<T>::N;
         uint32_t j = blockIdx.y * blockDim.y + threadIdx.y, channel = (blockIdx.z * blockDim.x + threadIdx.x) * N;
-        if (j >= p.out_width || channel >= p.channels) return;
-        bool bicubic = p.kind == RESIZE_BICUBIC_ANTIALIAS;
-        Axis rows{(int)p.height, (int)p.out_height, bicubic}, columns{(int)p.width, (int)p.out_width, bicubic};
-        uint32_t image = blockIdx.x / p.out_height, i = blockIdx.x % p.out_height;
-        Taps us = rows.taps(i), vs = columns.taps(j);
-        float norm = rows.norm(i) * columns.norm(j);
-        float y[N] = {};
-        for (int u = us.first; u < us.last; u++) {
-            const T *x = at<const T>(p.x) + ((size_t)image * p.height + u) * p.width * p.channels + channel;
-            float row = norm * rows.weight(i, u);
-            for (int v = vs.first; v < vs.last; v++) {
+        if (j >= to_width() || channel >= channels) return;
+        uint32_t image = blockIdx.x / to_height(), i = blockIdx.x % to_height();
+        Taps us = taps(rows, i), vs = taps(columns, j);
+        float sum[N] = {};
+        for (int v = vs.first; v < vs.last; v++) {
+            float column = weight(columns, j, v);
+            if (column == 0.0f) continue;
+            for (int u = us.first; u < us.last; u++) {
+                float share = column * weight(rows, i, u);
+                if (share == 0.0f) continue;
                 float sample[N];
-                load(x + (size_t)v * p.channels, sample);
-                add_scaled(y, row * columns.weight(j, v), sample);
+                load(from + (((size_t)image * from_height() + u) * from_width() + v) * channels + channel, sample);
+                for (int n = 0; n < N; n++) sum[n] += share * sample[n];
             }
         }
-        store(y, at<T>(p.y) + ((size_t)blockIdx.x * p.out_width + j) * p.channels + channel);
-    });
+        float norm = scale(rows, i) * scale(columns, j);
+        for (float &value : sum) value *= norm;
+        store(sum, to + ((size_t)blockIdx.x * to_width() + j) * channels + channel);
+    }
+
+    /// A warp's 32 neighbours of a line. It adds up rows where their lines need them, 32 neighbours again at a time, and every lane picks
+    /// its columns from the others' sums: so all access is to whole sectors, whatever the taps.
+    __device__ __forceinline__ void line() const {
+        constexpr uint32_t ALL = 0xFFFFFFFFu;
+        int lane = threadIdx.x % 32, length = to_width() * channels, from_length = from_width() * channels;
+        int place = blockIdx.y * blockDim.x + threadIdx.x;
+        if (place - lane >= length) return;
+        // Lanes beyond the end go along with the last place.
+        int stride = channels, mine = min(place, length - 1), j = mine / stride, channel = mine % stride;
+        uint32_t image = blockIdx.x / to_height(), i = blockIdx.x % to_height();
+        Taps us = taps(rows, i), vs = taps(columns, j);
+        constexpr int SECTOR = 32 / sizeof(T);
+        int first = __shfl_sync(ALL, vs.first, 0) * stride / SECTOR * SECTOR, last = __shfl_sync(ALL, vs.last, 31) * stride;
+        float sum = 0.0f;
+        for (int window = first; window < last; window += 32) {
+            float samples = 0.0f;
+            for (int u = us.first; u < us.last; u++) {
+                float row = weight(rows, i, u);
+                const T *sample = from + ((size_t)image * from_height() + u) * from_length + window + lane;
+                if (row != 0.0f && window + lane < from_length) samples += row * to_float(*sample);
+            }
+            // The columns whose samples are in this window.
+            int v = max(vs.first, (window - channel + stride - 1) / stride);
+            int end = min(vs.last, (window + 31 - channel + stride) / stride);
+            for (; __any_sync(ALL, v < end); v++) {
+                float sample = __shfl_sync(ALL, samples, (v * stride + channel) - window);
+                float column = weight(columns, j, v);
+                sum += v < end && column != 0.0f ? column * sample : 0.0f;
+            }
+        }
+        float norm = scale(rows, i) * scale(columns, j);
+        if (place < length) from_float(sum * norm, to + (size_t)blockIdx.x * length + place);
+    }
+
+    __device__ __forceinline__ void resample() const { channels % Chunk<T>::N == 0 ? vectors() : line(); }
+};
+
+template <class T> static __device__ __forceinline__ void resize_fwd(const ResizeFwd &p) {
+    bool bicubic = p.kind == RESIZE_BICUBIC_ANTIALIAS;
+    Axis rows((int)p.height, (int)p.out_height, bicubic), columns((int)p.width, (int)p.out_width, bicubic);
+    Images<T, false>{at<const T>(p.x), at<T>(p.y), rows, columns, p.channels}.resample();
 }
 
 template <class T> static __device__ __forceinline__ void resize_bwd(const ResizeBwd &p) {
-    by_width<T>(p.channels, [&](auto vector) {
-        constexpr int N = decltype(vector)::value;
-        uint32_t v = blockIdx.y * blockDim.y + threadIdx.y, channel = (blockIdx.z * blockDim.x + threadIdx.x) * N;
-        if (v >= p.width || channel >= p.channels) return;
-        bool bicubic = p.kind == RESIZE_BICUBIC_ANTIALIAS;
-        Axis rows{(int)p.height, (int)p.out_height, bicubic}, columns{(int)p.width, (int)p.out_width, bicubic};
-        uint32_t image = blockIdx.x / p.height, u = blockIdx.x % p.height;
-        Taps is = rows.readers(u), js = columns.readers(v);
-        float dx[N] = {};
-        for (int j = js.first; j < js.last; j++) {
-            float column = columns.weight(j, v);
-            if (column == 0.0f) continue;
-            column *= columns.norm(j);
-            for (int i = is.first; i < is.last; i++) {
-                float row = rows.weight(i, u);
-                if (row == 0.0f) continue;
-                float gradient[N];
-                size_t place = (((size_t)image * p.out_height + i) * p.out_width + j) * p.channels + channel;
-                load(at<const T>(p.dy) + place, gradient);
-                add_scaled(dx, column * row * rows.norm(i), gradient);
-            }
-        }
-        store(dx, at<T>(p.dx) + ((size_t)blockIdx.x * p.width + v) * p.channels + channel);
-    });
+    bool bicubic = p.kind == RESIZE_BICUBIC_ANTIALIAS;
+    Axis rows((int)p.height, (int)p.out_height, bicubic), columns((int)p.width, (int)p.out_width, bicubic);
+    Images<T, true>{at<const T>(p.dy), at<T>(p.dx), rows, columns, p.channels}.resample();
 }
 
 VF_EXPORT(resize_fwd, ResizeFwd, ROWS_THREADS)

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance, rows};
-use crate::device::{CudaKernel, Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -40,9 +40,7 @@ const FWD: Kernel<params::ResizeFwd, 1, 1> = Kernel {
     reads: ["x"],
     writes: ["y"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel::new("resize", |p, math| {
-        rows::pixels(p.batch * p.out_height, p.out_width, p.channels, math)
-    })),
+    cuda: Some(CudaKernel::new("resize", |p, math| geometry(p.batch * p.out_height, p.out_width, p.channels, math))),
 };
 
 const BWD: Kernel<params::ResizeBwd, 1, 1> = Kernel {
@@ -50,8 +48,19 @@ const BWD: Kernel<params::ResizeBwd, 1, 1> = Kernel {
     reads: ["dy"],
     writes: ["dx"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel::new("resize", |p, math| rows::pixels(p.batch * p.height, p.width, p.channels, math))),
+    cuda: Some(CudaKernel::new("resize", |p, math| geometry(p.batch * p.height, p.width, p.channels, math))),
 };
+
+/// Threads for the channels of every pixel of the result, or for single values of its lines.
+fn geometry(lines: u32, width: u32, channels: u32, math: Math) -> Geometry {
+    match channels.is_multiple_of(math.lanes()) {
+        true => rows::pixels(lines, width, channels, math),
+        false => {
+            let blocks = (width * channels).div_ceil(params::ROWS_THREADS);
+            Geometry { grid: [lines, blocks, 1], block: [params::ROWS_THREADS, 1, 1], shared_bytes: 0 }
+        }
+    }
+}
 
 /// The longest side on CUDA, where places along an axis are counted in 32 bits.
 const LONGEST_SIDE: usize = 1 << 14;
@@ -229,6 +238,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("resize_bilinear", "shrinking, odd", [2, 7, 9, 3], [5, 4], false),
         case("resize_bilinear", "growing, odd", [1, 3, 4, 5], [7, 9], false),
+        case("resize_bilinear", "several blocks a line", [1, 9, 120, 3], [7, 105], false),
         case("resize_bilinear", "DINOv2's input", [2, 256, 256, 3], [224, 224], true),
         case("resize_bicubic_antialias", "shrinking, odd", [1, 13, 11, 3], [5, 4], false),
         case("resize_bicubic_antialias", "growing, odd", [2, 3, 5, 7], [8, 6], false),
