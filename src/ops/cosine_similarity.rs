@@ -5,8 +5,8 @@
 use rayon::prelude::*;
 
 use super::l2_normalize::dot;
-use super::{Case, Input, Tolerance, Values, check, grads};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, Values, check, grads, rows};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -20,10 +20,10 @@ pub struct CosineSimilarity {
 }
 
 const FWD: Kernel<params::CosineSimilarityFwd, 2, 1> =
-    Kernel { name: "cosine_similarity_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+    Kernel { name: "cosine_similarity_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: Some(CudaKernel::new("cosine_similarity", |p, _| rows::warps(p.rows))) };
 
 const BWD: Kernel<params::CosineSimilarityBwd, 3, 2> =
-    Kernel { name: "cosine_similarity_bwd", reads: ["a", "b", "dy"], writes: ["da", "db"], cpu: bwd_cpu, cuda: None };
+    Kernel { name: "cosine_similarity_bwd", reads: ["a", "b", "dy"], writes: ["da", "db"], cpu: bwd_cpu, cuda: Some(CudaKernel::new("cosine_similarity", |p, _| rows::warps(p.rows))) };
 
 /// Rows per parallel task, at least.
 const GRAIN: usize = 64;
@@ -121,6 +121,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", [3, 5, 37], 1e-8, false),
         case("rows shorter than eps", [2, 3, 7], 10.0, false),
+        case("several vectors a lane", [1, 9, 264], 1e-8, false),
         case("latents of f16d32", [8, 256, 32], 1e-8, true),
     ]
 }

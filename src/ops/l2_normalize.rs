@@ -4,8 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, Values, check};
-use crate::device::{Kernel, KernelInfo};
+use super::{Case, Input, Tolerance, Values, check, rows};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -19,10 +19,10 @@ pub struct L2Normalize {
 }
 
 const FWD: Kernel<params::L2NormalizeFwd, 1, 1> =
-    Kernel { name: "l2_normalize_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+    Kernel { name: "l2_normalize_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: Some(CudaKernel::new("l2_normalize", |p, _| rows::warps(p.rows))) };
 
 const BWD: Kernel<params::L2NormalizeBwd, 2, 1> =
-    Kernel { name: "l2_normalize_bwd", reads: ["x", "dy"], writes: ["dx"], cpu: bwd_cpu, cuda: None };
+    Kernel { name: "l2_normalize_bwd", reads: ["x", "dy"], writes: ["dx"], cpu: bwd_cpu, cuda: Some(CudaKernel::new("l2_normalize", |p, _| rows::warps(p.rows))) };
 
 /// Rows per parallel task, at least.
 const GRAIN: usize = 64;
@@ -111,6 +111,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", 15, 37, 1e-12, 1.0, false),
         case("rows shorter than eps", 5, 7, 10.0, 1.0, false),
+        case("several vectors a lane", 5, 520, 1e-12, 1.0, false),
         case("VGG features", 4096, 256, 1e-12, 1.0, true),
     ]
 }
