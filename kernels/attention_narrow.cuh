@@ -1,7 +1,7 @@
 // Attention forward for head sizes whose sums a warp can hold: 64, 72 and 128 channels, smaller ones padded with zeros. A warp owns 16
 // or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way.
 #pragma once
-#include "attention_rows.cuh"
+#include "attention_embedding.cuh"
 
 namespace attention {
 
@@ -51,47 +51,50 @@ template <int M> struct RunningSoftmax {
     }
 };
 
-/// `q`, `out` and `logsumexp` from this block's first query on.
-template <class T> struct ForwardHead {
-    HeadRows<const T> q, k, v;
-    HeadRows<T> out;
-    float *logsumexp;
-    uint32_t head_dim;
-    float scale;
-};
-
-template <class T, int D, uint32_t THREADS> static __device__ __forceinline__ void narrow_fwd(const ForwardHead<T> &head, uint32_t shared) {
+/// `Of` knows where the tensors are: q(), k(), v() and out() are this block's head, q(), out() and logsumexp() from query `first` on.
+template <class T, int D, uint32_t THREADS, class Of, class Embed>
+static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &embedding, uint32_t shared) {
     using F = Forward<T, D, THREADS>;
     constexpr int M = F::M;
     constexpr uint32_t KEYS = F::KEYS;
     Tile<T, D> queries = {shared}, stage = queries.at(F::QUERIES, 0), other = stage.at(2 * KEYS, 0);
+    uint32_t rows = of.q().rows, keys = of.k().rows, head_dim = of.p.head_dim;
+    // Starts a tile on its way to `stage`, and makes `stage` the tile before it.
     auto copy = [&](uint32_t first) {
-        if (first < head.k.rows) {
-            copy_rows<THREADS, KEYS>(stage, head.k.from(first), head.head_dim);
-            copy_rows<THREADS, KEYS>(stage.at(KEYS, 0), head.v.from(first), head.head_dim);
+        if (first < keys) {
+            copy_rows<THREADS, KEYS>(stage, of.k().from(first), head_dim);
+            copy_rows<THREADS, KEYS>(stage.at(KEYS, 0), of.v().from(first), head_dim);
         }
         end_copies();
-        Tile<T, D> swap = stage;
-        stage = other, other = swap;
+        Tile<T, D> before = other;
+        other = stage, stage = before;
     };
-    copy_rows<THREADS, F::QUERIES>(queries, head.q, head.head_dim);
+    // The tile that was started last, there and embedded.
+    auto arrive = [&](uint32_t first) {
+        wait_copies<0>();
+        __syncthreads();
+        if constexpr (Embed::PRESENT) {
+            if (first == 0) embedding.template embed<THREADS, F::QUERIES>(queries, embedding.q_norm, of.first, rows);
+            embedding.template embed<THREADS, KEYS>(other, embedding.k_norm, first, keys - first);
+            __syncthreads();
+        }
+    };
+    copy_rows<THREADS, F::QUERIES>(queries, of.q(), head_dim);
     copy(0);
-    wait_copies<0>();
-    __syncthreads();
+    arrive(0);
 
     uint32_t row = warp_id() * 16 * M;
-    bool idle = row >= head.q.rows;
+    bool idle = row >= rows;
     Held<T, M, D> left(queries.at(row, 0));
-    float out[M][D / 8][4] = {}, scale2 = head.scale * LOG2_E;
+    float out[M][D / 8][4] = {}, scale2 = of.p.scale * LOG2_E;
     RunningSoftmax<M> softmax;
     for (uint32_t first = 0;;) {
         copy(first + KEYS);
         if (!idle) {
-            // `stage` is this tile's again: copy has changed twice since it was started.
             float score[M][KEYS / 8][4] = {};
             by_rows<D>(score, left, stage);
-            if (first + KEYS > head.k.rows) {
-                uint32_t left_over = head.k.rows - first;
+            if (first + KEYS > keys) {
+                uint32_t left_over = keys - first;
 #pragma unroll
                 for (int i = 0; i < M * (int)KEYS / 2; i++) {
                     float &s = score[i / (KEYS / 2)][i / 4 % (KEYS / 8)][i % 4];
@@ -102,21 +105,25 @@ template <class T, int D, uint32_t THREADS> static __device__ __forceinline__ vo
             by_columns<KEYS>(out, Weights<T, M, KEYS>(score), stage.at(KEYS, 0));
         }
         first += KEYS;
-        if (first >= head.k.rows) break;
-        wait_copies<0>();
-        __syncthreads();
+        if (first >= keys) break;
+        arrive(first);
     }
     if (idle) return;
 
+    float total[2 * M];
 #pragma unroll
     for (int i = 0; i < 2 * M; i++) {
-        float total = quad_sum(softmax.sum[i]), factor = 1.0f / total;
+        total[i] = quad_sum(softmax.sum[i]);
+        float factor = 1.0f / total[i];
 #pragma unroll
         for (int n = 0; n < D / 8; n++) out[i / 2][n][i % 2 * 2] *= factor, out[i / 2][n][i % 2 * 2 + 1] *= factor;
-        uint32_t at = row + 8 * i + fragment_row<T>();
-        if (lane_id() % 4 == 0 && at < head.q.rows) head.logsumexp[at] = softmax.largest[i] * head.scale + logf(total);
     }
-    write_result(head.out.from(row), out, queries.at(row, 0), head.head_dim);
+    write_result(of.out().from(row), out, queries.at(row, 0), head_dim);
+#pragma unroll
+    for (int i = 0; i < 2 * M; i++) {
+        uint32_t at = row + 8 * i + fragment_row<T>();
+        if (lane_id() % 4 == 0 && at < rows) of.logsumexp()[at] = softmax.largest[i] * of.p.scale + logf(total[i]);
+    }
 }
 
 } // namespace attention

@@ -12,7 +12,7 @@
 //
 // The factor `scale` of dS is applied to dq and dk.
 #pragma once
-#include "attention_rows.cuh"
+#include "attention_embedding.cuh"
 
 namespace attention {
 
@@ -24,16 +24,6 @@ template <class T, int D> struct Backward {
     /// dS, and after it a bf16 tile of dq.
     static constexpr uint32_t DSCORES = KEYS * Tile<T, QUERIES>::ROW_BYTES, DQ = sizeof(T) == 2 ? QUERIES * Tile<T, D>::ROW_BYTES : 0;
     static constexpr uint32_t BYTES = 2 * (KEYS + QUERIES) * Tile<T, D>::ROW_BYTES + (DSCORES > DQ ? DSCORES : DQ) + 2 * 4 * QUERIES;
-};
-
-/// `k`, `v`, `dk` and `dv` from this block's first key on. `dq_part` is (rows, heads·head_dim) f32 where there are several parts.
-template <class T> struct BackwardHead {
-    HeadRows<const T> q, k, v, out, dout;
-    HeadRows<T> dq, dk, dv;
-    HeadRows<float> dq_part;
-    const float *logsumexp;
-    uint32_t head_dim;
-    float scale;
 };
 
 /// Σ a·b of 16 bytes each.
@@ -72,6 +62,7 @@ template <class T, int D> struct OutTile {
                 chunk[i] = *reinterpret_cast<const uint4 *>(out.first + (size_t)row * out.stride + mine.column);
             }
         }
+        __syncwarp();
     }
 
     /// deltas[row] = Σ out·dout.
@@ -80,7 +71,8 @@ template <class T, int D> struct OutTile {
 #pragma unroll
         for (uint32_t i = 0; i < ROUNDS; i++) {
             uint32_t row = mine.row + i * STEP;
-            float sum = mine.idle() ? 0.0f : chunk_dot((const T *)nullptr, chunk[i], load_chunk(dout.at(row, mine.column).address));
+            float sum = chunk_dot((const T *)nullptr, chunk[i], load_chunk(dout.at(row, min(mine.column, D - Share::N)).address));
+            sum = mine.idle() ? 0.0f : sum;
 #pragma unroll
             for (uint32_t distance = Share::LANES / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, distance);
             if (mine.column == 0) store_one(deltas + 4 * row, sum);
@@ -111,7 +103,10 @@ template <class T, int D> struct QueriesShare {
     }
 };
 
-template <class T, int D> static __device__ __forceinline__ void narrow_bwd(const BackwardHead<T> &head, uint32_t shared) {
+/// `Of` knows where the tensors are: q(), out() and dout() are this block's head, as are k(), v(), dk() and dv() from key `first` on.
+/// dq_part() and dk_part() are f32, in place of dq() and dk(); what is absent has no address.
+template <class T, int D, class Of, class Embed>
+static __device__ __forceinline__ void narrow_bwd(const Of &of, const Embed &embedding, uint32_t shared) {
     using B = Backward<T, D>;
     constexpr int M = B::M;
     constexpr uint32_t KEYS = B::KEYS, QUERIES = B::QUERIES, THREADS = B::THREADS;
@@ -120,24 +115,26 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
     Tile<T, D> staged = douts.at(QUERIES, 0);
     Tile<T, QUERIES> dscores = {staged.address};
     uint32_t logsumexps = shared + B::BYTES - 8 * QUERIES, deltas = logsumexps + 4 * QUERIES;
-    bool want_k = head.dk.first, want_v = head.dv.first, want_q = head.dq.first || head.dq_part.first, want_dscores = want_q || want_k;
+    bool want_q = of.dq().first || of.dq_part().first, want_k = of.dk().first || of.dk_part().first, want_v = of.dv().first;
+    bool want_dscores = want_q || want_k;
 
+    uint32_t rows = of.q().rows, key_rows = of.k().rows, head_dim = of.p.head_dim;
     auto copy_tile = [&](uint32_t first) {
-        copy_rows<THREADS, QUERIES>(queries, head.q.from(first), head.head_dim);
-        copy_rows<THREADS, QUERIES>(douts, head.dout.from(first), head.head_dim);
+        copy_rows<THREADS, QUERIES>(queries, of.q().from(first), head_dim);
+        copy_rows<THREADS, QUERIES>(douts, of.dout().from(first), head_dim);
         uint32_t query = first + threadIdx.x;
         // A query that does not exist has q = 0, dout = 0, L = 0: it adds 0 to everything.
-        if (threadIdx.x < QUERIES) copy_word(logsumexps + 4 * threadIdx.x, head.logsumexp + query, query < head.q.rows);
+        if (threadIdx.x < QUERIES) copy_word(logsumexps + 4 * threadIdx.x, of.logsumexp() + query, query < rows);
         end_copies();
     };
-    copy_rows<THREADS, KEYS>(keys, head.k, head.head_dim);
-    copy_rows<THREADS, KEYS>(values, head.v, head.head_dim);
+    copy_rows<THREADS, KEYS>(keys, of.k(), head_dim);
+    copy_rows<THREADS, KEYS>(values, of.v(), head_dim);
     copy_tile(0);
     OutTile<T, D> out;
-    if (want_dscores) out.load(head.out, head.head_dim);
+    if (want_dscores) out.load(of.out(), head_dim);
 
     uint32_t row = warp_id() * 16 * M, key = row + fragment_row<T>();
-    bool idle = row >= head.k.rows, partial = row + 16 * M > head.k.rows;
+    bool idle = row >= key_rows, partial = row + 16 * M > key_rows;
     if (idle) {
 #pragma unroll
         for (int i = 0; i < 2 * M; i++) {
@@ -146,17 +143,21 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
         }
     }
     QueriesShare<T, D> share;
-    float dk[M][D / 8][4] = {}, dv[M][D / 8][4] = {}, scale2 = head.scale * LOG2_E;
+    float dk[M][D / 8][4] = {}, dv[M][D / 8][4] = {}, scale2 = of.p.scale * LOG2_E;
     uint32_t first = 0;
     auto write_staged = [&] {
         constexpr uint32_t OWN = QUERIES / B::WARPS;
-        write_rows<OWN>(head.dq.from(first - QUERIES + warp_id() * OWN), staged.at(warp_id() * OWN, 0), head.head_dim);
+        write_rows<OWN>(of.dq().from(first - QUERIES + warp_id() * OWN), staged.at(warp_id() * OWN, 0), head_dim);
     };
-    for (; first < head.q.rows; first += QUERIES) {
+    for (; first < rows; first += QUERIES) {
         wait_copies<0>();
         __syncthreads();
-        if (staging && head.dq.first && first > 0) write_staged();
+        if (staging && of.dq().first && first > 0) write_staged();
         if (want_dscores) out.dot(douts, deltas);
+        if constexpr (Embed::PRESENT) {
+            if (first == 0) embedding.template embed<THREADS, KEYS>(keys, embedding.k_norm, of.first, key_rows);
+            embedding.template embed<THREADS, QUERIES>(queries, embedding.q_norm, first, rows - first);
+        }
         __syncthreads();
 
         if (!idle) {
@@ -174,7 +175,7 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
                     for (int i = 0; i < 4 * M; i++) {
                         float &w = weight[i / 4][n][i % 4], &d = dscore[i / 4][n][i % 4];
                         w = power_of_two(fmaf(w, scale2, -shift[i % 2]));
-                        if (partial && key + i / 2 * 8 >= head.k.rows) w = 0.0f;
+                        if (partial && key + i / 2 * 8 >= key_rows) w = 0.0f;
                         d = w * (d - (i % 2 ? delta.y : delta.x));
                     }
                 }
@@ -191,20 +192,24 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
         }
         __syncthreads();
 
-        if (first + QUERIES < head.q.rows) {
+        if (first + QUERIES < rows) {
             copy_tile(first + QUERIES);
-            if (want_dscores) out.load(head.out.from(first + QUERIES), head.head_dim);
+            if (want_dscores) out.load(of.out().from(first + QUERIES), head_dim);
         }
         if (!want_q) continue;
         constexpr int N = QueriesShare<T, D>::FULL + QueriesShare<T, D>::EXTRA;
         float dq[1][N][4] = {};
         share.multiply(dq, dscores, keys);
         // Fragments of another warp count as channels that do not exist.
-        uint32_t channels = min(head.head_dim, share.column() + 8 * (N - (share.has_extra() ? 0 : QueriesShare<T, D>::EXTRA)));
+        uint32_t channels = min(head_dim, share.column() + 8 * (N - (share.has_extra() ? 0 : QueriesShare<T, D>::EXTRA)));
 #pragma unroll
-        for (int i = 0; i < 4 * N; i++) dq[0][i / 4][i % 4] *= head.scale;
-        if (head.dq_part.first) {
-            write_fragments<T>(head.dq_part.from(first + share.row), dq, share.column(), channels);
+        for (int i = 0; i < 4 * N; i++) dq[0][i / 4][i % 4] *= of.p.scale;
+        if constexpr (Embed::PRESENT) {
+            uint32_t from = first + share.row;
+            embedding.template turn_back<T>(dq, from, rows - min(from, rows), share.column(), channels);
+        }
+        if (of.dq_part().first) {
+            write_fragments<T>(of.dq_part().from(first + share.row), dq, share.column(), channels);
         } else if constexpr (staging) {
             __syncthreads();
             Tile<T, D> to = staged.at(share.row + fragment_row<T>(), share.column() + fragment_column());
@@ -213,16 +218,22 @@ template <class T, int D> static __device__ __forceinline__ void narrow_bwd(cons
                 if (share.column() + i / 2 * 8 < channels) store_pair(to.at(i % 2 * 8, i / 2 * 8), dq[0][i / 2][i % 2 * 2], dq[0][i / 2][i % 2 * 2 + 1]);
             }
         } else {
-            write_fragments<T>(head.dq.from(first + share.row), dq, share.column(), channels);
+            write_fragments<T>(of.dq().from(first + share.row), dq, share.column(), channels);
         }
     }
     __syncthreads();
-    if (staging && head.dq.first) write_staged();
+    if (staging && of.dq().first) write_staged();
     if (idle) return;
-    if (want_v) write_result(head.dv.from(row), dv, values.at(row, 0), head.head_dim);
+    if (want_v) write_result(of.dv().from(row), dv, values.at(row, 0), head_dim);
 #pragma unroll
-    for (int i = 0; i < M * D / 2; i++) dk[i / (D / 2)][i / 4 % (D / 8)][i % 4] *= head.scale;
-    if (want_k) write_result(head.dk.from(row), dk, keys.at(row, 0), head.head_dim);
+    for (int i = 0; i < M * D / 2; i++) dk[i / (D / 2)][i / 4 % (D / 8)][i % 4] *= of.p.scale;
+    if (!want_k) return;
+    if constexpr (Embed::PRESENT) embedding.template turn_back<T>(dk, of.first + row, key_rows - row, 0, head_dim);
+    if (of.dk_part().first) {
+        write_fragments<T>(of.dk_part().from(row), dk, 0, head_dim);
+    } else {
+        write_result(of.dk().from(row), dk, keys.at(row, 0), head_dim);
+    }
 }
 
 } // namespace attention

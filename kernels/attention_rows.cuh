@@ -9,9 +9,14 @@ template <class T> struct HeadRows {
     T *first;
     uint32_t rows, stride;
 
-    /// The rows from `row` on; none where there are fewer.
+    /// The rows from `row` on; none where there are fewer. What is absent stays so.
     __device__ __forceinline__ HeadRows from(uint32_t row) const {
-        return {first + (size_t)row * stride, rows - min(row, rows), stride};
+        return {first ? first + (size_t)row * stride : nullptr, rows - min(row, rows), stride};
+    }
+
+    /// The same head of a later entry of the batch.
+    __device__ __forceinline__ HeadRows batches_later(uint32_t count) const {
+        return {first ? first + (size_t)count * rows * stride : nullptr, rows, stride};
     }
 };
 
@@ -19,7 +24,13 @@ template <class T> struct HeadRows {
 template <class T>
 static __device__ __forceinline__ HeadRows<T> head_rows(uint64_t address, uint32_t rows, uint32_t heads, uint32_t head_dim) {
     uint32_t stride = heads * head_dim;
-    return {at<T>(address) + (size_t)blockIdx.z * rows * stride + blockIdx.y * head_dim, rows, stride};
+    T *first = at<T>(address);
+    return {first ? first + (size_t)blockIdx.z * rows * stride + blockIdx.y * head_dim : nullptr, rows, stride};
+}
+
+/// This block's head of a (batch, heads, rows) tensor.
+template <class T> static __device__ __forceinline__ T *head_scalars(uint64_t address, uint32_t rows, uint32_t heads) {
+    return at<T>(address) + ((size_t)blockIdx.z * heads + blockIdx.y) * rows;
 }
 
 /// How the threads of a block share rows of D elements: a row's chunks go to neighbouring lanes. A warp has several rows where each is
@@ -40,11 +51,12 @@ static __device__ __forceinline__ void copy_rows(Tile<T, D> to, HeadRows<const T
     RowShare<T, D> mine;
     to = to.at(mine.row, mine.column);
     const T *at = from.first + (size_t)mine.row * from.stride + mine.column;
+    size_t step = (size_t)STEP * from.stride;
     int32_t left = mine.column < head_dim ? (int32_t)(from.rows - mine.row) : 0;
 #pragma unroll
-    for (uint32_t row = 0; row < ROWS; row += STEP) {
+    for (uint32_t row = 0; row < ROWS; row += STEP, at += step) {
         bool active = !mine.idle() && (ROWS % STEP == 0 || mine.row + row < ROWS);
-        copy_chunk(to.at(row, 0).address, at + (size_t)row * from.stride, (int32_t)row < left, active);
+        copy_chunk(to.at(row, 0).address, at, (int32_t)row < left, active);
     }
 }
 

@@ -104,6 +104,12 @@ static __device__ __forceinline__ float2 load_pair(uint32_t from) {
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(from) : "memory");
     return v;
 }
+template <uint32_t COLUMNS> static __device__ __forceinline__ float2 load_pair(Tile<float, COLUMNS> from) { return load_pair(from.address); }
+template <uint32_t COLUMNS> static __device__ __forceinline__ float2 load_pair(Tile<bf16, COLUMNS> from) {
+    uint32_t both;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(both) : "r"(from.address) : "memory");
+    return make_float2(__uint_as_float(both << 16), __uint_as_float(both & 0xFFFF0000u));
+}
 static __device__ __forceinline__ void load_four(float (&v)[4], uint32_t from) {
     asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(from) : "memory");
 }

@@ -231,7 +231,7 @@ template <class T> static __device__ __forceinline__ void wide_fwd(const Attenti
             uint32_t row = own_of_warp() + fragment_row<T>() + 8 * h;
             float total = (scratch[0][row] + scratch[1][row]) + (scratch[2][row] + scratch[3][row]);
             factors[row] = 1.0f / total;
-            float *logsumexp = at<float>(p.logsumexp) + ((size_t)blockIdx.z * p.heads + blockIdx.y) * p.queries + first;
+            float *logsumexp = head_scalars<float>(p.logsumexp, p.queries, p.heads) + first;
             if (row < q.rows) logsumexp[row] = softmax.largest[h] * p.scale + logf(total);
         }
     }
@@ -249,8 +249,7 @@ template <class T, Role role> static __device__ __forceinline__ void wide_bwd(co
     HeadRows<const T> other[2] = {of_keys ? q : k, of_keys ? dout : v};
     Ring<T> ring(own, other, p.head_dim, phases, shared);
     Slab<T> weights = {shared + STAGES * STAGE_BYTES<T>}, dweights = weights.at(OWN, 0);
-    size_t head = ((size_t)blockIdx.z * p.heads + blockIdx.y) * p.queries;
-    const float *logsumexps = at<const float>(p.logsumexp) + head, *deltas = at<const float>(p.delta) + head;
+    const float *logsumexps = head_scalars<const float>(p.logsumexp, p.queries, p.heads), *deltas = head_scalars<const float>(p.delta, p.queries, p.heads);
 
     SlabSums dfirst = {}, dsecond = {};
     float scale2 = p.scale * LOG2_E;

@@ -101,6 +101,6 @@ template <class T> static __device__ __forceinline__ void batch_norm_track(const
     at<float>(p.running)[channel] = running + p.momentum * (at<const float>(p.batch)[channel] - running);
 }
 
-VF_EXPORT(batch_norm_eval_fwd, BatchNormEvalFwd, CHANNEL_TILE_THREADS)
-VF_EXPORT(batch_norm_eval_bwd, BatchNormEvalBwd, CHANNEL_TILE_THREADS)
+VF_EXPORT(batch_norm_eval_fwd, BatchNormEvalFwd, CHANNEL_TILE_BOUNDS)
+VF_EXPORT(batch_norm_eval_bwd, BatchNormEvalBwd, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(batch_norm_track, BatchNormTrack, BATCH_NORM_TRACK_THREADS)

@@ -7,6 +7,9 @@
 #include "channel_tile.h"
 #include "columns.cuh"
 
+/// For VF_EXPORT: threads of a block, and blocks that a multiprocessor has room for. Left to itself ptxas spills a word or two to fit one more.
+#define CHANNEL_TILE_BOUNDS CHANNEL_TILE_THREADS, 2
+
 /// Where a thread stands in its block's tile: `chunk` of `chunks` across the tile's channels, `row` of `rows` positions side by side.
 template <class C> struct ChannelTile {
     uint32_t channels, chunks, rows, chunk, row;

@@ -1,71 +1,92 @@
-// The cosine between the rows of two matrices, and its gradients.
+// The cosine between the rows of two matrices, forward and backward.
 //
-// Formula   y = a·b / (max(‖a‖, eps)·max(‖b‖, eps));  da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.
+// Formula   y = a·b / (‖a‖‖b‖), each length at least eps;  da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), its second term only where ‖a‖ > eps; db likewise.
 // Shapes    a, b, da, db (rows, channels); y, dy (rows).
-// Bytes     forward 2, backward 4 elements per element: each tensor once. Backward, rows are read twice, the second time from the cache.
-// FLOPs     forward 6, backward 12 per element. Memory-bound.
+// Bytes     forward: a and b once. backward: a, b, da and db once.
+// FLOPs     forward 6, backward 12 an element: memory-bound.
 // Scratch   none.
-// Rounding  f32 inside, sums in a fixed order; the result is rounded once.
-// Source    definition; torch's cosine_similarity.
+// Rounding  everything in f32; each result is rounded once. Sums have a fixed order.
+// Source    none.
 #include "cosine_similarity.h"
-#include "rows.h"
-#include "vectors.cuh"
+#include "row_team.cuh"
 
-/// What cosines are made of, of a warp's row.
-struct Products {
-    float aa, ab, bb;
+/// The rows that a team takes at a time, of both matrices, and in every thread of the team the sums over each: ‖a‖², ‖b‖² and a·b.
+template <class T, class C> struct Rows {
+    static constexpr int R = ROW_TEAM_ROWS;
+    C a[R], b[R];
+    float of[3 * R];
 
-    template <int N, class T> static __device__ __forceinline__ Products of(const T *a, const T *b, uint32_t channels) {
-        float aa = 0.0f, ab = 0.0f, bb = 0.0f, u[N], v[N];
-        for (uint32_t col = column_of_lane<N>(); col < channels; col += 32 * N) {
-            load(a + col, u);
-            load(b + col, v);
-            aa += dot(u, u);
-            ab += dot(u, v);
-            bb += dot(v, v);
+    template <class P>
+    __device__ __forceinline__ Rows(const P &p, const RowTeam<C> &team, uint32_t first, uint32_t end, uint32_t &turn) : of{} {
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= end) continue;
+            a[r] = C::load(at<const T>(p.a) + (row * p.channels + team.column));
+            b[r] = C::load(at<const T>(p.b) + (row * p.channels + team.column));
+            for (int i = 0; i < C::N; i++) {
+                of[r] += a[r].v[i] * a[r].v[i];
+                of[R + r] += b[r].v[i] * b[r].v[i];
+                of[2 * R + r] += a[r].v[i] * b[r].v[i];
+            }
         }
-        return {warp_sum(aa), warp_sum(ab), warp_sum(bb)};
+        team_sum(of, team.threads, team.team, turn);
     }
-
-    /// One over the divisor.
-    __device__ __forceinline__ float scale(float eps) const { return 1.0f / (fmaxf(sqrtf(aa), eps) * fmaxf(sqrtf(bb), eps)); }
 };
 
+template <class T, class C> static __device__ __forceinline__ void forward(const CosineSimilarityFwd &p) {
+    constexpr int R = ROW_TEAM_ROWS;
+    RowTeam<C> team(p.channels);
+    Part part(blockIdx.x, p.parts, p.rows);
+    uint32_t turn = 0;
+    for (uint32_t first = part.begin + team.team; first - team.team < part.end; first += R * team.teams) {
+        Rows<T, C> rows(p, team, first, part.end, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (team.column != 0 || row >= part.end) continue;
+            float lengths = fmaxf(sqrtf(rows.of[r]), p.eps) * fmaxf(sqrtf(rows.of[R + r]), p.eps);
+            from_float(rows.of[2 * R + r] / lengths, at<T>(p.y) + row);
+        }
+    }
+}
+
+/// dx = other·of_other − x·of_x of one row, for x of length² `squares`.
+template <class T, class C>
+static __device__ __forceinline__ void gradient(const C &x, const C &other, float squares, float other_length, float dot, float dy, float eps, T *to) {
+    float length = sqrtf(squares), of_other = dy / (fmaxf(length, eps) * other_length);
+    float of_x = length > eps ? of_other * dot / squares : 0.0f;
+    C dx;
+    for (int i = 0; i < C::N; i++) dx.v[i] = other.v[i] * of_other - x.v[i] * of_x;
+    dx.store(to);
+}
+
+template <class T, class C> static __device__ __forceinline__ void backward(const CosineSimilarityBwd &p) {
+    constexpr int R = ROW_TEAM_ROWS;
+    RowTeam<C> team(p.channels);
+    Part part(blockIdx.x, p.parts, p.rows);
+    uint32_t turn = 0;
+    for (uint32_t first = part.begin + team.team; first - team.team < part.end; first += R * team.teams) {
+        Rows<T, C> rows(p, team, first, part.end, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= part.end) continue;
+            float dy = to_float(at<const T>(p.dy)[row]), dot = rows.of[2 * R + r];
+            float a_length = fmaxf(sqrtf(rows.of[r]), p.eps), b_length = fmaxf(sqrtf(rows.of[R + r]), p.eps);
+            uint32_t here = row * p.channels + team.column;
+            if (p.da) gradient(rows.a[r], rows.b[r], rows.of[r], b_length, dot, dy, p.eps, at<T>(p.da) + here);
+            if (p.db) gradient(rows.b[r], rows.a[r], rows.of[R + r], a_length, dot, dy, p.eps, at<T>(p.db) + here);
+        }
+    }
+}
+
 template <class T> static __device__ __forceinline__ void cosine_similarity_fwd(const CosineSimilarityFwd &p) {
-    uint32_t row = row_of_warp();
-    if (row >= p.rows) return;
-    by_width<T>(p.channels, [&](auto width) {
-        size_t first = (size_t)row * p.channels;
-        Products sums = Products::of<decltype(width)::value>(at<const T>(p.a) + first, at<const T>(p.b) + first, p.channels);
-        if (threadIdx.x % 32 == 0) from_float(sums.ab * sums.scale(p.eps), at<T>(p.y) + row);
-    });
+    if (p.channels % Chunk<T>::N == 0) forward<T, Chunk<T>>(p);
+    else forward<T, Single<T>>(p);
 }
 
 template <class T> static __device__ __forceinline__ void cosine_similarity_bwd(const CosineSimilarityBwd &p) {
-    uint32_t row = row_of_warp();
-    if (row >= p.rows) return;
-    by_width<T>(p.channels, [&](auto width) {
-        constexpr int N = decltype(width)::value;
-        size_t first = (size_t)row * p.channels;
-        Products sums = Products::of<N>(at<const T>(p.a) + first, at<const T>(p.b) + first, p.channels);
-        float scale = sums.scale(p.eps) * to_float(at<const T>(p.dy)[row]);
-        float of_a = sqrtf(sums.aa) > p.eps ? scale * sums.ab / sums.aa : 0.0f;
-        float of_b = sqrtf(sums.bb) > p.eps ? scale * sums.ab / sums.bb : 0.0f;
-        for (uint32_t col = column_of_lane<N>(); col < p.channels; col += 32 * N) {
-            float a[N], b[N], gradient[N];
-            load(at<const T>(p.a) + first + col, a);
-            load(at<const T>(p.b) + first + col, b);
-            if (p.da) {
-                for (int i = 0; i < N; i++) gradient[i] = scale * b[i] - of_a * a[i];
-                store(gradient, at<T>(p.da) + first + col);
-            }
-            if (p.db) {
-                for (int i = 0; i < N; i++) gradient[i] = scale * a[i] - of_b * b[i];
-                store(gradient, at<T>(p.db) + first + col);
-            }
-        }
-    });
+    if (p.channels % Chunk<T>::N == 0) backward<T, Chunk<T>>(p);
+    else backward<T, Single<T>>(p);
 }
 
-VF_EXPORT(cosine_similarity_fwd, CosineSimilarityFwd, ROWS_THREADS)
-VF_EXPORT(cosine_similarity_bwd, CosineSimilarityBwd, ROWS_THREADS)
+VF_EXPORT(cosine_similarity_fwd, CosineSimilarityFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(cosine_similarity_bwd, CosineSimilarityBwd, ROW_TEAM_BOUNDS)

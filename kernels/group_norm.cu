@@ -292,7 +292,7 @@ template <class T> static __device__ __forceinline__ void group_norm_bwd(const G
     else backward<T, Single<T>>(p);
 }
 
-VF_EXPORT(group_norm_stats, GroupNormStats, CHANNEL_TILE_THREADS)
-VF_EXPORT(group_norm_fwd, GroupNormFwd, CHANNEL_TILE_THREADS)
-VF_EXPORT(group_norm_bwd_sums, GroupNormBwdSums, CHANNEL_TILE_THREADS)
-VF_EXPORT(group_norm_bwd, GroupNormBwd, CHANNEL_TILE_THREADS)
+VF_EXPORT(group_norm_stats, GroupNormStats, CHANNEL_TILE_BOUNDS)
+VF_EXPORT(group_norm_fwd, GroupNormFwd, CHANNEL_TILE_BOUNDS)
+VF_EXPORT(group_norm_bwd_sums, GroupNormBwdSums, CHANNEL_TILE_BOUNDS)
+VF_EXPORT(group_norm_bwd, GroupNormBwd, CHANNEL_TILE_BOUNDS)

@@ -1,61 +1,79 @@
-// Rows of length one, and the gradient.
+// Rows of length one, forward and backward.
 //
-// Formula   y = x / max(‖x‖, eps);  dx = (dy − y·(y·dy)) / ‖x‖, and dy / eps where ‖x‖ ≤ eps.
+// Formula   y = x / max(‖x‖, eps);  dx = (dy − x·(x·dy)/‖x‖²) / ‖x‖, and dy / eps where ‖x‖ ≤ eps.
 // Shapes    x, y, dx, dy (rows, channels).
-// Bytes     forward 2, backward 3 elements per element: each tensor once. Rows are read twice, the second time from the cache.
-// FLOPs     forward 3, backward 7 per element. Memory-bound.
+// Bytes     forward: x and y once. backward: x, dy and dx once.
+// FLOPs     forward 3, backward 7 an element: memory-bound.
 // Scratch   none.
-// Rounding  f32 inside, sums in a fixed order; the result is rounded once.
-// Source    definition; torch's normalize.
+// Rounding  everything in f32; each result is rounded once. Sums have a fixed order.
+// Source    none.
 #include "l2_normalize.h"
-#include "rows.h"
-#include "vectors.cuh"
+#include "row_team.cuh"
+
+template <class T, class C> static __device__ __forceinline__ void forward(const L2NormalizeFwd &p) {
+    constexpr int R = ROW_TEAM_ROWS;
+    RowTeam<C> team(p.channels);
+    Part rows(blockIdx.x, p.parts, p.rows);
+    uint32_t turn = 0;
+    for (uint32_t first = rows.begin + team.team; first - team.team < rows.end; first += R * team.teams) {
+        C v[R];
+        float squares[R] = {};
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= rows.end) continue;
+            v[r] = C::load(at<const T>(p.x) + (row * p.channels + team.column));
+            for (int i = 0; i < C::N; i++) squares[r] += v[r].v[i] * v[r].v[i];
+        }
+        team_sum(squares, team.threads, team.team, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= rows.end) continue;
+            float factor = 1.0f / fmaxf(sqrtf(squares[r]), p.eps);
+            for (int i = 0; i < C::N; i++) v[r].v[i] *= factor;
+            v[r].store(at<T>(p.y) + (row * p.channels + team.column));
+        }
+    }
+}
+
+template <class T, class C> static __device__ __forceinline__ void backward(const L2NormalizeBwd &p) {
+    constexpr int R = ROW_TEAM_ROWS;
+    RowTeam<C> team(p.channels);
+    Part rows(blockIdx.x, p.parts, p.rows);
+    uint32_t turn = 0;
+    for (uint32_t first = rows.begin + team.team; first - team.team < rows.end; first += R * team.teams) {
+        C v[R], d[R];
+        float of[2 * R] = {};  // ‖x‖², then x·dy
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= rows.end) continue;
+            v[r] = C::load(at<const T>(p.x) + (row * p.channels + team.column));
+            d[r] = C::load(at<const T>(p.dy) + (row * p.channels + team.column));
+            for (int i = 0; i < C::N; i++) {
+                of[r] += v[r].v[i] * v[r].v[i];
+                of[R + r] += v[r].v[i] * d[r].v[i];
+            }
+        }
+        team_sum(of, team.threads, team.team, turn);
+        for (int r = 0; r < R; r++) {
+            uint32_t row = first + r * team.teams;
+            if (!team.inside || row >= rows.end) continue;
+            float length = sqrtf(of[r]), factor = 1.0f / fmaxf(length, p.eps);
+            float along = length > p.eps ? of[R + r] / of[r] : 0.0f;
+            for (int i = 0; i < C::N; i++) d[r].v[i] = (d[r].v[i] - v[r].v[i] * along) * factor;
+            d[r].store(at<T>(p.dx) + (row * p.channels + team.column));
+        }
+    }
+}
 
 template <class T> static __device__ __forceinline__ void l2_normalize_fwd(const L2NormalizeFwd &p) {
-    uint32_t row = row_of_warp();
-    if (row >= p.rows) return;
-    by_width<T>(p.channels, [&](auto width) {
-        constexpr int N = decltype(width)::value;
-        const T *x = at<const T>(p.x) + (size_t)row * p.channels;
-        T *y = at<T>(p.y) + (size_t)row * p.channels;
-        float squares = 0.0f, v[N];
-        for (uint32_t col = column_of_lane<N>(); col < p.channels; col += 32 * N) {
-            load(x + col, v);
-            squares += dot(v, v);
-        }
-        float scale = 1.0f / fmaxf(sqrtf(warp_sum(squares)), p.eps);
-        for (uint32_t col = column_of_lane<N>(); col < p.channels; col += 32 * N) {
-            load(x + col, v);
-            for (float &value : v) value *= scale;
-            store(v, y + col);
-        }
-    });
+    if (p.channels % Chunk<T>::N == 0) forward<T, Chunk<T>>(p);
+    else forward<T, Single<T>>(p);
 }
 
 template <class T> static __device__ __forceinline__ void l2_normalize_bwd(const L2NormalizeBwd &p) {
-    uint32_t row = row_of_warp();
-    if (row >= p.rows) return;
-    by_width<T>(p.channels, [&](auto width) {
-        constexpr int N = decltype(width)::value;
-        const T *x = at<const T>(p.x) + (size_t)row * p.channels, *dy = at<const T>(p.dy) + (size_t)row * p.channels;
-        T *dx = at<T>(p.dx) + (size_t)row * p.channels;
-        float squares = 0.0f, product = 0.0f, u[N], v[N];
-        for (uint32_t col = column_of_lane<N>(); col < p.channels; col += 32 * N) {
-            load(x + col, u);
-            load(dy + col, v);
-            squares += dot(u, u);
-            product += dot(u, v);
-        }
-        squares = warp_sum(squares), product = warp_sum(product);
-        float norm = sqrtf(squares), scale = 1.0f / fmaxf(norm, p.eps), along = norm > p.eps ? product / squares : 0.0f;
-        for (uint32_t col = column_of_lane<N>(); col < p.channels; col += 32 * N) {
-            load(x + col, u);
-            load(dy + col, v);
-            for (int i = 0; i < N; i++) v[i] = (v[i] - u[i] * along) * scale;
-            store(v, dx + col);
-        }
-    });
+    if (p.channels % Chunk<T>::N == 0) backward<T, Chunk<T>>(p);
+    else backward<T, Single<T>>(p);
 }
 
-VF_EXPORT(l2_normalize_fwd, L2NormalizeFwd, ROWS_THREADS)
-VF_EXPORT(l2_normalize_bwd, L2NormalizeBwd, ROWS_THREADS)
+VF_EXPORT(l2_normalize_fwd, L2NormalizeFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(l2_normalize_bwd, L2NormalizeBwd, ROW_TEAM_BOUNDS)

@@ -43,6 +43,6 @@ template <class T> static __device__ __forceinline__ void layer_norm_sums(const 
                   at<T>(p.dshift));
 }
 
-VF_EXPORT(layer_norm_fwd, LayerNormFwd, ROW_NORM_THREADS)
-VF_EXPORT(layer_norm_bwd, LayerNormBwd, ROW_NORM_THREADS)
+VF_EXPORT(layer_norm_fwd, LayerNormFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(layer_norm_bwd, LayerNormBwd, ROW_TEAM_BOUNDS)
 VF_EXPORT(layer_norm_sums, LayerNormSums, ROW_NORM_SUM_THREADS)

@@ -42,9 +42,24 @@ template <class T, bool ALIGNED> struct Cells {
     }
 };
 
-/// Part of a bias for a thread's columns, or zeros.
-template <uint32_t N> static __device__ __forceinline__ void load_bias(float (&v)[N], const float *bias, uint32_t column, uint32_t columns) {
-    for (uint32_t i = 0; i < N; i++) v[i] = bias && column + i < columns ? bias[column + i] : 0.0f;
+/// The bias, or zeros, of the N columns from `column` + chunk_column<N, COLUMNS>() on, of `columns`. A warp loads it side by side, and its lanes
+/// then exchange what they need.
+template <uint32_t N, uint32_t COLUMNS, bool ALIGNED>
+static __device__ __forceinline__ void load_bias(float (&v)[N], const float *bias, uint32_t column, uint32_t columns) {
+    if (!bias) {
+        for (float &x : v) x = 0.0f;
+    } else if constexpr (ALIGNED) {
+        uint32_t from = column + threadIdx.x % (COLUMNS / 4) * 4, chunk = threadIdx.x % (COLUMNS / N);
+        float4 four = load4_or(from < columns ? bias : nullptr, from, 0.0f);
+        for (uint32_t i = 0; i < N; i += 4) {
+            uint32_t lane = chunk * (N / 4) + i / 4;
+            v[i] = __shfl_sync(0xFFFFFFFFu, four.x, lane), v[i + 1] = __shfl_sync(0xFFFFFFFFu, four.y, lane);
+            v[i + 2] = __shfl_sync(0xFFFFFFFFu, four.z, lane), v[i + 3] = __shfl_sync(0xFFFFFFFFu, four.w, lane);
+        }
+    } else {
+        column += chunk_column<N, COLUMNS>();
+        for (uint32_t i = 0; i < N; i++) v[i] = column + i < columns ? bias[column + i] : 0.0f;
+    }
 }
 
 template <class Slab, bool ALIGNED> using Loader = std::conditional_t<ALIGNED, MatrixLoader<Slab>, RaggedLoader<Slab>>;
@@ -91,11 +106,11 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
 
     const float *bias = at<const float>(p.bias);
     if (swiglu) {
+        float bias1[N], bias2[N];
+        load_bias<N, HALF, ALIGNED>(bias1, bias, place.column, p.outputs);
+        load_bias<N, HALF, ALIGNED>(bias2, bias, p.outputs + place.column, columns);
         uint32_t column = place.column + chunk_column<N, HALF>(), inside = p.outputs - column;
         if (column >= p.outputs) return;
-        float bias1[N], bias2[N];
-        load_bias(bias1, bias, column, p.outputs);
-        load_bias(bias2, bias, p.outputs + column, columns);
         for_each_chunk<Tile, N, HALF>(shared, [&](uint32_t row, uint32_t within, float (&s1)[N]) {
             float s2[N], a[N];
             load_chunk<Tile>(shared, row, within + HALF, s2);
@@ -111,10 +126,10 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
             put_output<T, ALIGNED>(p, a, row, column);
         });
     } else {
+        float of_column[N];
+        load_bias<N, Tile::COLUMNS, ALIGNED>(of_column, bias, place.column, columns);
         uint32_t column = place.column + chunk_column<N, Tile::COLUMNS>();
         if (column >= p.outputs) return;
-        float of_column[N];
-        load_bias(of_column, bias, column, columns);
         for_each_chunk<Tile, N>(shared, [&](uint32_t row, uint32_t, float (&s)[N]) {
             row += place.row;
             if (row >= p.rows) return;

@@ -103,6 +103,13 @@ template <uint32_t AT> struct SourceAt {
     const void *from;
 };
 
+/// A chunk AT bytes beyond `from`, or zeros where `valid` is 0. Meant for loaders that change `valid` more seldom than slabs, and which know
+/// where K ends.
+template <uint32_t AT> struct OptionalSourceAt {
+    const void *from;
+    uint32_t valid;
+};
+
 template <uint32_t TO> static __device__ __forceinline__ void copy_chunk(uint32_t to, Source source, bool inside) {
     copy_async_at<TO, 0>(to, source.from, source.valid && inside);
 }
@@ -115,6 +122,14 @@ template <uint32_t TO> static __device__ __forceinline__ void copy_whole_chunk(u
 
 template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, SourceAt<AT> source) {
     copy_async_at<TO, AT>(to, source.from);
+}
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, OptionalSourceAt<AT> source) {
+    copy_async_if<TO, AT>(to, source.from, source.valid);
+}
+
+template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_chunk(uint32_t to, OptionalSourceAt<AT> source, bool) {
+    copy_whole_chunk<TO>(to, source);
 }
 
 /// A slab of an operand in shared memory: ROWS rows (columns, for B) by K. K_CONTIGUOUS: [row][k], otherwise [k][row].
@@ -337,6 +352,9 @@ template <class Tile, class Slab, bool IS_A> struct FragmentReader {
     }
 };
 
+/// Where a row's sum lies among those of a tile: lanes write rows 32 apart, 8 neighbours or 8 in steps of 4 (TF32), and must not conflict.
+static constexpr __device__ __forceinline__ uint32_t row_sum_place(uint32_t row) { return row + row / 32 * 9; }
+
 /// A warp's sums on the tensor cores, of A·Bᵀ and, if wanted, of A's rows.
 template <class Tile, class SlabA, class SlabB> struct TensorSums {
     using Rows = FragmentReader<Tile, SlabA, true>;
@@ -407,7 +425,7 @@ template <class Tile, class SlabA, class SlabB> struct TensorSums {
     static __device__ __forceinline__ void stage_rows(float *to, const RowSums &row_sum) {
         uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         if (t >= 2) return;
-        for (uint32_t i = 0; i < 4; i++) to[Rows::row(4 * t + 2 * (i % 2) + i / 2, g)] = row_sum[i];
+        for (uint32_t i = 0; i < 4; i++) to[row_sum_place(Rows::row(4 * t + 2 * (i % 2) + i / 2, g))] = row_sum[i];
     }
 };
 
@@ -485,20 +503,21 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
 
     static __device__ __forceinline__ void stage_rows(float *to, const RowSums &row_sum) {
         if (threadIdx.x % 8 != 0) return;
-        for (uint32_t i = 0; i < ROWS; i++) to[row<SlabA>(4, threadIdx.x % 32 / 8, i)] = row_sum[i];
+        for (uint32_t i = 0; i < ROWS; i++) to[row_sum_place(row<SlabA>(4, threadIdx.x % 32 / 8, i))] = row_sum[i];
     }
 };
 
 /// Where the sums of A's rows lie in shared memory, a tile's for each warp along K.
 static __device__ __forceinline__ float *row_sums_at(unsigned char *shared) { return reinterpret_cast<float *>(shared + 4 * Staged::BYTES); }
 
-/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows.
-template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
+/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows. WHOLE_SLABS: the depth is always a
+/// multiple of Tile::K.
+template <class Tile, class A, class B, bool ROW_SUMS = false, bool WHOLE_SLABS = false> struct Product {
     using SlabA = typename A::Slab;
     using SlabB = typename B::Slab;
     using Sums = std::conditional_t<Tile::Math::TENSOR, TensorSums<Tile, SlabA, SlabB>, ExactSums<Tile, SlabA, SlabB>>;
     static_assert(SlabA::ROWS == Tile::ROWS && SlabB::ROWS == Tile::COLUMNS, "A's slab has the tile's rows, B's its columns");
-    static_assert(4 * Staged::BYTES + Tile::WARPS_K * Tile::ROWS * sizeof(float) <= MATRIX_SHARED, "the sums take the slabs' place");
+    static_assert(4 * Staged::BYTES + Tile::WARPS_K * row_sum_place(Tile::ROWS) * sizeof(float) <= MATRIX_SHARED, "the sums take the slabs' place");
 
     /// The sums over the k < depth that come next from `a` and `b`, laid into `shared` for `load_chunk` and `row_sum`. Nobody may
     /// still be reading `shared`.
@@ -514,10 +533,10 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
         // The slab that is to be used `STAGES − 1 − sooner` slabs from here goes to stage `slab`, `at` bytes on.
         auto fetch = [&](auto slab, uint32_t sooner, uint32_t at) {
             uint32_t left = slabs + sooner;
-            if (Tile::ROUND > 1 && __builtin_expect(left > ahead, 1)) {
+            if (WHOLE_SLABS ? left >= Tile::STAGES : Tile::ROUND > 1 && __builtin_expect(left > ahead, 1)) {
                 copy<true>(slab, a, to_a, at, Tile::K);
                 copy<true>(slab, b, to_b, at, Tile::K);
-            } else if (left >= Tile::STAGES) {
+            } else if (!WHOLE_SLABS && left >= Tile::STAGES) {
                 copy<false>(slab, a, to_a, at, left > ahead ? Tile::K : rest);
                 copy<false>(slab, b, to_b, at, left > ahead ? Tile::K : rest);
             }
@@ -550,7 +569,7 @@ template <class Tile, class A, class B, bool ROW_SUMS = false> struct Product {
         __syncthreads();
         sums.stage(base + threadIdx.x / 32 * Staged::BYTES);
         if (ROW_SUMS && sum_rows && Tile::warp_column() == 0) {
-            Sums::stage_rows(row_sums_at(shared) + Tile::warp_k() * Tile::ROWS + Tile::warp_row(), rows);
+            Sums::stage_rows(row_sums_at(shared) + Tile::warp_k() * row_sum_place(Tile::ROWS) + row_sum_place(Tile::warp_row()), rows);
         }
         __syncthreads();
     }
@@ -606,7 +625,7 @@ static __device__ __forceinline__ void for_each_chunk(unsigned char *shared, F &
 /// Σ over k of A's row, where `compute` summed them.
 template <class Tile> static __device__ __forceinline__ float row_sum(unsigned char *shared, uint32_t row) {
     float sum = 0.0f;
-    for (uint32_t k = 0; k < Tile::WARPS_K; k++) sum += row_sums_at(shared)[k * Tile::ROWS + row];
+    for (uint32_t k = 0; k < Tile::WARPS_K; k++) sum += row_sums_at(shared)[k * row_sum_place(Tile::ROWS) + row_sum_place(row)];
     return sum;
 }
 

@@ -39,6 +39,6 @@ template <class T> static __device__ __forceinline__ void rms_norm_sums(const Rm
     row_norm_sums(norm, at<const float>(p.sums), p.groups, p.modulated, at<float>(p.dweight), nullptr, at<T>(p.dscale), at<T>(p.dshift));
 }
 
-VF_EXPORT(rms_norm_fwd, RmsNormFwd, ROW_NORM_THREADS)
-VF_EXPORT(rms_norm_bwd, RmsNormBwd, ROW_NORM_THREADS)
+VF_EXPORT(rms_norm_fwd, RmsNormFwd, ROW_TEAM_BOUNDS)
+VF_EXPORT(rms_norm_bwd, RmsNormBwd, ROW_TEAM_BOUNDS)
 VF_EXPORT(rms_norm_sums, RmsNormSums, ROW_NORM_SUM_THREADS)

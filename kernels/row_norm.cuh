@@ -1,49 +1,8 @@
 // Rows normalised by their own statistics, then an affine map per column and a modulation per group of rows, both optional: what layer norm
-// (CENTRED) and RMS norm share.
-//
-// A team of threads takes a row, a chunk of columns each; teams stand side by side in a block, and every team takes several rows at a time,
-// so that many loads are under way and the teams' sums over their rows cost one barrier for all of them. A thread keeps its columns'
-// coefficients, and backward their sums over rows, in registers.
+// (CENTRED) and RMS norm share. A thread keeps its columns' coefficients, and backward their sums over rows, in registers.
 #pragma once
-#include "columns.cuh"
 #include "row_norm.h"
-
-/// Where a thread stands. A team of up to 32 threads is a power of two and lies in one warp; a larger one is whole warps.
-template <class C> struct RowTeam {
-    uint32_t threads, teams, team, column;
-    bool inside;
-
-    __device__ __forceinline__ explicit RowTeam(uint32_t dim) {
-        uint32_t chunks = dim / C::N;
-        threads = 2;
-        while (threads < 32 && threads < chunks) threads *= 2;
-        if (chunks > 32) threads = (chunks + 31) / 32 * 32;
-        teams = blockDim.x / threads;
-        team = threadIdx.x / threads;
-        column = threadIdx.x % threads * C::N;
-        inside = column < dim;
-    }
-};
-
-/// The sums over a team of each of `v`, in every thread of it. All threads of the block call it; `turn` counts the calls.
-template <int M> static __device__ __forceinline__ void team_sum(float (&v)[M], uint32_t threads, uint32_t team, uint32_t &turn) {
-    __shared__ float warps[2][ROW_NORM_THREADS / 32][M];
-    for (uint32_t distance = min(threads, 32u) / 2; distance > 0; distance /= 2) {
-        for (int m = 0; m < M; m++) v[m] += __shfl_xor_sync(0xFFFFFFFFu, v[m], distance);
-    }
-    if (threads <= 32) return;
-    // Two turns apart there is a barrier between the last read and the next write.
-    auto &of = warps[turn++ % 2];
-    if (threadIdx.x % 32 == 0) {
-        for (int m = 0; m < M; m++) of[threadIdx.x / 32][m] = v[m];
-    }
-    __syncthreads();
-    uint32_t first = team * (threads / 32);
-    for (int m = 0; m < M; m++) v[m] = of[first][m];
-    for (uint32_t warp = first + 1; warp < first + threads / 32; warp++) {
-        for (int m = 0; m < M; m++) v[m] += of[warp][m];
-    }
-}
+#include "row_team.cuh"
 
 /// A thread's values of an f32 vector over columns. A pair of threads with chunks of eight shares two sectors: each request fills one of
 /// them, and halves change hands.
@@ -101,7 +60,7 @@ template <class T> struct RowNorm {
 /// y = (x − mean)·rstd·gain + offset, and the statistics of every row.
 template <class T, class C, bool CENTRED>
 static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, float eps, const T *x, T *y, float *mean, float *rstd) {
-    constexpr int R = C::N == 8 ? ROW_NORM_ROWS : 2 * ROW_NORM_ROWS;
+    constexpr int R = ROWS_AT_ONCE<C>;
     RowTeam<C> at(norm.dim);
     float gain[C::N], offset[C::N];
     norm.template affine<C>(blockIdx.y, at.column, gain, offset);
@@ -151,8 +110,8 @@ static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, 
 template <class T, class C, bool CENTRED>
 static __device__ __forceinline__ void row_norm_backward(const RowNorm<T> &norm, const T *x, const float *mean, const float *rstd, const T *dy,
                                                          const T *dresidual, T *dx, float *sums) {
-    constexpr int R = C::N == 8 ? ROW_NORM_ROWS : 2 * ROW_NORM_ROWS, MEANS = CENTRED ? 2 : 1;
-    __shared__ RowSums<C::N, ROW_NORM_THREADS> teams;
+    constexpr int R = ROWS_AT_ONCE<C>, MEANS = CENTRED ? 2 : 1;
+    __shared__ RowSums<C::N, ROW_TEAM_THREADS> teams;
     RowTeam<C> at(norm.dim);
     float gain[C::N], unused[C::N];
     norm.template affine<C>(blockIdx.y, at.column, gain, unused);

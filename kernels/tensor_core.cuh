@@ -46,6 +46,13 @@ template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_a
     asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16;" ::"r"(to), "l"(from), "n"(TO), "n"(AT) : "memory");
 }
 
+/// The same with a number that says whether there is something to copy; where it is 0 zeros are written and nothing is read.
+template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_if(uint32_t to, const void *from, uint32_t valid) {
+    asm volatile("{.reg .pred none; setp.eq.u32 none, %4, 0; cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16, none;}" ::"r"(to), "l"(from),
+                 "n"(TO), "n"(AT), "r"(valid)
+                 : "memory");
+}
+
 /// Ends a group of this thread's copies, which may be empty.
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

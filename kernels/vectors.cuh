@@ -37,16 +37,6 @@ __device__ __forceinline__ uint32_t row_of_thread() { return blockIdx.x * blockD
 /// Its first column, where it takes `N`.
 template <int N> __device__ __forceinline__ uint32_t column_of_thread() { return (blockIdx.y * blockDim.x + threadIdx.x) * N; }
 
-/// The row of this thread's warp, where warps take a row each, and the first of the columns that its lanes take in turn.
-__device__ __forceinline__ uint32_t row_of_warp() { return (blockIdx.x * blockDim.x + threadIdx.x) / 32; }
-template <int N> __device__ __forceinline__ uint32_t column_of_lane() { return threadIdx.x % 32 * N; }
-
-template <int N> __device__ __forceinline__ float dot(const float (&a)[N], const float (&b)[N]) {
-    float sum = 0.0f;
-    for (int i = 0; i < N; i++) sum += a[i] * b[i];
-    return sum;
-}
-
 /// Calls `body(width)` for the widest vectors that rows of `columns` are made of: 16 bytes, or single values.
 template <class T, class Body> __device__ __forceinline__ void by_width(uint32_t columns, Body body) {
     if (columns % Chunk<T>::N == 0) {

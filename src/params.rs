@@ -28,6 +28,10 @@ pub const ATTENTION_WIDE_BYTES_F32: u32 = 95744;
 pub const ATTENTION_WIDE_BYTES_BF16: u32 = 50688;
 pub const BATCH_NORM_TRACK_THREADS: u32 = 128;
 pub const CHANNEL_TILE_THREADS: u32 = 256;
+pub const CONV2D_TILE_LARGE: u32 = 0;
+pub const CONV2D_TILE_NARROW: u32 = 1;
+pub const CONV2D_TILE_FEW: u32 = 2;
+pub const CONV2D_WEIGHT_THREADS: u32 = 256;
 pub const ELEMENTWISE_THREADS: u32 = 256;
 pub const EMBEDDING_INDICES: u32 = 1024;
 pub const EMBEDDING_BWD_THREADS: u32 = 256;
@@ -45,26 +49,40 @@ pub const LINEAR_SUM_THREADS: u32 = 256;
 pub const LINEAR_BIAS_COLUMNS: u32 = 64;
 pub const PART_SUMS_COLUMNS: u32 = 64;
 pub const PART_SUMS_BLOCK: u32 = 256;
+pub const QKV_ATTENTION_THREADS: u32 = 256;
+pub const QKV_ATTENTION_FWD_THREADS_F32: u32 = 128;
+pub const QKV_ATTENTION_MAX_HEAD: u32 = 128;
+pub const QKV_ATTENTION_ROWS_PER_BLOCK: u32 = 128;
 pub const RANDOM_THREADS: u32 = 256;
 pub const RESIZE_BILINEAR: u32 = 0;
 pub const RESIZE_BICUBIC_ANTIALIAS: u32 = 1;
 pub const ROPE_IMAGES: u32 = 4;
-pub const ROW_NORM_THREADS: u32 = 512;
 pub const ROW_NORM_SUM_COLUMNS: u32 = 16;
 pub const ROW_NORM_SUM_THREADS: u32 = 256;
-pub const ROW_NORM_ROWS: u32 = 2;
+pub const ROW_TEAM_THREADS: u32 = 512;
+pub const ROW_TEAM_ROWS: u32 = 2;
 pub const ROWS_THREADS: u32 = 256;
 pub const SWIGLU_THREADS: u32 = 256;
 pub const TIMESTEP_EMBEDDING_THREADS: u32 = 128;
 pub const TRANSPOSE_TILE: u32 = 32;
 pub const TRANSPOSE_THREADS: u32 = 256;
 pub const VF_LOSS_TILE: u32 = 64;
-pub const VF_LOSS_THREADS: u32 = 256;
 pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
+pub const VF_LOSS_NARROW_CHANNELS: u32 = 32;
 pub const VF_LOSS_EPS_DISTMAT: f64 = 0.000000000001;
 pub const VF_LOSS_EPS_COS: f64 = 0.00000001;
-pub const VF_LOSS_PAIRS_BYTES: u32 = 33312;
-pub const VF_LOSS_PAIRS_BYTES_PER_CHANNEL: u32 = 768;
+pub const VF_LOSS_FWD_THREADS: u32 = 256;
+pub const VF_LOSS_FWD_SHARED: u32 = 119888;
+pub const VF_LOSS_FWD_SHARED_WIDE: u32 = 148560;
+pub const VF_LOSS_BWD_THREADS: u32 = 128;
+pub const VF_LOSS_BWD_SHARED_BF16: u32 = 62464;
+pub const VF_LOSS_BWD_SHARED_F32: u32 = 82944;
+pub const VF_LOSS_BWD_SHARED_WIDE_BF16: u32 = 88576;
+pub const VF_LOSS_BWD_SHARED_WIDE_F32: u32 = 121344;
+pub const VF_LOSS_BWD_PARTS: u32 = 64;
+pub const VF_LOSS_WEIGHT_THREADS: u32 = 256;
+pub const VF_LOSS_WEIGHT_SHARED: u32 = 69632;
+pub const VF_LOSS_WEIGHT_TILE: u32 = 16;
 #[doc = " y = f(x)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -628,16 +646,18 @@ const _: () = {
     ["Offset of field: Cast::count"][::std::mem::offset_of!(Cast, count) - 16usize];
     ["Offset of field: Cast::reserved"][::std::mem::offset_of!(Cast, reserved) - 20usize];
 };
-#[doc = " y[b, i, j, o] = bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c], where x\u{303} is x\n (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
+#[doc = " y[b, i, j, o] = residual[b, i, j, o] + bias[o] + Σ_{u, v, c} x\u{303}[b, stride·i + u − top, stride·j + v − left, c]·weight[o, u, v, c],\n where x\u{303} is x (with `upsample` = 1: x doubled by nearest neighbour) and 0 outside of it."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct Conv2dFwd {
     #[doc = " (batch, height, width, inputs), read"]
     pub x: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), or with `phased` = 1 what Conv2dPhases makes of it, read"]
     pub weight: u64,
-    #[doc = " (outputs) or absent, read"]
+    #[doc = " (outputs) or absent, f32, read"]
     pub bias: u64,
+    #[doc = " as y or absent, read"]
+    pub residual: u64,
     #[doc = " (batch, out_height, out_width, outputs), written"]
     pub y: u64,
     pub batch: u32,
@@ -653,30 +673,37 @@ pub struct Conv2dFwd {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
+    #[doc = " 1 only with `upsample`, and on CUDA always then"]
+    pub phased: u32,
+    #[doc = " on CUDA"]
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 88usize];
+    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 104usize];
     ["Alignment of Conv2dFwd"][::std::mem::align_of::<Conv2dFwd>() - 8usize];
     ["Offset of field: Conv2dFwd::x"][::std::mem::offset_of!(Conv2dFwd, x) - 0usize];
     ["Offset of field: Conv2dFwd::weight"][::std::mem::offset_of!(Conv2dFwd, weight) - 8usize];
     ["Offset of field: Conv2dFwd::bias"][::std::mem::offset_of!(Conv2dFwd, bias) - 16usize];
-    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 24usize];
-    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 32usize];
-    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 36usize];
-    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 40usize];
-    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 44usize];
-    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 48usize];
-    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 52usize];
-    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 56usize];
-    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 60usize];
-    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 64usize];
-    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 68usize];
-    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 72usize];
-    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 76usize];
-    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 80usize];
-    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 84usize];
+    ["Offset of field: Conv2dFwd::residual"][::std::mem::offset_of!(Conv2dFwd, residual) - 24usize];
+    ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 32usize];
+    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 40usize];
+    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 44usize];
+    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 48usize];
+    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 52usize];
+    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 56usize];
+    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 60usize];
+    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 64usize];
+    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 68usize];
+    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 72usize];
+    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 76usize];
+    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 80usize];
+    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 84usize];
+    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 88usize];
+    ["Offset of field: Conv2dFwd::phased"][::std::mem::offset_of!(Conv2dFwd, phased) - 92usize];
+    ["Offset of field: Conv2dFwd::tile"][::std::mem::offset_of!(Conv2dFwd, tile) - 96usize];
+    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 100usize];
 };
 #[doc = " dx: the transpose of `Conv2dFwd` in x."]
 #[repr(C)]
@@ -684,7 +711,7 @@ const _: () = {
 pub struct Conv2dBwdData {
     #[doc = " (batch, out_height, out_width, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    #[doc = " as Conv2dFwd's, read"]
     pub weight: u64,
     #[doc = " (batch, height, width, inputs), written"]
     pub dx: u64,
@@ -701,11 +728,14 @@ pub struct Conv2dBwdData {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
+    #[doc = " as Conv2dFwd's"]
+    pub phased: u32,
+    pub tile: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 80usize];
+    ["Size of Conv2dBwdData"][::std::mem::size_of::<Conv2dBwdData>() - 88usize];
     ["Alignment of Conv2dBwdData"][::std::mem::align_of::<Conv2dBwdData>() - 8usize];
     ["Offset of field: Conv2dBwdData::dy"][::std::mem::offset_of!(Conv2dBwdData, dy) - 0usize];
     ["Offset of field: Conv2dBwdData::weight"][::std::mem::offset_of!(Conv2dBwdData, weight) - 8usize];
@@ -723,9 +753,11 @@ const _: () = {
     ["Offset of field: Conv2dBwdData::out_height"][::std::mem::offset_of!(Conv2dBwdData, out_height) - 64usize];
     ["Offset of field: Conv2dBwdData::out_width"][::std::mem::offset_of!(Conv2dBwdData, out_width) - 68usize];
     ["Offset of field: Conv2dBwdData::upsample"][::std::mem::offset_of!(Conv2dBwdData, upsample) - 72usize];
-    ["Offset of field: Conv2dBwdData::reserved"][::std::mem::offset_of!(Conv2dBwdData, reserved) - 76usize];
+    ["Offset of field: Conv2dBwdData::phased"][::std::mem::offset_of!(Conv2dBwdData, phased) - 76usize];
+    ["Offset of field: Conv2dBwdData::tile"][::std::mem::offset_of!(Conv2dBwdData, tile) - 80usize];
+    ["Offset of field: Conv2dBwdData::reserved"][::std::mem::offset_of!(Conv2dBwdData, reserved) - 84usize];
 };
-#[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias."]
+#[doc = " dweight and dbias: the transpose of `Conv2dFwd` in weight and bias. CUDA cuts the sum over pixels into `splits` parts, which\n Conv2dBwdWeightSum adds up; with `phased` = 1 it also leaves the four phases of y's pixels apart, as Conv2dPhases does the weights'."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct Conv2dBwdWeight {
@@ -733,9 +765,9 @@ pub struct Conv2dBwdWeight {
     pub x: u64,
     #[doc = " (batch, out_height, out_width, outputs), read"]
     pub dy: u64,
-    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, written"]
+    #[doc = " (splits) of (outputs, kernel_height, kernel_width, inputs), or of phases as Conv2dPhases', or absent, f32, written"]
     pub dweight: u64,
-    #[doc = " (outputs) or absent, written"]
+    #[doc = " (splits, outputs), with `phased` (splits, 4, outputs), or absent, f32, written"]
     pub dbias: u64,
     pub batch: u32,
     pub height: u32,
@@ -750,11 +782,15 @@ pub struct Conv2dBwdWeight {
     pub out_height: u32,
     pub out_width: u32,
     pub upsample: u32,
-    pub reserved: u32,
+    #[doc = " as Conv2dFwd's"]
+    pub phased: u32,
+    pub tile: u32,
+    #[doc = " 1 on the CPU"]
+    pub splits: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dBwdWeight"][::std::mem::size_of::<Conv2dBwdWeight>() - 88usize];
+    ["Size of Conv2dBwdWeight"][::std::mem::size_of::<Conv2dBwdWeight>() - 96usize];
     ["Alignment of Conv2dBwdWeight"][::std::mem::align_of::<Conv2dBwdWeight>() - 8usize];
     ["Offset of field: Conv2dBwdWeight::x"][::std::mem::offset_of!(Conv2dBwdWeight, x) - 0usize];
     ["Offset of field: Conv2dBwdWeight::dy"][::std::mem::offset_of!(Conv2dBwdWeight, dy) - 8usize];
@@ -774,9 +810,105 @@ const _: () = {
     ["Offset of field: Conv2dBwdWeight::out_height"][::std::mem::offset_of!(Conv2dBwdWeight, out_height) - 72usize];
     ["Offset of field: Conv2dBwdWeight::out_width"][::std::mem::offset_of!(Conv2dBwdWeight, out_width) - 76usize];
     ["Offset of field: Conv2dBwdWeight::upsample"][::std::mem::offset_of!(Conv2dBwdWeight, upsample) - 80usize];
-    ["Offset of field: Conv2dBwdWeight::reserved"][::std::mem::offset_of!(Conv2dBwdWeight, reserved) - 84usize];
+    ["Offset of field: Conv2dBwdWeight::phased"][::std::mem::offset_of!(Conv2dBwdWeight, phased) - 84usize];
+    ["Offset of field: Conv2dBwdWeight::tile"][::std::mem::offset_of!(Conv2dBwdWeight, tile) - 88usize];
+    ["Offset of field: Conv2dBwdWeight::splits"][::std::mem::offset_of!(Conv2dBwdWeight, splits) - 92usize];
 };
-#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps))."]
+#[doc = " dweight[o, u, v, i] = Σ over splits of parts; with `phased` = 1 also over the four phases, of phase (a, b)'s tap to which (u, v) went."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dBwdWeightSum {
+    #[doc = " Conv2dBwdWeight's dweight or absent, f32, read"]
+    pub parts: u64,
+    #[doc = " Conv2dBwdWeight's dbias or absent, f32, read"]
+    pub bias_parts: u64,
+    #[doc = " (outputs, kernel_height, kernel_width, inputs) or absent, f32, written"]
+    pub dweight: u64,
+    #[doc = " (outputs) or absent, f32, written"]
+    pub dbias: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub top: u32,
+    pub left: u32,
+    pub phased: u32,
+    pub splits: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dBwdWeightSum"][::std::mem::size_of::<Conv2dBwdWeightSum>() - 64usize];
+    ["Alignment of Conv2dBwdWeightSum"][::std::mem::align_of::<Conv2dBwdWeightSum>() - 8usize];
+    ["Offset of field: Conv2dBwdWeightSum::parts"][::std::mem::offset_of!(Conv2dBwdWeightSum, parts) - 0usize];
+    ["Offset of field: Conv2dBwdWeightSum::bias_parts"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, bias_parts) - 8usize];
+    ["Offset of field: Conv2dBwdWeightSum::dweight"][::std::mem::offset_of!(Conv2dBwdWeightSum, dweight) - 16usize];
+    ["Offset of field: Conv2dBwdWeightSum::dbias"][::std::mem::offset_of!(Conv2dBwdWeightSum, dbias) - 24usize];
+    ["Offset of field: Conv2dBwdWeightSum::inputs"][::std::mem::offset_of!(Conv2dBwdWeightSum, inputs) - 32usize];
+    ["Offset of field: Conv2dBwdWeightSum::outputs"][::std::mem::offset_of!(Conv2dBwdWeightSum, outputs) - 36usize];
+    ["Offset of field: Conv2dBwdWeightSum::kernel_height"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, kernel_height) - 40usize];
+    ["Offset of field: Conv2dBwdWeightSum::kernel_width"]
+        [::std::mem::offset_of!(Conv2dBwdWeightSum, kernel_width) - 44usize];
+    ["Offset of field: Conv2dBwdWeightSum::top"][::std::mem::offset_of!(Conv2dBwdWeightSum, top) - 48usize];
+    ["Offset of field: Conv2dBwdWeightSum::left"][::std::mem::offset_of!(Conv2dBwdWeightSum, left) - 52usize];
+    ["Offset of field: Conv2dBwdWeightSum::phased"][::std::mem::offset_of!(Conv2dBwdWeightSum, phased) - 56usize];
+    ["Offset of field: Conv2dBwdWeightSum::splits"][::std::mem::offset_of!(Conv2dBwdWeightSum, splits) - 60usize];
+};
+#[doc = " The weights of a convolution through the nearest-neighbour ×2 upsample as four convolutions of x itself, one for each parity (a, b) of\n y's rows and columns: phases[a, b, o, t, r, i] = Σ weight[o, u, v, i] over the u with ⌊((a + top) % 2 + u)/2⌋ = t and the v likewise.\n Tap (t, r) of phase (a, b) reads x at row ⌊(a − top)/2⌋ + t for row a of y. t < kernel_height/2 + 1, r < kernel_width/2 + 1."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dPhases {
+    #[doc = " (outputs, kernel_height, kernel_width, inputs), read"]
+    pub weight: u64,
+    #[doc = " (2, 2, outputs, kernel_height/2 + 1, kernel_width/2 + 1, inputs), written"]
+    pub phases: u64,
+    pub inputs: u32,
+    pub outputs: u32,
+    pub kernel_height: u32,
+    pub kernel_width: u32,
+    pub top: u32,
+    pub left: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dPhases"][::std::mem::size_of::<Conv2dPhases>() - 40usize];
+    ["Alignment of Conv2dPhases"][::std::mem::align_of::<Conv2dPhases>() - 8usize];
+    ["Offset of field: Conv2dPhases::weight"][::std::mem::offset_of!(Conv2dPhases, weight) - 0usize];
+    ["Offset of field: Conv2dPhases::phases"][::std::mem::offset_of!(Conv2dPhases, phases) - 8usize];
+    ["Offset of field: Conv2dPhases::inputs"][::std::mem::offset_of!(Conv2dPhases, inputs) - 16usize];
+    ["Offset of field: Conv2dPhases::outputs"][::std::mem::offset_of!(Conv2dPhases, outputs) - 20usize];
+    ["Offset of field: Conv2dPhases::kernel_height"][::std::mem::offset_of!(Conv2dPhases, kernel_height) - 24usize];
+    ["Offset of field: Conv2dPhases::kernel_width"][::std::mem::offset_of!(Conv2dPhases, kernel_width) - 28usize];
+    ["Offset of field: Conv2dPhases::top"][::std::mem::offset_of!(Conv2dPhases, top) - 32usize];
+    ["Offset of field: Conv2dPhases::left"][::std::mem::offset_of!(Conv2dPhases, left) - 36usize];
+};
+#[doc = " y[row, c] = x[row, c], with zeros for further channels: on CUDA the tensors of convolutions have channels in multiples of 16 bytes."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Conv2dChannels {
+    #[doc = " (rows, from), read"]
+    pub x: u64,
+    #[doc = " (rows, to), written"]
+    pub y: u64,
+    pub rows: u32,
+    pub from: u32,
+    #[doc = " on CUDA the larger one of the two is a multiple of 16 bytes"]
+    pub to: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dChannels"][::std::mem::size_of::<Conv2dChannels>() - 32usize];
+    ["Alignment of Conv2dChannels"][::std::mem::align_of::<Conv2dChannels>() - 8usize];
+    ["Offset of field: Conv2dChannels::x"][::std::mem::offset_of!(Conv2dChannels, x) - 0usize];
+    ["Offset of field: Conv2dChannels::y"][::std::mem::offset_of!(Conv2dChannels, y) - 8usize];
+    ["Offset of field: Conv2dChannels::rows"][::std::mem::offset_of!(Conv2dChannels, rows) - 16usize];
+    ["Offset of field: Conv2dChannels::from"][::std::mem::offset_of!(Conv2dChannels, from) - 20usize];
+    ["Offset of field: Conv2dChannels::to"][::std::mem::offset_of!(Conv2dChannels, to) - 24usize];
+    ["Offset of field: Conv2dChannels::reserved"][::std::mem::offset_of!(Conv2dChannels, reserved) - 28usize];
+};
+#[doc = " y[r] = a·b / (max(‖a‖, eps)·max(‖b‖, eps)).\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityFwd {
@@ -788,8 +920,9 @@ pub struct CosineSimilarityFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -800,10 +933,10 @@ const _: () = {
     ["Offset of field: CosineSimilarityFwd::y"][::std::mem::offset_of!(CosineSimilarityFwd, y) - 16usize];
     ["Offset of field: CosineSimilarityFwd::rows"][::std::mem::offset_of!(CosineSimilarityFwd, rows) - 24usize];
     ["Offset of field: CosineSimilarityFwd::channels"][::std::mem::offset_of!(CosineSimilarityFwd, channels) - 28usize];
-    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 32usize];
-    ["Offset of field: CosineSimilarityFwd::reserved"][::std::mem::offset_of!(CosineSimilarityFwd, reserved) - 36usize];
+    ["Offset of field: CosineSimilarityFwd::parts"][::std::mem::offset_of!(CosineSimilarityFwd, parts) - 32usize];
+    ["Offset of field: CosineSimilarityFwd::eps"][::std::mem::offset_of!(CosineSimilarityFwd, eps) - 36usize];
 };
-#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise."]
+#[doc = " da = dy·(b/(‖a‖‖b‖) − y·a/‖a‖²), the second term only where ‖a‖ > eps; db likewise.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct CosineSimilarityBwd {
@@ -819,8 +952,9 @@ pub struct CosineSimilarityBwd {
     pub db: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -833,8 +967,8 @@ const _: () = {
     ["Offset of field: CosineSimilarityBwd::db"][::std::mem::offset_of!(CosineSimilarityBwd, db) - 32usize];
     ["Offset of field: CosineSimilarityBwd::rows"][::std::mem::offset_of!(CosineSimilarityBwd, rows) - 40usize];
     ["Offset of field: CosineSimilarityBwd::channels"][::std::mem::offset_of!(CosineSimilarityBwd, channels) - 44usize];
-    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 48usize];
-    ["Offset of field: CosineSimilarityBwd::reserved"][::std::mem::offset_of!(CosineSimilarityBwd, reserved) - 52usize];
+    ["Offset of field: CosineSimilarityBwd::parts"][::std::mem::offset_of!(CosineSimilarityBwd, parts) - 48usize];
+    ["Offset of field: CosineSimilarityBwd::eps"][::std::mem::offset_of!(CosineSimilarityBwd, eps) - 52usize];
 };
 #[doc = " y[i] = table[indices[i]]; NaN where an index lies outside the table."]
 #[repr(C)]
@@ -907,68 +1041,85 @@ const _: () = {
     ["Offset of field: Fill::value"][::std::mem::offset_of!(Fill, value) - 8usize];
     ["Offset of field: Fill::count"][::std::mem::offset_of!(Fill, count) - 12usize];
 };
-#[doc = " out = x + gate·y."]
+#[doc = " out = x + gate·y.\n Grid: (slices, cols / tile, gates), blocks of channel_tile.cuh; dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_gate, cols), read"]
+    #[doc = " (gates, cols), or f32 as `parameter` says; read"]
     pub gate: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub y: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (gates, rows_per_gate, cols), written"]
     pub out: u64,
-    pub rows: u32,
-    pub cols: u32,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
+    #[doc = " 1: the gate is a parameter (layer scale), which is f32 whatever the others are"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 48usize];
+    ["Size of GateFwd"][::std::mem::size_of::<GateFwd>() - 56usize];
     ["Alignment of GateFwd"][::std::mem::align_of::<GateFwd>() - 8usize];
     ["Offset of field: GateFwd::x"][::std::mem::offset_of!(GateFwd, x) - 0usize];
     ["Offset of field: GateFwd::gate"][::std::mem::offset_of!(GateFwd, gate) - 8usize];
     ["Offset of field: GateFwd::y"][::std::mem::offset_of!(GateFwd, y) - 16usize];
     ["Offset of field: GateFwd::out"][::std::mem::offset_of!(GateFwd, out) - 24usize];
-    ["Offset of field: GateFwd::rows"][::std::mem::offset_of!(GateFwd, rows) - 32usize];
-    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 36usize];
-    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 40usize];
-    ["Offset of field: GateFwd::reserved"][::std::mem::offset_of!(GateFwd, reserved) - 44usize];
+    ["Offset of field: GateFwd::gates"][::std::mem::offset_of!(GateFwd, gates) - 32usize];
+    ["Offset of field: GateFwd::rows_per_gate"][::std::mem::offset_of!(GateFwd, rows_per_gate) - 36usize];
+    ["Offset of field: GateFwd::cols"][::std::mem::offset_of!(GateFwd, cols) - 40usize];
+    ["Offset of field: GateFwd::tile"][::std::mem::offset_of!(GateFwd, tile) - 44usize];
+    ["Offset of field: GateFwd::slices"][::std::mem::offset_of!(GateFwd, slices) - 48usize];
+    ["Offset of field: GateFwd::parameter"][::std::mem::offset_of!(GateFwd, parameter) - 52usize];
 };
-#[doc = " dgate = Σ_rows dout·y, dy = gate·dout (dx is dout itself)."]
+#[doc = " dy = gate·dout (dx is dout itself), and dgate = Σ dout·y over a gate's rows: of each part of them where there are several.\n Grid: (parts, cols / tile, gates); dynamic shared memory: one array of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GateBwd {
-    #[doc = " (rows / rows_per_gate, cols), read"]
-    pub gate: u64,
-    #[doc = " (rows, cols), read"]
-    pub y: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (gates, rows_per_gate, cols), read"]
     pub dout: u64,
-    #[doc = " (rows / rows_per_gate, cols) or absent, written"]
-    pub dgate: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (gates, cols), as above, read"]
+    pub gate: u64,
+    #[doc = " (gates, rows_per_gate, cols), read"]
+    pub y: u64,
+    #[doc = " (gates, rows_per_gate, cols) or absent, written"]
     pub dy: u64,
-    pub rows: u32,
-    pub cols: u32,
+    #[doc = " as the gate, or absent; written if `parts` is 1"]
+    pub dgate: u64,
+    #[doc = " (gates, parts, 1, cols) f32, dgate's parts, or absent; written"]
+    pub sums: u64,
+    pub gates: u32,
     pub rows_per_gate: u32,
-    pub reserved: u32,
+    pub cols: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a gate's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
+    #[doc = " as above"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 56usize];
+    ["Size of GateBwd"][::std::mem::size_of::<GateBwd>() - 72usize];
     ["Alignment of GateBwd"][::std::mem::align_of::<GateBwd>() - 8usize];
-    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 0usize];
-    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 8usize];
-    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 16usize];
-    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 24usize];
-    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 32usize];
-    ["Offset of field: GateBwd::rows"][::std::mem::offset_of!(GateBwd, rows) - 40usize];
-    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 44usize];
-    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 48usize];
-    ["Offset of field: GateBwd::reserved"][::std::mem::offset_of!(GateBwd, reserved) - 52usize];
+    ["Offset of field: GateBwd::dout"][::std::mem::offset_of!(GateBwd, dout) - 0usize];
+    ["Offset of field: GateBwd::gate"][::std::mem::offset_of!(GateBwd, gate) - 8usize];
+    ["Offset of field: GateBwd::y"][::std::mem::offset_of!(GateBwd, y) - 16usize];
+    ["Offset of field: GateBwd::dy"][::std::mem::offset_of!(GateBwd, dy) - 24usize];
+    ["Offset of field: GateBwd::dgate"][::std::mem::offset_of!(GateBwd, dgate) - 32usize];
+    ["Offset of field: GateBwd::sums"][::std::mem::offset_of!(GateBwd, sums) - 40usize];
+    ["Offset of field: GateBwd::gates"][::std::mem::offset_of!(GateBwd, gates) - 48usize];
+    ["Offset of field: GateBwd::rows_per_gate"][::std::mem::offset_of!(GateBwd, rows_per_gate) - 52usize];
+    ["Offset of field: GateBwd::cols"][::std::mem::offset_of!(GateBwd, cols) - 56usize];
+    ["Offset of field: GateBwd::tile"][::std::mem::offset_of!(GateBwd, tile) - 60usize];
+    ["Offset of field: GateBwd::parts"][::std::mem::offset_of!(GateBwd, parts) - 64usize];
+    ["Offset of field: GateBwd::parameter"][::std::mem::offset_of!(GateBwd, parameter) - 68usize];
 };
 #[doc = " z = mean + exp(logvar/2)·noise;  kl = ½ Σ (mean² + e^logvar − 1 − logvar) / batch."]
 #[repr(C)]
@@ -1412,7 +1563,7 @@ const _: () = {
     ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
     ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
 };
-#[doc = " y = x / max(‖x‖, eps) per row."]
+#[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeFwd {
@@ -1422,8 +1573,9 @@ pub struct L2NormalizeFwd {
     pub y: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " rows are cut into this many equal parts, the last one shorter"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1433,10 +1585,10 @@ const _: () = {
     ["Offset of field: L2NormalizeFwd::y"][::std::mem::offset_of!(L2NormalizeFwd, y) - 8usize];
     ["Offset of field: L2NormalizeFwd::rows"][::std::mem::offset_of!(L2NormalizeFwd, rows) - 16usize];
     ["Offset of field: L2NormalizeFwd::channels"][::std::mem::offset_of!(L2NormalizeFwd, channels) - 20usize];
-    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 24usize];
-    ["Offset of field: L2NormalizeFwd::reserved"][::std::mem::offset_of!(L2NormalizeFwd, reserved) - 28usize];
+    ["Offset of field: L2NormalizeFwd::parts"][::std::mem::offset_of!(L2NormalizeFwd, parts) - 24usize];
+    ["Offset of field: L2NormalizeFwd::eps"][::std::mem::offset_of!(L2NormalizeFwd, eps) - 28usize];
 };
-#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps."]
+#[doc = " dx = (dy − y·(y·dy)) / ‖x‖, without the second term where ‖x‖ ≤ eps.\n Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct L2NormalizeBwd {
@@ -1448,8 +1600,9 @@ pub struct L2NormalizeBwd {
     pub dx: u64,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " as above"]
+    pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1460,8 +1613,8 @@ const _: () = {
     ["Offset of field: L2NormalizeBwd::dx"][::std::mem::offset_of!(L2NormalizeBwd, dx) - 16usize];
     ["Offset of field: L2NormalizeBwd::rows"][::std::mem::offset_of!(L2NormalizeBwd, rows) - 24usize];
     ["Offset of field: L2NormalizeBwd::channels"][::std::mem::offset_of!(L2NormalizeBwd, channels) - 28usize];
-    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 32usize];
-    ["Offset of field: L2NormalizeBwd::reserved"][::std::mem::offset_of!(L2NormalizeBwd, reserved) - 36usize];
+    ["Offset of field: L2NormalizeBwd::parts"][::std::mem::offset_of!(L2NormalizeBwd, parts) - 32usize];
+    ["Offset of field: L2NormalizeBwd::eps"][::std::mem::offset_of!(L2NormalizeBwd, eps) - 36usize];
 };
 #[doc = " y = ((x − mean)·rstd·weight + bias)·(1 + scale[b]) + shift[b], mean and rstd over the columns of a row; b = row / rows_per_group.\n Grid: (parts, groups)."]
 #[repr(C)]
@@ -1840,60 +1993,72 @@ const _: () = {
     ["Offset of field: MaxPoolBwd::width"][::std::mem::offset_of!(MaxPoolBwd, width) - 32usize];
     ["Offset of field: MaxPoolBwd::channels"][::std::mem::offset_of!(MaxPoolBwd, channels) - 36usize];
 };
-#[doc = " y = x·(1 + scale) + shift."]
+#[doc = " y = x·(1 + scale) + shift.\n Grid: (slices, cols / tile, groups), blocks of channel_tile.cuh."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateFwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, read"]
+    #[doc = " (groups, cols) or absent, read"]
     pub shift: u64,
-    #[doc = " (rows, cols), written"]
+    #[doc = " (groups, rows_per_group, cols), written"]
     pub y: u64,
-    pub rows: u32,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " columns of a block"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many slices, one for a block"]
+    pub slices: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 48usize];
+    ["Size of ModulateFwd"][::std::mem::size_of::<ModulateFwd>() - 56usize];
     ["Alignment of ModulateFwd"][::std::mem::align_of::<ModulateFwd>() - 8usize];
     ["Offset of field: ModulateFwd::x"][::std::mem::offset_of!(ModulateFwd, x) - 0usize];
     ["Offset of field: ModulateFwd::scale"][::std::mem::offset_of!(ModulateFwd, scale) - 8usize];
     ["Offset of field: ModulateFwd::shift"][::std::mem::offset_of!(ModulateFwd, shift) - 16usize];
     ["Offset of field: ModulateFwd::y"][::std::mem::offset_of!(ModulateFwd, y) - 24usize];
-    ["Offset of field: ModulateFwd::rows"][::std::mem::offset_of!(ModulateFwd, rows) - 32usize];
-    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 36usize];
-    ["Offset of field: ModulateFwd::rows_per_batch"][::std::mem::offset_of!(ModulateFwd, rows_per_batch) - 40usize];
-    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 44usize];
+    ["Offset of field: ModulateFwd::groups"][::std::mem::offset_of!(ModulateFwd, groups) - 32usize];
+    ["Offset of field: ModulateFwd::rows_per_group"][::std::mem::offset_of!(ModulateFwd, rows_per_group) - 36usize];
+    ["Offset of field: ModulateFwd::cols"][::std::mem::offset_of!(ModulateFwd, cols) - 40usize];
+    ["Offset of field: ModulateFwd::tile"][::std::mem::offset_of!(ModulateFwd, tile) - 44usize];
+    ["Offset of field: ModulateFwd::slices"][::std::mem::offset_of!(ModulateFwd, slices) - 48usize];
+    ["Offset of field: ModulateFwd::reserved"][::std::mem::offset_of!(ModulateFwd, reserved) - 52usize];
 };
-#[doc = " dx = dy·(1 + scale), dscale = Σ_rows dy·x, dshift = Σ_rows dy."]
+#[doc = " dx = dy·(1 + scale), and over a group's rows dscale = Σ dy·x and dshift = Σ dy: of each part of them where there are several.\n Grid: (parts, cols / tile, groups)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct ModulateBwd {
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub x: u64,
-    #[doc = " (rows / rows_per_batch, cols), read"]
+    #[doc = " (groups, cols), read"]
     pub scale: u64,
-    #[doc = " (rows, cols), read"]
+    #[doc = " (groups, rows_per_group, cols), read"]
     pub dy: u64,
-    #[doc = " (rows, cols) or absent, written"]
+    #[doc = " (groups, rows_per_group, cols) or absent, written"]
     pub dx: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dscale: u64,
-    #[doc = " (rows / rows_per_batch, cols) or absent, written"]
+    #[doc = " (groups, cols) or absent; written if `parts` is 1"]
     pub dshift: u64,
-    pub rows: u32,
+    #[doc = " (groups, parts, 2, cols) f32, parts of dshift and dscale, or absent; written"]
+    pub sums: u64,
+    pub groups: u32,
+    pub rows_per_group: u32,
     pub cols: u32,
-    pub rows_per_batch: u32,
+    #[doc = " as above"]
+    pub tile: u32,
+    #[doc = " a group's rows are cut into this many parts of equal length, the last one shorter"]
+    pub parts: u32,
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 64usize];
+    ["Size of ModulateBwd"][::std::mem::size_of::<ModulateBwd>() - 80usize];
     ["Alignment of ModulateBwd"][::std::mem::align_of::<ModulateBwd>() - 8usize];
     ["Offset of field: ModulateBwd::x"][::std::mem::offset_of!(ModulateBwd, x) - 0usize];
     ["Offset of field: ModulateBwd::scale"][::std::mem::offset_of!(ModulateBwd, scale) - 8usize];
@@ -1901,10 +2066,13 @@ const _: () = {
     ["Offset of field: ModulateBwd::dx"][::std::mem::offset_of!(ModulateBwd, dx) - 24usize];
     ["Offset of field: ModulateBwd::dscale"][::std::mem::offset_of!(ModulateBwd, dscale) - 32usize];
     ["Offset of field: ModulateBwd::dshift"][::std::mem::offset_of!(ModulateBwd, dshift) - 40usize];
-    ["Offset of field: ModulateBwd::rows"][::std::mem::offset_of!(ModulateBwd, rows) - 48usize];
-    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 52usize];
-    ["Offset of field: ModulateBwd::rows_per_batch"][::std::mem::offset_of!(ModulateBwd, rows_per_batch) - 56usize];
-    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 60usize];
+    ["Offset of field: ModulateBwd::sums"][::std::mem::offset_of!(ModulateBwd, sums) - 48usize];
+    ["Offset of field: ModulateBwd::groups"][::std::mem::offset_of!(ModulateBwd, groups) - 56usize];
+    ["Offset of field: ModulateBwd::rows_per_group"][::std::mem::offset_of!(ModulateBwd, rows_per_group) - 60usize];
+    ["Offset of field: ModulateBwd::cols"][::std::mem::offset_of!(ModulateBwd, cols) - 64usize];
+    ["Offset of field: ModulateBwd::tile"][::std::mem::offset_of!(ModulateBwd, tile) - 68usize];
+    ["Offset of field: ModulateBwd::parts"][::std::mem::offset_of!(ModulateBwd, parts) - 72usize];
+    ["Offset of field: ModulateBwd::reserved"][::std::mem::offset_of!(ModulateBwd, reserved) - 76usize];
 };
 #[doc = " first = Σ over parts of sums[.., 0, ..], second = Σ over parts of sums[.., 1, ..].\n Grid: (columns / 64, rounded up, groups)."]
 #[repr(C)]
@@ -1948,6 +2116,165 @@ const _: () = {
     ["Size of PhiloxBlock"][::std::mem::size_of::<PhiloxBlock>() - 16usize];
     ["Alignment of PhiloxBlock"][::std::mem::align_of::<PhiloxBlock>() - 4usize];
     ["Offset of field: PhiloxBlock::word"][::std::mem::offset_of!(PhiloxBlock, word) - 0usize];
+};
+#[doc = " out = softmax(scale·q\u{302}·k\u{302}ᵀ)·v per head, with q\u{302} and k\u{302} the rows of q and k normed (x·rstd·weight) and turned."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionFwd {
+    #[doc = " (batch, tokens, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent with q_norm, read"]
+    pub k_norm: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub cos: u64,
+    #[doc = " (tokens, head_dim) f32 or absent with cos, read"]
+    pub sin: u64,
+    #[doc = " (batch, tokens, heads, head_dim), written"]
+    pub out: u64,
+    #[doc = " (batch, heads, tokens) f32, written"]
+    pub logsumexp: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 80usize];
+    ["Alignment of QkvAttentionFwd"][::std::mem::align_of::<QkvAttentionFwd>() - 8usize];
+    ["Offset of field: QkvAttentionFwd::qkv"][::std::mem::offset_of!(QkvAttentionFwd, qkv) - 0usize];
+    ["Offset of field: QkvAttentionFwd::q_norm"][::std::mem::offset_of!(QkvAttentionFwd, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionFwd::k_norm"][::std::mem::offset_of!(QkvAttentionFwd, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionFwd::cos"][::std::mem::offset_of!(QkvAttentionFwd, cos) - 24usize];
+    ["Offset of field: QkvAttentionFwd::sin"][::std::mem::offset_of!(QkvAttentionFwd, sin) - 32usize];
+    ["Offset of field: QkvAttentionFwd::out"][::std::mem::offset_of!(QkvAttentionFwd, out) - 40usize];
+    ["Offset of field: QkvAttentionFwd::logsumexp"][::std::mem::offset_of!(QkvAttentionFwd, logsumexp) - 48usize];
+    ["Offset of field: QkvAttentionFwd::batch"][::std::mem::offset_of!(QkvAttentionFwd, batch) - 56usize];
+    ["Offset of field: QkvAttentionFwd::tokens"][::std::mem::offset_of!(QkvAttentionFwd, tokens) - 60usize];
+    ["Offset of field: QkvAttentionFwd::heads"][::std::mem::offset_of!(QkvAttentionFwd, heads) - 64usize];
+    ["Offset of field: QkvAttentionFwd::head_dim"][::std::mem::offset_of!(QkvAttentionFwd, head_dim) - 68usize];
+    ["Offset of field: QkvAttentionFwd::scale"][::std::mem::offset_of!(QkvAttentionFwd, scale) - 72usize];
+    ["Offset of field: QkvAttentionFwd::eps"][::std::mem::offset_of!(QkvAttentionFwd, eps) - 76usize];
+};
+#[doc = " The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:\n then they are left, turned back, in dq_parts and dk_normed for qkv_attention_bwd_embedding."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionBwd {
+    #[doc = " (batch, tokens, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub k_norm: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub cos: u64,
+    #[doc = " (tokens, head_dim) f32 or absent, read"]
+    pub sin: u64,
+    #[doc = " (batch, tokens, heads, head_dim), read"]
+    pub out: u64,
+    #[doc = " (batch, heads, tokens) f32, read"]
+    pub logsumexp: u64,
+    #[doc = " (batch, tokens, heads, head_dim), read"]
+    pub dout: u64,
+    #[doc = " (batch, tokens, 3, heads, head_dim) or absent, written"]
+    pub dqkv: u64,
+    #[doc = " (parts, batch, tokens, heads, head_dim) f32 or absent, written"]
+    pub dq_parts: u64,
+    #[doc = " (batch, tokens, heads, head_dim) f32 or absent, written"]
+    pub dk_normed: u64,
+    pub batch: u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionBwd"][::std::mem::size_of::<QkvAttentionBwd>() - 112usize];
+    ["Alignment of QkvAttentionBwd"][::std::mem::align_of::<QkvAttentionBwd>() - 8usize];
+    ["Offset of field: QkvAttentionBwd::qkv"][::std::mem::offset_of!(QkvAttentionBwd, qkv) - 0usize];
+    ["Offset of field: QkvAttentionBwd::q_norm"][::std::mem::offset_of!(QkvAttentionBwd, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionBwd::k_norm"][::std::mem::offset_of!(QkvAttentionBwd, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionBwd::cos"][::std::mem::offset_of!(QkvAttentionBwd, cos) - 24usize];
+    ["Offset of field: QkvAttentionBwd::sin"][::std::mem::offset_of!(QkvAttentionBwd, sin) - 32usize];
+    ["Offset of field: QkvAttentionBwd::out"][::std::mem::offset_of!(QkvAttentionBwd, out) - 40usize];
+    ["Offset of field: QkvAttentionBwd::logsumexp"][::std::mem::offset_of!(QkvAttentionBwd, logsumexp) - 48usize];
+    ["Offset of field: QkvAttentionBwd::dout"][::std::mem::offset_of!(QkvAttentionBwd, dout) - 56usize];
+    ["Offset of field: QkvAttentionBwd::dqkv"][::std::mem::offset_of!(QkvAttentionBwd, dqkv) - 64usize];
+    ["Offset of field: QkvAttentionBwd::dq_parts"][::std::mem::offset_of!(QkvAttentionBwd, dq_parts) - 72usize];
+    ["Offset of field: QkvAttentionBwd::dk_normed"][::std::mem::offset_of!(QkvAttentionBwd, dk_normed) - 80usize];
+    ["Offset of field: QkvAttentionBwd::batch"][::std::mem::offset_of!(QkvAttentionBwd, batch) - 88usize];
+    ["Offset of field: QkvAttentionBwd::tokens"][::std::mem::offset_of!(QkvAttentionBwd, tokens) - 92usize];
+    ["Offset of field: QkvAttentionBwd::heads"][::std::mem::offset_of!(QkvAttentionBwd, heads) - 96usize];
+    ["Offset of field: QkvAttentionBwd::head_dim"][::std::mem::offset_of!(QkvAttentionBwd, head_dim) - 100usize];
+    ["Offset of field: QkvAttentionBwd::scale"][::std::mem::offset_of!(QkvAttentionBwd, scale) - 104usize];
+    ["Offset of field: QkvAttentionBwd::eps"][::std::mem::offset_of!(QkvAttentionBwd, eps) - 108usize];
+};
+#[doc = " Adds up dq's parts, and takes dq and dk back through the norm: x\u{302} = x·rstd, dx = rstd·(w·d − x\u{302}·mean(w·d·x\u{302})). Of the weights of q's\n norm and of k's each block leaves Σ d·x\u{302} over its rows for part_sums. Grid: (blocks, tensors)."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct QkvAttentionBwdEmbedding {
+    #[doc = " (rows, 3, heads, head_dim), read"]
+    pub qkv: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub q_norm: u64,
+    #[doc = " (head_dim) f32 or absent, read"]
+    pub k_norm: u64,
+    #[doc = " (parts, rows, heads, head_dim) f32, read"]
+    pub dq_parts: u64,
+    #[doc = " (rows, heads, head_dim) f32 or absent, read"]
+    pub dk_normed: u64,
+    #[doc = " (rows, 3, heads, head_dim) or absent, of which dq and, where dk_normed is, dk, written"]
+    pub dqkv: u64,
+    #[doc = " (blocks, 2, head_dim) f32 or absent, written"]
+    pub weight_sums: u64,
+    pub rows: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub parts: u32,
+    pub eps: f32,
+    pub blocks: u32,
+    #[doc = " 2 with dk_normed, 1 without"]
+    pub tensors: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QkvAttentionBwdEmbedding"][::std::mem::size_of::<QkvAttentionBwdEmbedding>() - 88usize];
+    ["Alignment of QkvAttentionBwdEmbedding"][::std::mem::align_of::<QkvAttentionBwdEmbedding>() - 8usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::qkv"][::std::mem::offset_of!(QkvAttentionBwdEmbedding, qkv) - 0usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::q_norm"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, q_norm) - 8usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::k_norm"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, k_norm) - 16usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dq_parts"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dq_parts) - 24usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dk_normed"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dk_normed) - 32usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::dqkv"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, dqkv) - 40usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::weight_sums"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, weight_sums) - 48usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::rows"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, rows) - 56usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::heads"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, heads) - 60usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::head_dim"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, head_dim) - 64usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::parts"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, parts) - 68usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::eps"][::std::mem::offset_of!(QkvAttentionBwdEmbedding, eps) - 72usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::blocks"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, blocks) - 76usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::tensors"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, tensors) - 80usize];
+    ["Offset of field: QkvAttentionBwdEmbedding::reserved"]
+        [::std::mem::offset_of!(QkvAttentionBwdEmbedding, reserved) - 84usize];
 };
 #[doc = " y = standard normal values."]
 #[repr(C)]
@@ -2570,273 +2897,159 @@ const _: () = {
     ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
     ["Offset of field: UpsampleBwd::channels"][::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
 };
-#[doc = " weight_t = weightᵀ. Grid: (width / 32, channels / 32), rounded up."]
+#[doc = " Both losses, and what backward needs. signs[b, pair, r] is row r of s in the pair's tiles I ≤ J, sᵢⱼ = sign(d) where |d| > margin and\n else 0, d = cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ): two bits for each j, lowest first: 0, 1 for +1, 3 for −1.\n slope = 1/(‖f‖‖z′‖) where relu(1 − cos_margin − cos) > 0, else 0. Grid: (pairs + tiles, batch). One launch at a time."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossTranspose {
-    #[doc = " (width, channels), read"]
-    pub weight: u64,
-    #[doc = " (channels, width), written"]
-    pub weight_t: u64,
-    pub width: u32,
-    pub channels: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossTranspose"][::std::mem::size_of::<VfLossTranspose>() - 24usize];
-    ["Alignment of VfLossTranspose"][::std::mem::align_of::<VfLossTranspose>() - 8usize];
-    ["Offset of field: VfLossTranspose::weight"][::std::mem::offset_of!(VfLossTranspose, weight) - 0usize];
-    ["Offset of field: VfLossTranspose::weight_t"][::std::mem::offset_of!(VfLossTranspose, weight_t) - 8usize];
-    ["Offset of field: VfLossTranspose::width"][::std::mem::offset_of!(VfLossTranspose, width) - 16usize];
-    ["Offset of field: VfLossTranspose::channels"][::std::mem::offset_of!(VfLossTranspose, channels) - 20usize];
-};
-#[doc = " projected = f·W, feature_norm = ‖f‖ and gram = WᵀW. Grid: tokens / 64, rounded up, and one block more for gram."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossProject {
-    #[doc = " (tokens, width), read"]
-    pub features: u64,
-    #[doc = " (channels, width), read"]
-    pub weight_t: u64,
-    #[doc = " (tokens, channels) f32, written"]
-    pub projected: u64,
-    #[doc = " (tokens) f32, written"]
-    pub feature_norm: u64,
-    #[doc = " (channels, channels) f32, written"]
-    pub gram: u64,
-    pub tokens: u32,
-    pub width: u32,
-    pub channels: u32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossProject"][::std::mem::size_of::<VfLossProject>() - 56usize];
-    ["Alignment of VfLossProject"][::std::mem::align_of::<VfLossProject>() - 8usize];
-    ["Offset of field: VfLossProject::features"][::std::mem::offset_of!(VfLossProject, features) - 0usize];
-    ["Offset of field: VfLossProject::weight_t"][::std::mem::offset_of!(VfLossProject, weight_t) - 8usize];
-    ["Offset of field: VfLossProject::projected"][::std::mem::offset_of!(VfLossProject, projected) - 16usize];
-    ["Offset of field: VfLossProject::feature_norm"][::std::mem::offset_of!(VfLossProject, feature_norm) - 24usize];
-    ["Offset of field: VfLossProject::gram"][::std::mem::offset_of!(VfLossProject, gram) - 32usize];
-    ["Offset of field: VfLossProject::tokens"][::std::mem::offset_of!(VfLossProject, tokens) - 40usize];
-    ["Offset of field: VfLossProject::width"][::std::mem::offset_of!(VfLossProject, width) - 44usize];
-    ["Offset of field: VfLossProject::channels"][::std::mem::offset_of!(VfLossProject, channels) - 48usize];
-    ["Offset of field: VfLossProject::reserved"][::std::mem::offset_of!(VfLossProject, reserved) - 52usize];
-};
-#[doc = " norm = ‖z′‖ = √(zᵀ M z); zhat = z / max(norm, eps); qhat = M z / max(norm, eps). Grid: tokens / 64, rounded up."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossNormalize {
-    #[doc = " (tokens, channels), read"]
+pub struct VfLossFwd {
+    #[doc = " (batch, positions, channels), read"]
     pub z: u64,
-    #[doc = " (channels, channels) f32, read"]
-    pub gram: u64,
-    #[doc = " (tokens) f32, written"]
-    pub norm: u64,
-    #[doc = " (tokens, channels) f32, written"]
-    pub zhat: u64,
-    #[doc = " (tokens, channels) f32, written"]
-    pub qhat: u64,
-    pub tokens: u32,
-    pub channels: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossNormalize"][::std::mem::size_of::<VfLossNormalize>() - 48usize];
-    ["Alignment of VfLossNormalize"][::std::mem::align_of::<VfLossNormalize>() - 8usize];
-    ["Offset of field: VfLossNormalize::z"][::std::mem::offset_of!(VfLossNormalize, z) - 0usize];
-    ["Offset of field: VfLossNormalize::gram"][::std::mem::offset_of!(VfLossNormalize, gram) - 8usize];
-    ["Offset of field: VfLossNormalize::norm"][::std::mem::offset_of!(VfLossNormalize, norm) - 16usize];
-    ["Offset of field: VfLossNormalize::zhat"][::std::mem::offset_of!(VfLossNormalize, zhat) - 24usize];
-    ["Offset of field: VfLossNormalize::qhat"][::std::mem::offset_of!(VfLossNormalize, qhat) - 32usize];
-    ["Offset of field: VfLossNormalize::tokens"][::std::mem::offset_of!(VfLossNormalize, tokens) - 40usize];
-    ["Offset of field: VfLossNormalize::channels"][::std::mem::offset_of!(VfLossNormalize, channels) - 44usize];
-};
-#[doc = " For d = q\u{302}ᵢ·ẑⱼ − cos(fᵢ, fⱼ) and s = sign(d) where |d| > margin, else 0: pull[b, J, i] = Σ over j in tile J of s·ẑⱼ, and\n pair_loss[b, pair] = Σ over the tiles I, J (and J, I) of relu(|d| − margin). Pairs run (0,0), (0,1), …, (1,1), (1,2), ….\n Grid: (tiles·(tiles + 1) / 2, batch); dynamic shared memory as above."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossPairs {
+    #[doc = " (width, channels) or absent, read"]
+    pub weight: u64,
     #[doc = " (batch, positions, width), read"]
     pub features: u64,
-    #[doc = " (batch, positions) f32, read"]
+    #[doc = " (1) f32, written"]
+    pub mdms: u64,
+    #[doc = " (1) f32, written"]
+    pub mcos: u64,
+    #[doc = " (batch, pairs + tiles) f32: what each block adds to the sums, written"]
+    pub partial: u64,
+    #[doc = " (batch, positions, channels): Wᵀf, or absent with weight, written"]
+    pub projected: u64,
+    #[doc = " (channels, channels) f32: M, or absent with weight, written"]
+    pub gram: u64,
+    #[doc = " (batch, positions) f32: ‖z′‖, written"]
+    pub norm: u64,
+    #[doc = " (batch, positions) f32: ‖f‖, or absent, written"]
     pub feature_norm: u64,
-    #[doc = " (batch, positions, channels) f32, read"]
-    pub zhat: u64,
-    #[doc = " (batch, positions, channels) f32, read"]
-    pub qhat: u64,
-    #[doc = " (batch, tiles, positions, channels) f32, written"]
-    pub pull: u64,
-    #[doc = " (batch, tiles·(tiles + 1) / 2) f32, written"]
-    pub pair_loss: u64,
+    #[doc = " (batch, positions) f32: cos(f, z′), written"]
+    pub cosine: u64,
+    #[doc = " (batch, positions) f32, written"]
+    pub slope: u64,
+    #[doc = " (batch, pairs, 64, 4) u32, written"]
+    pub signs: u64,
     pub batch: u32,
     pub positions: u32,
     pub width: u32,
     pub channels: u32,
     pub distmat_margin: f32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossPairs"][::std::mem::size_of::<VfLossPairs>() - 72usize];
-    ["Alignment of VfLossPairs"][::std::mem::align_of::<VfLossPairs>() - 8usize];
-    ["Offset of field: VfLossPairs::features"][::std::mem::offset_of!(VfLossPairs, features) - 0usize];
-    ["Offset of field: VfLossPairs::feature_norm"][::std::mem::offset_of!(VfLossPairs, feature_norm) - 8usize];
-    ["Offset of field: VfLossPairs::zhat"][::std::mem::offset_of!(VfLossPairs, zhat) - 16usize];
-    ["Offset of field: VfLossPairs::qhat"][::std::mem::offset_of!(VfLossPairs, qhat) - 24usize];
-    ["Offset of field: VfLossPairs::pull"][::std::mem::offset_of!(VfLossPairs, pull) - 32usize];
-    ["Offset of field: VfLossPairs::pair_loss"][::std::mem::offset_of!(VfLossPairs, pair_loss) - 40usize];
-    ["Offset of field: VfLossPairs::batch"][::std::mem::offset_of!(VfLossPairs, batch) - 48usize];
-    ["Offset of field: VfLossPairs::positions"][::std::mem::offset_of!(VfLossPairs, positions) - 52usize];
-    ["Offset of field: VfLossPairs::width"][::std::mem::offset_of!(VfLossPairs, width) - 56usize];
-    ["Offset of field: VfLossPairs::channels"][::std::mem::offset_of!(VfLossPairs, channels) - 60usize];
-    ["Offset of field: VfLossPairs::distmat_margin"][::std::mem::offset_of!(VfLossPairs, distmat_margin) - 64usize];
-    ["Offset of field: VfLossPairs::reserved"][::std::mem::offset_of!(VfLossPairs, reserved) - 68usize];
-};
-#[doc = " Per token. Forward (dz, toward and residual absent): token_loss = Σ over a block's tokens of relu(1 − cos_margin − cos). Backward\n (token_loss absent): dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and what ∂W = fᵀ·toward + W·(residualᵀ·ẑ) is made of.\n Grid: tokens / 64, rounded up."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossTokens {
-    #[doc = " (tokens, channels), read"]
-    pub z: u64,
-    #[doc = " (tokens, channels) f32, read"]
-    pub projected: u64,
-    #[doc = " (tokens) f32, read"]
-    pub feature_norm: u64,
-    #[doc = " (channels, channels) f32, read"]
-    pub gram: u64,
-    #[doc = " (tokens) f32, read"]
-    pub norm: u64,
-    #[doc = " (tokens, channels) f32, read"]
-    pub qhat: u64,
-    #[doc = " (batch, tiles, positions, channels) f32, read"]
-    pub pull: u64,
-    #[doc = " (1) f32 or absent for 0, read"]
-    pub dmdms: u64,
-    #[doc = " (1) f32 or absent for 0, read"]
-    pub dmcos: u64,
-    #[doc = " (tokens / 64, rounded up) f32 or absent, written"]
-    pub token_loss: u64,
-    #[doc = " (tokens, channels) or absent, written"]
-    pub dz: u64,
-    #[doc = " (tokens, channels) f32 or absent with dz, written"]
-    pub toward: u64,
-    #[doc = " (tokens, channels) f32 or absent with dz, written"]
-    pub residual: u64,
-    pub batch: u32,
-    pub positions: u32,
-    pub channels: u32,
     pub cos_margin: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossTokens"][::std::mem::size_of::<VfLossTokens>() - 120usize];
-    ["Alignment of VfLossTokens"][::std::mem::align_of::<VfLossTokens>() - 8usize];
-    ["Offset of field: VfLossTokens::z"][::std::mem::offset_of!(VfLossTokens, z) - 0usize];
-    ["Offset of field: VfLossTokens::projected"][::std::mem::offset_of!(VfLossTokens, projected) - 8usize];
-    ["Offset of field: VfLossTokens::feature_norm"][::std::mem::offset_of!(VfLossTokens, feature_norm) - 16usize];
-    ["Offset of field: VfLossTokens::gram"][::std::mem::offset_of!(VfLossTokens, gram) - 24usize];
-    ["Offset of field: VfLossTokens::norm"][::std::mem::offset_of!(VfLossTokens, norm) - 32usize];
-    ["Offset of field: VfLossTokens::qhat"][::std::mem::offset_of!(VfLossTokens, qhat) - 40usize];
-    ["Offset of field: VfLossTokens::pull"][::std::mem::offset_of!(VfLossTokens, pull) - 48usize];
-    ["Offset of field: VfLossTokens::dmdms"][::std::mem::offset_of!(VfLossTokens, dmdms) - 56usize];
-    ["Offset of field: VfLossTokens::dmcos"][::std::mem::offset_of!(VfLossTokens, dmcos) - 64usize];
-    ["Offset of field: VfLossTokens::token_loss"][::std::mem::offset_of!(VfLossTokens, token_loss) - 72usize];
-    ["Offset of field: VfLossTokens::dz"][::std::mem::offset_of!(VfLossTokens, dz) - 80usize];
-    ["Offset of field: VfLossTokens::toward"][::std::mem::offset_of!(VfLossTokens, toward) - 88usize];
-    ["Offset of field: VfLossTokens::residual"][::std::mem::offset_of!(VfLossTokens, residual) - 96usize];
-    ["Offset of field: VfLossTokens::batch"][::std::mem::offset_of!(VfLossTokens, batch) - 104usize];
-    ["Offset of field: VfLossTokens::positions"][::std::mem::offset_of!(VfLossTokens, positions) - 108usize];
-    ["Offset of field: VfLossTokens::channels"][::std::mem::offset_of!(VfLossTokens, channels) - 112usize];
-    ["Offset of field: VfLossTokens::cos_margin"][::std::mem::offset_of!(VfLossTokens, cos_margin) - 116usize];
+    ["Size of VfLossFwd"][::std::mem::size_of::<VfLossFwd>() - 128usize];
+    ["Alignment of VfLossFwd"][::std::mem::align_of::<VfLossFwd>() - 8usize];
+    ["Offset of field: VfLossFwd::z"][::std::mem::offset_of!(VfLossFwd, z) - 0usize];
+    ["Offset of field: VfLossFwd::weight"][::std::mem::offset_of!(VfLossFwd, weight) - 8usize];
+    ["Offset of field: VfLossFwd::features"][::std::mem::offset_of!(VfLossFwd, features) - 16usize];
+    ["Offset of field: VfLossFwd::mdms"][::std::mem::offset_of!(VfLossFwd, mdms) - 24usize];
+    ["Offset of field: VfLossFwd::mcos"][::std::mem::offset_of!(VfLossFwd, mcos) - 32usize];
+    ["Offset of field: VfLossFwd::partial"][::std::mem::offset_of!(VfLossFwd, partial) - 40usize];
+    ["Offset of field: VfLossFwd::projected"][::std::mem::offset_of!(VfLossFwd, projected) - 48usize];
+    ["Offset of field: VfLossFwd::gram"][::std::mem::offset_of!(VfLossFwd, gram) - 56usize];
+    ["Offset of field: VfLossFwd::norm"][::std::mem::offset_of!(VfLossFwd, norm) - 64usize];
+    ["Offset of field: VfLossFwd::feature_norm"][::std::mem::offset_of!(VfLossFwd, feature_norm) - 72usize];
+    ["Offset of field: VfLossFwd::cosine"][::std::mem::offset_of!(VfLossFwd, cosine) - 80usize];
+    ["Offset of field: VfLossFwd::slope"][::std::mem::offset_of!(VfLossFwd, slope) - 88usize];
+    ["Offset of field: VfLossFwd::signs"][::std::mem::offset_of!(VfLossFwd, signs) - 96usize];
+    ["Offset of field: VfLossFwd::batch"][::std::mem::offset_of!(VfLossFwd, batch) - 104usize];
+    ["Offset of field: VfLossFwd::positions"][::std::mem::offset_of!(VfLossFwd, positions) - 108usize];
+    ["Offset of field: VfLossFwd::width"][::std::mem::offset_of!(VfLossFwd, width) - 112usize];
+    ["Offset of field: VfLossFwd::channels"][::std::mem::offset_of!(VfLossFwd, channels) - 116usize];
+    ["Offset of field: VfLossFwd::distmat_margin"][::std::mem::offset_of!(VfLossFwd, distmat_margin) - 120usize];
+    ["Offset of field: VfLossFwd::cos_margin"][::std::mem::offset_of!(VfLossFwd, cos_margin) - 124usize];
 };
-#[doc = " mdms and mcos from their parts. Grid: 1."]
+#[doc = " dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which\n ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Without a weight `projected` are the features; for their gradient the two\n change places, and mdms_sign is −1. Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossSum {
-    #[doc = " (pairs) f32, read"]
-    pub pair_loss: u64,
-    #[doc = " (token_blocks) f32, read"]
-    pub token_loss: u64,
-    #[doc = " (1) f32, written"]
-    pub mdms: u64,
-    #[doc = " (1) f32, written"]
-    pub mcos: u64,
-    #[doc = " of all images: batch·tiles·(tiles + 1) / 2"]
-    pub pairs: u32,
-    pub token_blocks: u32,
+pub struct VfLossBwd {
+    #[doc = " (batch, positions, channels), read"]
+    pub z: u64,
+    #[doc = " (batch, positions, channels), read"]
+    pub projected: u64,
+    #[doc = " (channels, channels) f32 or absent, read"]
+    pub gram: u64,
+    #[doc = " (batch, positions) f32, read"]
+    pub norm: u64,
+    #[doc = " (batch, positions) f32, read"]
+    pub cosine: u64,
+    #[doc = " (batch, positions) f32, read"]
+    pub slope: u64,
+    #[doc = " (batch, pairs, 64, 4) u32, read"]
+    pub signs: u64,
+    #[doc = " (1) f32 or absent for 0, read"]
+    pub dmdms: u64,
+    #[doc = " (1) f32 or absent for 0, read"]
+    pub dmcos: u64,
+    #[doc = " (batch, positions, channels) or absent, written"]
+    pub dz: u64,
+    #[doc = " (parts, channels, channels) f32 or absent, written"]
+    pub outer: u64,
     pub batch: u32,
     pub positions: u32,
+    pub channels: u32,
+    pub parts: u32,
+    pub mdms_sign: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossSum"][::std::mem::size_of::<VfLossSum>() - 48usize];
-    ["Alignment of VfLossSum"][::std::mem::align_of::<VfLossSum>() - 8usize];
-    ["Offset of field: VfLossSum::pair_loss"][::std::mem::offset_of!(VfLossSum, pair_loss) - 0usize];
-    ["Offset of field: VfLossSum::token_loss"][::std::mem::offset_of!(VfLossSum, token_loss) - 8usize];
-    ["Offset of field: VfLossSum::mdms"][::std::mem::offset_of!(VfLossSum, mdms) - 16usize];
-    ["Offset of field: VfLossSum::mcos"][::std::mem::offset_of!(VfLossSum, mcos) - 24usize];
-    ["Offset of field: VfLossSum::pairs"][::std::mem::offset_of!(VfLossSum, pairs) - 32usize];
-    ["Offset of field: VfLossSum::token_blocks"][::std::mem::offset_of!(VfLossSum, token_blocks) - 36usize];
-    ["Offset of field: VfLossSum::batch"][::std::mem::offset_of!(VfLossSum, batch) - 40usize];
-    ["Offset of field: VfLossSum::positions"][::std::mem::offset_of!(VfLossSum, positions) - 44usize];
+    ["Size of VfLossBwd"][::std::mem::size_of::<VfLossBwd>() - 112usize];
+    ["Alignment of VfLossBwd"][::std::mem::align_of::<VfLossBwd>() - 8usize];
+    ["Offset of field: VfLossBwd::z"][::std::mem::offset_of!(VfLossBwd, z) - 0usize];
+    ["Offset of field: VfLossBwd::projected"][::std::mem::offset_of!(VfLossBwd, projected) - 8usize];
+    ["Offset of field: VfLossBwd::gram"][::std::mem::offset_of!(VfLossBwd, gram) - 16usize];
+    ["Offset of field: VfLossBwd::norm"][::std::mem::offset_of!(VfLossBwd, norm) - 24usize];
+    ["Offset of field: VfLossBwd::cosine"][::std::mem::offset_of!(VfLossBwd, cosine) - 32usize];
+    ["Offset of field: VfLossBwd::slope"][::std::mem::offset_of!(VfLossBwd, slope) - 40usize];
+    ["Offset of field: VfLossBwd::signs"][::std::mem::offset_of!(VfLossBwd, signs) - 48usize];
+    ["Offset of field: VfLossBwd::dmdms"][::std::mem::offset_of!(VfLossBwd, dmdms) - 56usize];
+    ["Offset of field: VfLossBwd::dmcos"][::std::mem::offset_of!(VfLossBwd, dmcos) - 64usize];
+    ["Offset of field: VfLossBwd::dz"][::std::mem::offset_of!(VfLossBwd, dz) - 72usize];
+    ["Offset of field: VfLossBwd::outer"][::std::mem::offset_of!(VfLossBwd, outer) - 80usize];
+    ["Offset of field: VfLossBwd::batch"][::std::mem::offset_of!(VfLossBwd, batch) - 88usize];
+    ["Offset of field: VfLossBwd::positions"][::std::mem::offset_of!(VfLossBwd, positions) - 92usize];
+    ["Offset of field: VfLossBwd::channels"][::std::mem::offset_of!(VfLossBwd, channels) - 96usize];
+    ["Offset of field: VfLossBwd::parts"][::std::mem::offset_of!(VfLossBwd, parts) - 100usize];
+    ["Offset of field: VfLossBwd::mdms_sign"][::std::mem::offset_of!(VfLossBwd, mdms_sign) - 104usize];
+    ["Offset of field: VfLossBwd::reserved"][::std::mem::offset_of!(VfLossBwd, reserved) - 108usize];
 };
-#[doc = " partial[s] = [fᵀ·toward; residualᵀ·ẑ] over the tokens of split s (tokens / splits each, rounded up).\n Grid: (width / 64 rounded up, and one more; splits)."]
+#[doc = " dweight as above. Grid: (width / 16, channels / 16), rounded up."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VfLossBwdWeight {
     #[doc = " (tokens, width), read"]
     pub features: u64,
-    #[doc = " (tokens, channels) f32, read"]
-    pub toward: u64,
-    #[doc = " (tokens, channels) f32, read"]
-    pub residual: u64,
-    #[doc = " (tokens, channels) f32, read"]
-    pub zhat: u64,
-    #[doc = " (splits, width + channels, channels) f32, written"]
-    pub partial: u64,
+    #[doc = " (tokens, channels), read"]
+    pub z: u64,
+    #[doc = " (tokens) f32, read"]
+    pub slope: u64,
+    #[doc = " (width, channels), read"]
+    pub weight: u64,
+    #[doc = " (parts, channels, channels) f32, read"]
+    pub outer: u64,
+    #[doc = " (1) f32 or absent for 0, read"]
+    pub dmcos: u64,
+    #[doc = " (width, channels) f32, written"]
+    pub dweight: u64,
+    #[doc = " batch·positions"]
     pub tokens: u32,
     pub width: u32,
     pub channels: u32,
-    pub splits: u32,
+    pub parts: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossBwdWeight"][::std::mem::size_of::<VfLossBwdWeight>() - 56usize];
+    ["Size of VfLossBwdWeight"][::std::mem::size_of::<VfLossBwdWeight>() - 72usize];
     ["Alignment of VfLossBwdWeight"][::std::mem::align_of::<VfLossBwdWeight>() - 8usize];
     ["Offset of field: VfLossBwdWeight::features"][::std::mem::offset_of!(VfLossBwdWeight, features) - 0usize];
-    ["Offset of field: VfLossBwdWeight::toward"][::std::mem::offset_of!(VfLossBwdWeight, toward) - 8usize];
-    ["Offset of field: VfLossBwdWeight::residual"][::std::mem::offset_of!(VfLossBwdWeight, residual) - 16usize];
-    ["Offset of field: VfLossBwdWeight::zhat"][::std::mem::offset_of!(VfLossBwdWeight, zhat) - 24usize];
-    ["Offset of field: VfLossBwdWeight::partial"][::std::mem::offset_of!(VfLossBwdWeight, partial) - 32usize];
-    ["Offset of field: VfLossBwdWeight::tokens"][::std::mem::offset_of!(VfLossBwdWeight, tokens) - 40usize];
-    ["Offset of field: VfLossBwdWeight::width"][::std::mem::offset_of!(VfLossBwdWeight, width) - 44usize];
-    ["Offset of field: VfLossBwdWeight::channels"][::std::mem::offset_of!(VfLossBwdWeight, channels) - 48usize];
-    ["Offset of field: VfLossBwdWeight::splits"][::std::mem::offset_of!(VfLossBwdWeight, splits) - 52usize];
-};
-#[doc = " dweight = P + W·A, [P; A] the sum of the partials. Grid: width / 64, rounded up."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct VfLossBwdWeightSum {
-    #[doc = " (width, channels), read"]
-    pub weight: u64,
-    #[doc = " (splits, width + channels, channels) f32, read"]
-    pub partial: u64,
-    #[doc = " (width, channels) f32, written"]
-    pub dweight: u64,
-    pub width: u32,
-    pub channels: u32,
-    pub splits: u32,
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of VfLossBwdWeightSum"][::std::mem::size_of::<VfLossBwdWeightSum>() - 40usize];
-    ["Alignment of VfLossBwdWeightSum"][::std::mem::align_of::<VfLossBwdWeightSum>() - 8usize];
-    ["Offset of field: VfLossBwdWeightSum::weight"][::std::mem::offset_of!(VfLossBwdWeightSum, weight) - 0usize];
-    ["Offset of field: VfLossBwdWeightSum::partial"][::std::mem::offset_of!(VfLossBwdWeightSum, partial) - 8usize];
-    ["Offset of field: VfLossBwdWeightSum::dweight"][::std::mem::offset_of!(VfLossBwdWeightSum, dweight) - 16usize];
-    ["Offset of field: VfLossBwdWeightSum::width"][::std::mem::offset_of!(VfLossBwdWeightSum, width) - 24usize];
-    ["Offset of field: VfLossBwdWeightSum::channels"][::std::mem::offset_of!(VfLossBwdWeightSum, channels) - 28usize];
-    ["Offset of field: VfLossBwdWeightSum::splits"][::std::mem::offset_of!(VfLossBwdWeightSum, splits) - 32usize];
-    ["Offset of field: VfLossBwdWeightSum::reserved"][::std::mem::offset_of!(VfLossBwdWeightSum, reserved) - 36usize];
+    ["Offset of field: VfLossBwdWeight::z"][::std::mem::offset_of!(VfLossBwdWeight, z) - 8usize];
+    ["Offset of field: VfLossBwdWeight::slope"][::std::mem::offset_of!(VfLossBwdWeight, slope) - 16usize];
+    ["Offset of field: VfLossBwdWeight::weight"][::std::mem::offset_of!(VfLossBwdWeight, weight) - 24usize];
+    ["Offset of field: VfLossBwdWeight::outer"][::std::mem::offset_of!(VfLossBwdWeight, outer) - 32usize];
+    ["Offset of field: VfLossBwdWeight::dmcos"][::std::mem::offset_of!(VfLossBwdWeight, dmcos) - 40usize];
+    ["Offset of field: VfLossBwdWeight::dweight"][::std::mem::offset_of!(VfLossBwdWeight, dweight) - 48usize];
+    ["Offset of field: VfLossBwdWeight::tokens"][::std::mem::offset_of!(VfLossBwdWeight, tokens) - 56usize];
+    ["Offset of field: VfLossBwdWeight::width"][::std::mem::offset_of!(VfLossBwdWeight, width) - 60usize];
+    ["Offset of field: VfLossBwdWeight::channels"][::std::mem::offset_of!(VfLossBwdWeight, channels) - 64usize];
+    ["Offset of field: VfLossBwdWeight::parts"][::std::mem::offset_of!(VfLossBwdWeight, parts) - 68usize];
 };

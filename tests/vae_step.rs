@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use vf_engine::config::Config;
-use vf_engine::device::Device;
+use vf_engine::device::{Device, sim};
+use vf_engine::dtype::DType;
+use vf_engine::kernels;
 use vf_engine::nn::{ParamGradients, Parameters};
 use vf_engine::random;
 use vf_engine::vae::{Batch, Losses, StepOptions, VaVae, train, training_step};
@@ -64,5 +66,69 @@ fn checkpointed_activations_save_memory_and_change_no_bit() -> Result<()> {
     assert_eq!(kept.gradients, again.gradients);
     assert!(kept.gradients.len() > 100, "{} gradients", kept.gradients.len());
     assert!(4 * again.peak < 3 * kept.peak, "{} bytes, and {} without", again.peak, kept.peak);
+    Ok(())
+}
+
+/// What the differences of a step's losses and gradients between two devices may come to, relative to the reference.
+struct Bounds {
+    /// Of a loss.
+    loss: f64,
+    /// Of a gradient's norm.
+    gradient: f64,
+    /// Of the norm of all gradients: what sums lose whose terms cancel, as in the gradient of a key's bias, which is zero.
+    floor: f64,
+}
+
+/// f32 sums in another order: a rounding is 6e-8, and a step has some hundred sums behind one another.
+const F32: Bounds = Bounds { loss: 1e-5, gradient: 1e-4, floor: 1e-7 };
+
+/// A rounding to bf16 is 2⁻⁹ of a value, each of a step's activations and their gradients has one, and errors of some forty layers
+/// add up like their root.
+const BF16: Bounds = Bounds { loss: 2e-2, gradient: 0.15, floor: 1e-3 };
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+fn compare(got: &Outcome, want: &Outcome, bounds: &Bounds) -> Result<()> {
+    for ((name, got), (_, want)) in got.losses.row().into_iter().zip(want.losses.row()) {
+        let error = f64::from((got - want).abs() / want.abs());
+        ensure!(error <= bounds.loss, "{name} is {got}, not {want}: off by {error:.1e}");
+    }
+    let all = norm(want.gradients.values().flatten().map(|&v| f64::from(v)));
+    ensure!(got.gradients.len() == want.gradients.len(), "{} gradients", got.gradients.len());
+    let mut worst = (0.0, "");
+    for ((name, got), want) in got.gradients.iter().zip(want.gradients.values()) {
+        let size = norm(want.iter().map(|&v| f64::from(v)));
+        let error = norm(got.iter().zip(want).map(|(&got, &want)| f64::from(got) - f64::from(want)));
+        let share = error / (bounds.gradient * size + bounds.floor * all);
+        // Not `share > 1.0`, which a NaN would pass.
+        ensure!(share <= 1.0, "the gradient of {name} is off by {error:.1e} of {size:.1e} ({all:.1e} in all)");
+        if share > worst.0 {
+            worst = (share, name);
+        }
+    }
+    println!("closest to its bound: the gradient of {} at {:.2}", worst.1, worst.0);
+    Ok(())
+}
+
+#[test]
+fn the_software_gpu_steps_as_the_cpu_does() -> Result<()> {
+    if kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return Ok(());
+    }
+    let want = Bench::new(&Device::cpu())?.step(StepOptions::default())?;
+    let device = Device::sim().context("`cargo xtask test` builds the software GPU first")?;
+    let gpu = sim::load()?;
+    gpu.configure(&serde_json::json!({ "checks": "all" }))?;
+    let mut bench = Bench::new(&device)?;
+    for (dtype, bounds) in [(DType::F32, F32), (DType::Bf16, BF16)] {
+        bench.params.compute_in(dtype)?;
+        let got = bench.step(StepOptions::default())?;
+        compare(&got, &want, &bounds).with_context(|| format!("in {dtype}"))?;
+        let findings = gpu.take_findings()?;
+        ensure!(findings.is_empty(), "{} findings in {dtype}, the first: {}", findings.len(), findings[0]);
+    }
     Ok(())
 }

@@ -35,7 +35,13 @@ impl Conv2d {
 
     /// Applies the layer.
     pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        let [y] = pass.tape().apply(self.op, [x, &pass.param(self.weight), &pass.optional(self.bias)?])?;
+        self.forward_plus(pass, x, &pass.optional(None)?)
+    }
+
+    /// Applies the layer and adds `residual`, which has the result's shape or is absent, in the same pass.
+    pub fn forward_plus(&self, pass: &Forward, x: &Var, residual: &Var) -> Result<Var> {
+        let inputs = [x, &pass.param(self.weight), &pass.optional(self.bias)?, residual];
+        let [y] = pass.tape().apply(self.op, inputs)?;
         Ok(y)
     }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance};
+use crate::device::cpu::rows::add;
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -74,11 +75,7 @@ fn fwd_cpu(_: &params::AddFwd, [a, b]: [&[f32]; 2], [y]: [&mut [f32]; 1]) {
 }
 
 fn into_cpu(_: &params::AddInto, [x]: [&[f32]; 1], [sum]: [&mut [f32]; 1]) {
-    sum.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(sum, x)| {
-        for (sum, x) in sum.iter_mut().zip(x) {
-            *sum += x;
-        }
-    });
+    add(sum, x);
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {

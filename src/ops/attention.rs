@@ -4,7 +4,7 @@
 //! P = exp(d^−½·q·kᵀ − L), dv = Pᵀ·dout, dS = P ∘ (dout·vᵀ − Σ_d dout ∘ out)·d^−½, dq = dS·k, dk = dSᵀ·q.
 
 mod cases;
-mod cpu;
+pub(super) mod cpu;
 pub(super) mod cuda;
 
 pub(super) use cases::cases;

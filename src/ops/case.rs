@@ -76,6 +76,8 @@ pub struct Tolerance {
     pub forward: f64,
     /// Of directional derivatives.
     pub backward: f64,
+    /// How many tensors on the way from inputs to results bf16 rounds, the results among them: each may err by half a unit more.
+    pub roundings: u32,
     /// Why these numbers.
     pub why: &'static str,
 }
@@ -85,12 +87,14 @@ impl Tolerance {
     pub const ELEMENTWISE: Tolerance = Tolerance {
         forward: 1e-6,
         backward: 1e-5,
+        roundings: 1,
         why: "a few f32 roundings (6e-8 each) per element; a directional derivative sums thousands of them",
     };
     /// Sums of up to some thousand products in f32.
     pub const REDUCTION: Tolerance = Tolerance {
         forward: 5e-6,
         backward: 2e-5,
+        roundings: 1,
         why: "f32 sums of n terms err like sqrt(n) · 6e-8 relative to the largest result",
     };
 }

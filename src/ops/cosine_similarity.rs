@@ -5,7 +5,8 @@
 use rayon::prelude::*;
 
 use super::l2_normalize::dot;
-use super::{Case, Input, Tolerance, Values, check, grads, rows};
+use super::row_team::{self, RowParts};
+use super::{Case, Input, Tolerance, Values, check, grads};
 use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
@@ -19,11 +20,25 @@ pub struct CosineSimilarity {
     pub eps: f32,
 }
 
-const FWD: Kernel<params::CosineSimilarityFwd, 2, 1> =
-    Kernel { name: "cosine_similarity_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: Some(CudaKernel::new("cosine_similarity", |p, _| rows::warps(p.rows))) };
+const FWD: Kernel<params::CosineSimilarityFwd, 2, 1> = Kernel {
+    name: "cosine_similarity_fwd",
+    reads: ["a", "b"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("cosine_similarity", |p, math| {
+        row_team::geometry(p.rows, p.channels, p.rows, p.parts, math)
+    })),
+};
 
-const BWD: Kernel<params::CosineSimilarityBwd, 3, 2> =
-    Kernel { name: "cosine_similarity_bwd", reads: ["a", "b", "dy"], writes: ["da", "db"], cpu: bwd_cpu, cuda: Some(CudaKernel::new("cosine_similarity", |p, _| rows::warps(p.rows))) };
+const BWD: Kernel<params::CosineSimilarityBwd, 3, 2> = Kernel {
+    name: "cosine_similarity_bwd",
+    reads: ["a", "b", "dy"],
+    writes: ["da", "db"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("cosine_similarity", |p, math| {
+        row_team::geometry(p.rows, p.channels, p.rows, p.parts, math)
+    })),
+};
 
 /// Rows per parallel task, at least.
 const GRAIN: usize = 64;
@@ -33,7 +48,7 @@ impl Op<2> for CosineSimilarity {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [a, b]: [&Tensor; 2]) -> Result<([Tensor; 1], [Tensor; 2])> {
-        let (rows, channels) = check::matrix(Self::NAME, "a", a)?;
+        let RowParts { rows, dim: channels, forward: parts, .. } = RowParts::plain(Self::NAME, a)?;
         check::shape(Self::NAME, "b", b, a.shape())?;
         let shape = match a.shape() {
             [_] => &[1],
@@ -41,12 +56,7 @@ impl Op<2> for CosineSimilarity {
             [] => &[],
         };
         let mut y = Tensor::uninit(a.device(), shape, a.dtype())?;
-        let p = params::CosineSimilarityFwd {
-            rows: rows as u32,
-            channels: channels as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
+        let p = params::CosineSimilarityFwd { rows, channels, parts, eps: self.eps, ..Default::default() };
         a.device().launch(&FWD, p, [a, b], [&mut y])?;
         Ok(([y], [a.clone(), b.clone()]))
     }
@@ -58,13 +68,8 @@ impl Op<2> for CosineSimilarity {
         needs: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
         let [mut da, mut db] = grads::allocate([a, b], needs)?;
-        let (rows, channels) = a.rows_cols();
-        let p = params::CosineSimilarityBwd {
-            rows: rows as u32,
-            channels: channels as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
+        let RowParts { rows, dim: channels, forward: parts, .. } = RowParts::plain(Self::NAME, a)?;
+        let p = params::CosineSimilarityBwd { rows, channels, parts, eps: self.eps, ..Default::default() };
         a.device().launch(&BWD, p, [a, b, only(dy)], [&mut da, &mut db])?;
         Ok(grads::asked([da, db], needs))
     }
@@ -121,7 +126,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", [3, 5, 37], 1e-8, false),
         case("rows shorter than eps", [2, 3, 7], 10.0, false),
-        case("several vectors a lane", [1, 9, 264], 1e-8, false),
+        case("several warps to a row", [2, 9, 520], 1e-8, false),
         case("latents of f16d32", [8, 256, 32], 1e-8, true),
     ]
 }

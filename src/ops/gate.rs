@@ -3,23 +3,41 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check};
+use super::channel_tile::{self, ChannelTile};
+use super::part_sums::{self, add_parts};
+use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::rows::{add_up, rows_per_task, store};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// x (B, .., C), gate (B, C) or (1, C), y as x → (B, .., C).
+/// x (B, .., C), gate (B, C) or (1, C), y as x → (B, .., C). A gate that is a parameter, as all vectors of parameters, is f32 whatever
+/// the others are; its gradient is as the gate.
 #[derive(Debug, Clone, Copy)]
 pub struct GateResidual;
 
-const FWD: Kernel<params::GateFwd, 3, 1> =
-    Kernel { name: "gate_fwd", reads: ["x", "gate", "y"], writes: ["out"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::GateFwd, 3, 1> = Kernel {
+    name: "gate_fwd",
+    reads: ["x", "gate", "y"],
+    writes: ["out"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("gate", |p, math| {
+        channel_tile::geometry(p.cols, p.tile, [p.slices, p.gates], 1, math)
+    })),
+};
 
-const BWD: Kernel<params::GateBwd, 3, 2> =
-    Kernel { name: "gate_bwd", reads: ["gate", "y", "dout"], writes: ["dgate", "dy"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::GateBwd, 3, 3> = Kernel {
+    name: "gate_bwd",
+    reads: ["dout", "gate", "y"],
+    writes: ["dy", "dgate", "sums"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("gate", |p, math| {
+        channel_tile::geometry(p.cols, p.tile, [p.parts, p.gates], 1, math)
+    })),
+};
 
 impl Op<3> for GateResidual {
     const NAME: &'static str = "gate";
@@ -27,16 +45,17 @@ impl Op<3> for GateResidual {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [x, gate, y]: [&Tensor; 3]) -> Result<([Tensor; 1], Self::Saved)> {
-        let (rows, cols) = check::matrix(Self::NAME, "x", x)?;
         check::shape(Self::NAME, "y", y, x.shape())?;
-        let batch = x.shape()[0];
-        let [gates, width] = gate.dims(Self::NAME)?;
-        if (gates != 1 && gates != batch) || width != cols {
-            let message = format!("gate has shape {:?}, expected [{batch}, {cols}] or [1, {cols}]", gate.shape());
-            return Err(Error::shape(Self::NAME, message));
-        }
-        let rows_per_gate = (rows / gates) as u32;
-        let p = params::GateFwd { rows: rows as u32, cols: cols as u32, rows_per_gate, ..Default::default() };
+        let ChannelTile { tile, slices, .. } = blocks(Self::NAME, x, gate)?;
+        let p = params::GateFwd {
+            gates: gates(gate),
+            rows_per_gate: x.rows_cols().0 as u32 / gates(gate),
+            cols: x.rows_cols().1 as u32,
+            tile,
+            slices,
+            parameter: is_parameter(gate),
+            ..Default::default()
+        };
         let mut out = x.uninit_like()?;
         x.device().launch(&FWD, p, [x, gate, y], [&mut out])?;
         Ok(([out], [gate.clone(), y.clone()]))
@@ -49,21 +68,71 @@ impl Op<3> for GateResidual {
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
         let dout = only(grads);
-        let [dgate, dy] = gradients([gate, y], dout, [needs[1], needs[2]])?;
+        let [dgate, dy] = gradients(Self::NAME, [gate, y], dout, [needs[1], needs[2]])?;
         Ok([needs[0].then(|| dout.clone()), dgate, dy])
     }
 }
 
-/// (dgate, dy) as far as they are needed.
-pub(super) fn gradients([gate, y]: [&Tensor; 2], dout: &Tensor, needs: [bool; 2]) -> Result<[Option<Tensor>; 2]> {
-    let mut gradients = super::grads::allocate([gate, y], needs)?;
-    if needs.contains(&true) {
-        let (rows, cols) = y.rows_cols();
-        let rows_per_gate = (rows / gate.shape()[0]) as u32;
-        let p = params::GateBwd { rows: rows as u32, cols: cols as u32, rows_per_gate, ..Default::default() };
-        y.device().launch(&BWD, p, [gate, y, dout], gradients.each_mut())?;
+/// The blocks for tensors like x (B, .., C), once gate is found to be (B, C) or (1, C), of their dtype or f32.
+pub(super) fn blocks(op: &'static str, x: &Tensor, gate: &Tensor) -> Result<ChannelTile> {
+    let (_, cols) = check::matrix(op, "x", x)?;
+    let [batch, gates] = [x, gate].map(|tensor| tensor.shape()[0]);
+    if ![1, batch].contains(&gates) || gate.shape() != [gates, cols] || ![x.dtype(), DType::F32].contains(&gate.dtype()) {
+        let message = format!(
+            "gate has shape {:?} in {}, expected [{batch}, {cols}] or [1, {cols}] in {} or f32",
+            gate.shape(),
+            gate.dtype(),
+            x.dtype()
+        );
+        return Err(Error::shape(op, message));
     }
-    Ok(super::grads::asked(gradients, needs))
+    ChannelTile::new(op, x, gates, cols)
+}
+
+fn gates(gate: &Tensor) -> u32 {
+    gate.shape()[0] as u32
+}
+
+/// Whether a kernel is to read the gate as f32: 1 or 0.
+pub(super) fn is_parameter(gate: &Tensor) -> u32 {
+    u32::from(gate.dtype() == DType::F32)
+}
+
+/// (dgate, dy) as far as they are needed, in one pass over y and dout. Where gates are few, the sums for dgate are made part by part.
+pub(super) fn gradients(
+    op: &'static str,
+    [gate, y]: [&Tensor; 2],
+    dout: &Tensor,
+    needs: [bool; 2],
+) -> Result<[Option<Tensor>; 2]> {
+    let mut gradients = grads::allocate([gate, y], needs)?;
+    if needs.contains(&true) {
+        let device = y.device();
+        let (rows, cols) = y.rows_cols();
+        let ChannelTile { tile, parts, .. } = blocks(op, y, gate)?;
+        let [dgate, dy] = &mut gradients;
+        let in_parts = needs[0] && parts > 1;
+        let mut sums = match in_parts {
+            true => Tensor::uninit(device, &[gate.shape()[0], parts as usize, 1, cols], DType::F32)?,
+            false => Tensor::absent(device)?,
+        };
+        let p = params::GateBwd {
+            gates: gates(gate),
+            rows_per_gate: rows as u32 / gates(gate),
+            cols: cols as u32,
+            tile,
+            parts,
+            parameter: is_parameter(gate),
+            ..Default::default()
+        };
+        if in_parts {
+            device.launch(&BWD, p, [dout, gate, y], [dy, &mut Tensor::absent(device)?, &mut sums])?;
+            add_parts(gate, &sums, [dgate, &mut Tensor::absent(device)?])?;
+        } else {
+            device.launch(&BWD, p, [dout, gate, y], [dy, dgate, &mut sums])?;
+        }
+    }
+    Ok(grads::asked(gradients, needs))
 }
 
 fn fwd_cpu(p: &params::GateFwd, [x, gate, y]: [&[f32]; 3], [out]: [&mut [f32]; 1]) {
@@ -81,7 +150,7 @@ fn fwd_cpu(p: &params::GateFwd, [x, gate, y]: [&[f32]; 3], [out]: [&mut [f32]; 1
     });
 }
 
-fn bwd_cpu(p: &params::GateBwd, [gate, y, dout]: [&[f32]; 3], [dgate, dy]: [&mut [f32]; 2]) {
+fn bwd_cpu(p: &params::GateBwd, [dout, gate, y]: [&[f32]; 3], [dy, dgate, _]: [&mut [f32]; 3]) {
     let (cols, rows_per_gate) = (p.cols as usize, p.rows_per_gate as usize);
     let task = rows_per_task(cols) * cols;
     dy.par_chunks_mut(task).zip(dout.par_chunks(task)).enumerate().for_each(|(t, (dy, dout))| {
@@ -114,7 +183,7 @@ fn bwd_cpu(p: &params::GateBwd, [gate, y, dout]: [&[f32]; 3], [dgate, dy]: [&mut
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info()]
+    vec![FWD.info(), BWD.info(), part_sums::kernel()]
 }
 
 fn case(label: &'static str, shape: &[usize], gates: usize, bench: bool) -> Case {
@@ -136,11 +205,23 @@ fn case(label: &'static str, shape: &[usize], gates: usize, bench: bool) -> Case
     }
 }
 
+/// With a gate that is a parameter, for the whole batch.
+fn layer_scale(label: &'static str, shape: &[usize], bench: bool) -> Case {
+    let mut case = case(label, shape, 1, bench);
+    case.inputs[1].keeps_f32 = true;
+    case
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", &[2, 5, 7], 2, false),
-        case("layer scale", &[3, 11, 129], 1, false),
+        case("a gate for the whole batch", &[3, 11, 129], 1, false),
         case("many rows", &[2, 131, 200], 2, false),
+        case("two dimensions", &[5, 96], 5, false),
+        layer_scale("layer scale", &[3, 11, 136], false),
+        layer_scale("layer scale, odd shapes", &[3, 11, 129], false),
         case("DiT-B/1", &[8, 256, 768], 8, true),
+        case("DiT-XL/1, sixteen images", &[16, 256, 1152], 16, true),
+        layer_scale("ViT-L/14, layer scale", &[2, 257, 1024], true),
     ]
 }

@@ -24,7 +24,7 @@ impl Op<5> for GatedLinear {
     type Saved = Saved;
 
     fn forward(&self, [x, weight, bias, residual, gate]: [&Tensor; 5]) -> Result<([Tensor; 1], Saved)> {
-        check_residual(Self::NAME, residual)?;
+        check_end(Self::NAME, residual, gate)?;
         let Outputs { y, branch, .. } = forward(Self::NAME, [x, weight, bias], Then { activation: None, residual, gate })?;
         let end = BranchEnd { gate: gate.clone(), branch };
         Ok(([y], Saved { x: x.clone(), weight: weight.clone(), end }))
@@ -33,7 +33,7 @@ impl Op<5> for GatedLinear {
     fn backward(&self, s: &Saved, grads: [Option<&Tensor>; 1], needs: [bool; 5]) -> Result<[Option<Tensor>; 5]> {
         let dout = only(grads);
         let [needs_x, needs_weight, needs_bias, needs_residual, needs_gate] = needs;
-        let (dgate, dy) = s.end.gradients(dout, needs_gate, needs_x || needs_weight || needs_bias)?;
+        let (dgate, dy) = s.end.gradients(Self::NAME, dout, needs_gate, needs_x || needs_weight || needs_bias)?;
         let [mut dx, mut dweight, mut dbias] = [None, None, None];
         if let Some(dy) = dy {
             [dweight, dbias] = weight_gradient([&s.x, &dy], [needs_weight, needs_bias])?;
@@ -55,6 +55,7 @@ impl BranchEnd {
     /// The gradients of the gate and of the branch.
     pub(super) fn gradients(
         &self,
+        op: &'static str,
         dout: &Tensor,
         needs_gate: bool,
         needs_branch: bool,
@@ -62,17 +63,20 @@ impl BranchEnd {
         if self.gate.is_absent() {
             return Ok((None, needs_branch.then(|| dout.clone())));
         }
-        let [dgate, dy] = gate::gradients([&self.gate, &self.branch], dout, [needs_gate, needs_branch])?;
+        let [dgate, dy] = gate::gradients(op, [&self.gate, &self.branch], dout, [needs_gate, needs_branch])?;
         Ok((dgate, dy))
     }
 }
 
-/// That there is a residual for a gate to lead to.
-pub(super) fn check_residual(op: &'static str, residual: &Tensor) -> Result<()> {
-    match residual.is_absent() {
-        true => Err(Error::shape(op, "the residual is absent".to_string())),
-        false => Ok(()),
+/// That a residual is there, and that the gate, if there is one, is what backward takes.
+pub(super) fn check_end(op: &'static str, residual: &Tensor, gate: &Tensor) -> Result<()> {
+    if residual.is_absent() {
+        return Err(Error::shape(op, "the residual is absent".to_string()));
     }
+    if !gate.is_absent() {
+        gate::blocks(op, residual, gate)?;
+    }
+    Ok(())
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {

@@ -4,7 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, Values, check, rows};
+use super::row_team::{self, RowParts};
+use super::{Case, Input, Tolerance, Values};
 use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
@@ -18,11 +19,25 @@ pub struct L2Normalize {
     pub eps: f32,
 }
 
-const FWD: Kernel<params::L2NormalizeFwd, 1, 1> =
-    Kernel { name: "l2_normalize_fwd", reads: ["x"], writes: ["y"], cpu: fwd_cpu, cuda: Some(CudaKernel::new("l2_normalize", |p, _| rows::warps(p.rows))) };
+const FWD: Kernel<params::L2NormalizeFwd, 1, 1> = Kernel {
+    name: "l2_normalize_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("l2_normalize", |p, math| {
+        row_team::geometry(p.rows, p.channels, p.rows, p.parts, math)
+    })),
+};
 
-const BWD: Kernel<params::L2NormalizeBwd, 2, 1> =
-    Kernel { name: "l2_normalize_bwd", reads: ["x", "dy"], writes: ["dx"], cpu: bwd_cpu, cuda: Some(CudaKernel::new("l2_normalize", |p, _| rows::warps(p.rows))) };
+const BWD: Kernel<params::L2NormalizeBwd, 2, 1> = Kernel {
+    name: "l2_normalize_bwd",
+    reads: ["x", "dy"],
+    writes: ["dx"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("l2_normalize", |p, math| {
+        row_team::geometry(p.rows, p.channels, p.rows, p.parts, math)
+    })),
+};
 
 /// Rows per parallel task, at least.
 const GRAIN: usize = 64;
@@ -32,14 +47,9 @@ impl Op<1> for L2Normalize {
     type Saved = Tensor;
 
     fn forward(&self, [x]: [&Tensor; 1]) -> Result<([Tensor; 1], Tensor)> {
-        let (rows, channels) = check::matrix(Self::NAME, "x", x)?;
+        let RowParts { rows, dim: channels, forward: parts, .. } = RowParts::plain(Self::NAME, x)?;
         let mut y = x.uninit_like()?;
-        let p = params::L2NormalizeFwd {
-            rows: rows as u32,
-            channels: channels as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
+        let p = params::L2NormalizeFwd { rows, channels, parts, eps: self.eps, ..Default::default() };
         x.device().launch(&FWD, p, [x], [&mut y])?;
         Ok(([y], x.clone()))
     }
@@ -48,14 +58,9 @@ impl Op<1> for L2Normalize {
         if !need {
             return Ok([None]);
         }
-        let (rows, channels) = x.rows_cols();
+        let RowParts { rows, dim: channels, forward: parts, .. } = RowParts::plain(Self::NAME, x)?;
         let mut dx = x.uninit_like()?;
-        let p = params::L2NormalizeBwd {
-            rows: rows as u32,
-            channels: channels as u32,
-            eps: self.eps,
-            ..Default::default()
-        };
+        let p = params::L2NormalizeBwd { rows, channels, parts, eps: self.eps, ..Default::default() };
         x.device().launch(&BWD, p, [x, only(grads)], [&mut dx])?;
         Ok([Some(dx)])
     }
@@ -111,7 +116,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", 15, 37, 1e-12, 1.0, false),
         case("rows shorter than eps", 5, 7, 10.0, 1.0, false),
-        case("several vectors a lane", 5, 520, 1e-12, 1.0, false),
+        case("several warps to a row", 33, 520, 1e-12, 1.0, false),
         case("VGG features", 4096, 256, 1e-12, 1.0, true),
     ]
 }

@@ -1,7 +1,7 @@
 //! y = ((x − mean)·(var + eps)^−½·weight + bias)·(1 + scale) + shift, mean and variance over the last dimension (Ba, Kiros
 //! and Hinton, 2016), with the modulation of adaptive layer norm (Peebles and Xie, 2023) fused.
 
-use super::row_norm::{self, RowParts};
+use super::row_team::{self, RowParts};
 use super::{Case, Input, Tolerance, Values, check, grads};
 use crate::device::cpu::row_norm::{Gradients, RowNorm, Saved};
 use crate::device::{CudaKernel, Kernel, KernelInfo};
@@ -34,7 +34,7 @@ const FWD: Kernel<params::LayerNormFwd, 5, 3> = Kernel {
     writes: ["y", "mean", "rstd"],
     cpu: fwd_cpu,
     cuda: Some(CudaKernel::new("layer_norm", |p, math| {
-        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
     })),
 };
 
@@ -44,7 +44,7 @@ const BWD: Kernel<params::LayerNormBwd, 7, 2> = Kernel {
     writes: ["dx", "sums"],
     cpu: bwd_cpu,
     cuda: Some(CudaKernel::new("layer_norm", |p, math| {
-        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
     })),
 };
 
@@ -53,7 +53,7 @@ const SUMS: Kernel<params::LayerNormSums, 5, 4> = Kernel {
     reads: ["scale", "shift", "weight", "bias", "sums"],
     writes: ["dweight", "dbias", "dscale", "dshift"],
     cpu: sums_cpu,
-    cuda: Some(CudaKernel::new("layer_norm", |p, _| row_norm::sums_geometry(p.dim, p.modulated, p.affine))),
+    cuda: Some(CudaKernel::new("layer_norm", |p, _| row_team::sums_geometry(p.dim, p.modulated, p.affine))),
 };
 
 /// x, weight, bias, scale, shift, mean and rstd.
@@ -96,7 +96,7 @@ fn forward(
     eps: f32,
     [x, weight, bias, scale, shift]: [&Tensor; 5],
 ) -> Result<(Tensor, Kept)> {
-    let of = RowParts::new(op, x, scale, shift)?;
+    let of = RowParts::modulated(op, x, scale, shift)?;
     check::optional_parameters(op, "weight", weight, of.dim as usize)?;
     check::optional_parameters(op, "bias", bias, of.dim as usize)?;
     let mut y = x.uninit_like()?;
@@ -123,7 +123,7 @@ fn backward(
     needs: [bool; 5],
 ) -> Result<[Option<Tensor>; 5]> {
     let device = x.device();
-    let of = RowParts::new(op, x, scale, shift)?;
+    let of = RowParts::modulated(op, x, scale, shift)?;
     let sums_wanted = needs[1..].contains(&true);
     let absent = Tensor::absent(device)?;
     let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(), DType::F32)? } else { Tensor::absent(device)? };

@@ -3,7 +3,7 @@
 //! The activation is applied while the first layer's sums s are at hand, and s is what is kept: f(s) is made again in backward, in the same pass
 //! that takes the gradient through f.
 
-use super::gated_linear::{BranchEnd, check_residual};
+use super::gated_linear::{BranchEnd, check_end};
 use super::linear::{Activation, Outputs, Then, forward, input_gradient, weight_gradient};
 use super::{Case, Input, Tolerance, Values, gate, linear};
 use crate::device::KernelInfo;
@@ -35,7 +35,7 @@ impl Op<7> for Mlp {
 
     fn forward(&self, [x, w1, b1, w2, b2, residual, gate]: [&Tensor; 7]) -> Result<([Tensor; 1], Saved)> {
         if !gate.is_absent() {
-            check_residual(Self::NAME, residual)?;
+            check_end(Self::NAME, residual, gate)?;
         }
         if w1.shape().first().is_some_and(|outputs| !outputs.is_multiple_of(self.activation.width())) {
             return Err(Error::shape(Self::NAME, format!("w1 has shape {:?}, whose rows are not two halves", w1.shape())));
@@ -52,7 +52,7 @@ impl Op<7> for Mlp {
         let dout = only(grads);
         let [needs_x, needs_w1, needs_b1, needs_w2, needs_b2, needs_residual, needs_gate] = needs;
         let needs_first = needs_x || needs_w1 || needs_b1;
-        let (dgate, dy) = s.end.gradients(dout, needs_gate, needs_first || needs_w2 || needs_b2)?;
+        let (dgate, dy) = s.end.gradients(Self::NAME, dout, needs_gate, needs_first || needs_w2 || needs_b2)?;
         let [mut dx, mut dw1, mut db1, mut dw2, mut db2] = [const { None }; 5];
         if let Some(dy) = dy {
             let mut ds = None;

@@ -10,7 +10,7 @@ mod check;
 mod grads;
 mod part_sums;
 pub mod position;
-mod row_norm;
+mod row_team;
 mod rows;
 
 pub use case::{Case, Input, Tolerance, Values};
@@ -63,6 +63,7 @@ ops! {
     max_pool,
     mlp,
     modulate,
+    qkv_attention,
     resize,
     rms_norm,
     rope,

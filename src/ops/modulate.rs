@@ -3,9 +3,12 @@
 
 use rayon::prelude::*;
 
+use super::channel_tile::{self, ChannelTile};
+use super::part_sums::{self, add_parts};
 use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::rows::{add_up, chunks_mut, rows_per_task, store};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -15,15 +18,24 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy)]
 pub struct Modulate;
 
-const FWD: Kernel<params::ModulateFwd, 3, 1> =
-    Kernel { name: "modulate_fwd", reads: ["x", "scale", "shift"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::ModulateFwd, 3, 1> = Kernel {
+    name: "modulate_fwd",
+    reads: ["x", "scale", "shift"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("modulate", |p, math| {
+        channel_tile::geometry(p.cols, p.tile, [p.slices, p.groups], 0, math)
+    })),
+};
 
-const BWD: Kernel<params::ModulateBwd, 3, 3> = Kernel {
+const BWD: Kernel<params::ModulateBwd, 3, 4> = Kernel {
     name: "modulate_bwd",
     reads: ["x", "scale", "dy"],
-    writes: ["dx", "dscale", "dshift"],
+    writes: ["dx", "dscale", "dshift", "sums"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("modulate", |p, math| {
+        channel_tile::geometry(p.cols, p.tile, [p.parts, p.groups], 0, math)
+    })),
 };
 
 impl Op<3> for Modulate {
@@ -32,11 +44,17 @@ impl Op<3> for Modulate {
     type Saved = [Tensor; 3];
 
     fn forward(&self, [x, scale, shift]: [&Tensor; 3]) -> Result<([Tensor; 1], Self::Saved)> {
-        let rows_per_batch = check::rows_per_batch(Self::NAME, "scale", scale, x)?;
+        let rows_per_group = check::rows_per_batch(Self::NAME, "scale", scale, x)?;
         check::optional(Self::NAME, "shift", shift, scale.shape())?;
-        let (rows, cols) = x.rows_cols();
-        let (rows, cols, rows_per_batch) = (rows as u32, cols as u32, rows_per_batch as u32);
-        let p = params::ModulateFwd { rows, cols, rows_per_batch, ..Default::default() };
+        let ChannelTile { tile, slices, .. } = blocks(x)?;
+        let p = params::ModulateFwd {
+            groups: x.shape()[0] as u32,
+            rows_per_group: rows_per_group as u32,
+            cols: x.rows_cols().1 as u32,
+            tile,
+            slices,
+            ..Default::default()
+        };
         let mut y = x.uninit_like()?;
         x.device().launch(&FWD, p, [x, scale, shift], [&mut y])?;
         Ok(([y], [x, scale, shift].map(Clone::clone)))
@@ -48,21 +66,45 @@ impl Op<3> for Modulate {
         grads: [Option<&Tensor>; 1],
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
-        let (rows, cols) = x.rows_cols();
-        let rows_per_batch = (rows / scale.shape()[0]) as u32;
-        let p = params::ModulateBwd { rows: rows as u32, cols: cols as u32, rows_per_batch, ..Default::default() };
+        let (device, dy) = (x.device(), only(grads));
+        let (groups, (rows, cols)) = (x.shape()[0], x.rows_cols());
+        let ChannelTile { tile, parts, .. } = blocks(x)?;
         let mut gradients = grads::allocate([x, scale, shift], needs)?;
-        x.device().launch(&BWD, p, [x, scale, only(grads)], gradients.each_mut())?;
+        let [dx, dscale, dshift] = &mut gradients;
+        let in_parts = (needs[1] || needs[2]) && parts > 1;
+        let mut sums = match in_parts {
+            true => Tensor::uninit(device, &[groups, parts as usize, 2, cols], DType::F32)?,
+            false => Tensor::absent(device)?,
+        };
+        let p = params::ModulateBwd {
+            groups: groups as u32,
+            rows_per_group: (rows / groups) as u32,
+            cols: cols as u32,
+            tile,
+            parts,
+            ..Default::default()
+        };
+        if in_parts {
+            let [mut later, mut too] = [Tensor::absent(device)?, Tensor::absent(device)?];
+            device.launch(&BWD, p, [x, scale, dy], [dx, &mut later, &mut too, &mut sums])?;
+            add_parts(scale, &sums, [dshift, dscale])?;
+        } else {
+            device.launch(&BWD, p, [x, scale, dy], [dx, dscale, dshift, &mut sums])?;
+        }
         Ok(grads::asked(gradients, needs))
     }
 }
 
+fn blocks(x: &Tensor) -> Result<ChannelTile> {
+    ChannelTile::new(Modulate::NAME, x, x.shape()[0], x.rows_cols().1)
+}
+
 fn fwd_cpu(p: &params::ModulateFwd, [x, scale, shift]: [&[f32]; 3], [y]: [&mut [f32]; 1]) {
-    let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
+    let (cols, rows_per_group) = (p.cols as usize, p.rows_per_group as usize);
     let task = rows_per_task(cols);
     y.par_chunks_mut(task * cols).zip(x.par_chunks(task * cols)).enumerate().for_each(|(t, (y, x))| {
         for (r, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
-            let batch = (t * task + r) / rows_per_batch * cols;
+            let batch = (t * task + r) / rows_per_group * cols;
             let scale = &scale[batch..batch + cols];
             for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
                 *y = x * (1.0 + scale);
@@ -76,10 +118,10 @@ fn fwd_cpu(p: &params::ModulateFwd, [x, scale, shift]: [&[f32]; 3], [y]: [&mut [
     });
 }
 
-fn bwd_cpu(p: &params::ModulateBwd, [x, scale, dy]: [&[f32]; 3], [dx, dscale, dshift]: [&mut [f32]; 3]) {
-    let (cols, rows_per_batch) = (p.cols as usize, p.rows_per_batch as usize);
-    let batches = p.rows as usize / rows_per_batch;
-    let per_batch = rows_per_batch * cols;
+fn bwd_cpu(p: &params::ModulateBwd, [x, scale, dy]: [&[f32]; 3], [dx, dscale, dshift, _]: [&mut [f32]; 4]) {
+    let (cols, rows_per_group) = (p.cols as usize, p.rows_per_group as usize);
+    let batches = p.groups as usize;
+    let per_batch = rows_per_group * cols;
     let outputs = chunks_mut(dx, per_batch, batches)
         .into_iter()
         .zip(chunks_mut(dscale, cols, batches))
@@ -120,7 +162,7 @@ fn bwd_cpu(p: &params::ModulateBwd, [x, scale, dy]: [&[f32]; 3], [dx, dscale, ds
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![FWD.info(), BWD.info()]
+    vec![FWD.info(), BWD.info(), part_sums::kernel()]
 }
 
 fn case(label: &'static str, shape: &[usize], shifted: bool, bench: bool) -> Case {
@@ -148,6 +190,8 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 5, 7], true, false),
         case("odd shapes, no shift", &[3, 11, 129], false, false),
         case("many rows", &[2, 131, 200], true, false),
+        case("two dimensions", &[5, 96], true, false),
         case("DiT-B/1", &[8, 256, 768], true, true),
+        case("DiT-XL/1, sixteen images", &[16, 256, 1152], true, true),
     ]
 }

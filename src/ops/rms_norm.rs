@@ -1,7 +1,7 @@
 //! y = x·rstd·weight·(1 + scale) + shift with rstd = (mean(x²) + eps)^−½ over the last dimension (Zhang and Sennrich, 2019),
 //! and the modulation of adaptive layer norm (Peebles and Xie, 2023) fused. The gradients stand in `kernels/rms_norm.h`.
 
-use super::row_norm::{self, RowParts};
+use super::row_team::{self, RowParts};
 use super::{Case, Input, Tolerance, Values, check, grads};
 use crate::device::cpu::row_norm::{Gradients, RowNorm, Saved};
 use crate::device::{CudaKernel, Kernel, KernelInfo};
@@ -33,7 +33,7 @@ const FWD: Kernel<params::RmsNormFwd, 4, 2> = Kernel {
     writes: ["y", "rstd"],
     cpu: fwd_cpu,
     cuda: Some(CudaKernel::new("rms_norm", |p, math| {
-        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
     })),
 };
 
@@ -43,7 +43,7 @@ const BWD: Kernel<params::RmsNormBwd, 6, 2> = Kernel {
     writes: ["dx", "sums"],
     cpu: bwd_cpu,
     cuda: Some(CudaKernel::new("rms_norm", |p, math| {
-        row_norm::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
     })),
 };
 
@@ -52,7 +52,7 @@ const SUMS: Kernel<params::RmsNormSums, 4, 3> = Kernel {
     reads: ["scale", "shift", "weight", "sums"],
     writes: ["dweight", "dscale", "dshift"],
     cpu: sums_cpu,
-    cuda: Some(CudaKernel::new("rms_norm", |p, _| row_norm::sums_geometry(p.dim, p.modulated, p.affine))),
+    cuda: Some(CudaKernel::new("rms_norm", |p, _| row_team::sums_geometry(p.dim, p.modulated, p.affine))),
 };
 
 /// x, weight, scale, shift and rstd.
@@ -95,7 +95,7 @@ fn forward(
     eps: f32,
     [x, weight, scale, shift]: [&Tensor; 4],
 ) -> Result<(Tensor, Kept)> {
-    let of = RowParts::new(op, x, scale, shift)?;
+    let of = RowParts::modulated(op, x, scale, shift)?;
     check::optional_parameters(op, "weight", weight, of.dim as usize)?;
     let mut y = x.uninit_like()?;
     let mut rstd = Tensor::uninit(x.device(), &[of.rows as usize], DType::F32)?;
@@ -119,7 +119,7 @@ fn backward(
     needs: [bool; 4],
 ) -> Result<[Option<Tensor>; 4]> {
     let device = x.device();
-    let of = RowParts::new(op, x, scale, shift)?;
+    let of = RowParts::modulated(op, x, scale, shift)?;
     let sums_wanted = needs[1] || needs[2] || needs[3];
     let absent = Tensor::absent(device)?;
     let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(), DType::F32)? } else { Tensor::absent(device)? };

@@ -121,15 +121,19 @@ impl Op<3> for Rope2d {
 }
 
 fn rope_cpu(p: &params::Rope, [x, cos, sin]: [&[f32]; 3], [y]: [&mut [f32]; 1]) {
-    let (tokens, head_dim) = (p.tokens as usize, p.head_dim as usize);
-    let cols = p.heads as usize * head_dim;
+    turn_heads(p.transpose != 0, [p.heads as usize, p.head_dim as usize], x, [cos, sin], y);
+}
+
+/// Every head of x (.., tokens, heads, head_dim) to y, by tables (tokens, head_dim).
+pub(super) fn turn_heads(transpose: bool, [heads, head_dim]: [usize; 2], x: &[f32], [cos, sin]: [&[f32]; 2], y: &mut [f32]) {
+    let (cols, tokens) = (heads * head_dim, cos.len() / head_dim);
     let task = rows_per_task(cols);
     y.par_chunks_mut(task * cols).zip(x.par_chunks(task * cols)).enumerate().for_each(|(t, (y, x))| {
         for (r, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
             let token = (t * task + r) % tokens;
             let (cos, sin) = (&cos[token * head_dim..][..head_dim], &sin[token * head_dim..][..head_dim]);
             for (y, x) in y.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
-                turn(p.transpose != 0, x, cos, sin, y);
+                turn(transpose, x, cos, sin, y);
             }
         }
     });

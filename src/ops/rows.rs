@@ -27,11 +27,6 @@ pub(super) fn rows(rows: u32, cols: u32, width: u32, layers: u32) -> Geometry {
     Geometry { grid: [rows.div_ceil(block[1]), blocks, layers], block, shared_bytes: 0 }
 }
 
-/// A warp for every row.
-pub(super) fn warps(rows: u32) -> Geometry {
-    Geometry { grid: [rows.div_ceil(ROWS_THREADS / 32), 1, 1], block: [ROWS_THREADS, 1, 1], shared_bytes: 0 }
-}
-
 /// Lines of an image in x, their pixels in y, and the channels of a pixel in z.
 pub(super) fn pixels(lines: u32, pixels: u32, channels: u32, math: Math) -> Geometry {
     let (block, blocks) = across(channels, width(channels, math));

@@ -6,15 +6,15 @@
 //! - mcos = 1/(B·N) Σ_{b,i} relu(1 − cos_margin − cos(fᵢ, z′ᵢ)), lengths at least 1e-8.
 //!
 //! **Low rank.** With M = WᵀW: z′ᵢ·z′ⱼ = zᵢᵀMzⱼ, ‖z′ᵢ‖² = zᵢᵀMzᵢ and z′ᵢ·fᵢ = zᵢ·pᵢ with p = Wᵀf. So z′ (Cf wide) is never
-//! made, and both Gram matrices exist only as tiles that are compared and dropped. What a tile leaves behind for backward
-//! is its pull: per token i and tile J of tokens the vector Σ_{j∈J} sᵢⱼẑⱼ, as short as z.
+//! made, and both Gram matrices exist only as tiles that are compared and dropped, f's by symmetry only those on and right of
+//! the diagonal. What a tile leaves behind for backward is the sign of each difference, in two bits.
 //!
 //! **Backward.** Let n = ‖z′‖, ẑ = z/n, q̂ = Mz/n, and sᵢⱼ = sign(cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ)) where the margin is exceeded,
 //! 0 elsewhere (symmetric). A unit vector u = z′/n has ∂u/∂z′ = (I − uuᵀ)/n, so with Dᵢ = 2·dmdms/(B·N²) Σⱼ sᵢⱼẑⱼ mdms gives
 //! dz′ᵢ = W·(Dᵢ − (q̂ᵢ·Dᵢ)ẑᵢ)/nᵢ. With c the cosine of f and z′ and h = −dmcos/(B·N) where 1 − cos_margin − c > 0, mcos gives
 //! dz′ᵢ = h·fᵢ/(‖fᵢ‖nᵢ) − (h·c/nᵢ)·Wẑᵢ. Together, with short vectors, dz′ᵢ = W rᵢ + h/(‖fᵢ‖nᵢ)·fᵢ where
 //! rᵢ = (Dᵢ − (q̂ᵢ·Dᵢ)ẑᵢ)/nᵢ − (h·c/nᵢ)ẑᵢ, and therefore dzᵢ = M rᵢ + h/(‖fᵢ‖nᵢ)·pᵢ and
-//! dW = Σ dz′ᵢzᵢᵀ = Σ fᵢ(h/(‖fᵢ‖nᵢ)·zᵢ)ᵀ + W·Σ rᵢzᵢᵀ.
+//! dW = Σ dz′ᵢzᵢᵀ = Σ h/(‖fᵢ‖nᵢ)·fᵢzᵢᵀ + W·Σ rᵢzᵢᵀ.
 //! Where a length lies below its bound, the bound is a constant and the term along z′ falls away.
 
 mod cases;
@@ -23,7 +23,7 @@ mod cpu;
 pub(super) use cases::cases;
 
 use super::check;
-use crate::device::{CudaKernel, Device, Geometry, Kernel, KernelInfo, Math};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Op;
@@ -43,118 +43,99 @@ pub struct VfLoss {
     pub distmat_margin: f32,
 }
 
-const TRANSPOSE: Kernel<params::VfLossTranspose, 1, 1> = Kernel {
-    name: "vf_loss_transpose",
-    reads: ["weight"],
-    writes: ["weight_t"],
-    cpu: cpu::transpose,
-    cuda: cuda(|p, _| geometry([p.width.div_ceil(32), p.channels.div_ceil(32)], 0)),
-};
-
-const PROJECT: Kernel<params::VfLossProject, 2, 3> = Kernel {
-    name: "vf_loss_project",
-    reads: ["features", "weight_t"],
-    writes: ["projected", "feature_norm", "gram"],
-    cpu: cpu::project,
-    cuda: cuda(|p, _| geometry([p.tokens.div_ceil(TILE) + 1, 1], 0)),
-};
-
-const NORMALIZE: Kernel<params::VfLossNormalize, 2, 3> = Kernel {
-    name: "vf_loss_normalize",
-    reads: ["z", "gram"],
-    writes: ["norm", "zhat", "qhat"],
-    cpu: cpu::normalize,
-    cuda: cuda(|p, _| geometry([p.tokens.div_ceil(TILE), 1], 0)),
-};
-
-const PAIRS: Kernel<params::VfLossPairs, 4, 2> = Kernel {
-    name: "vf_loss_pairs",
-    reads: ["features", "feature_norm", "zhat", "qhat"],
-    writes: ["pull", "pair_loss"],
-    cpu: cpu::pairs,
+const FWD: Kernel<params::VfLossFwd, 3, 10> = Kernel {
+    name: "vf_loss_fwd",
+    reads: ["z", "weight", "features"],
+    writes: [
+        "mdms",
+        "mcos",
+        "partial",
+        "projected",
+        "gram",
+        "norm",
+        "feature_norm",
+        "cosine",
+        "slope",
+        "signs",
+    ],
+    cpu: cpu::fwd,
     cuda: cuda(|p, _| {
-        let shared = params::VF_LOSS_PAIRS_BYTES + params::VF_LOSS_PAIRS_BYTES_PER_CHANNEL * (p.channels + 4);
-        geometry([pairs_of(p.positions.div_ceil(TILE)), p.batch], shared)
+        let tiles = p.positions.div_ceil(TILE);
+        let shared_bytes = match p.channels <= params::VF_LOSS_NARROW_CHANNELS {
+            true => params::VF_LOSS_FWD_SHARED,
+            false => params::VF_LOSS_FWD_SHARED_WIDE,
+        };
+        let grid = [pairs_of(tiles) + tiles, p.batch, 1];
+        Geometry { grid, block: [params::VF_LOSS_FWD_THREADS, 1, 1], shared_bytes }
     }),
 };
 
-const TOKENS: Kernel<params::VfLossTokens, 9, 4> = Kernel {
-    name: "vf_loss_tokens",
-    reads: ["z", "projected", "feature_norm", "gram", "norm", "qhat", "pull", "dmdms", "dmcos"],
-    writes: ["token_loss", "dz", "toward", "residual"],
-    cpu: cpu::tokens,
-    cuda: cuda(|p, _| geometry([(p.batch * p.positions).div_ceil(TILE), 1], 0)),
+const BWD: Kernel<params::VfLossBwd, 9, 2> = Kernel {
+    name: "vf_loss_bwd",
+    reads: ["z", "projected", "gram", "norm", "cosine", "slope", "signs", "dmdms", "dmcos"],
+    writes: ["dz", "outer"],
+    cpu: cpu::bwd,
+    cuda: cuda(|p, math| {
+        let shared_bytes = match (p.channels <= params::VF_LOSS_NARROW_CHANNELS, math) {
+            (true, Math::Bf16) => params::VF_LOSS_BWD_SHARED_BF16,
+            (true, _) => params::VF_LOSS_BWD_SHARED_F32,
+            (false, Math::Bf16) => params::VF_LOSS_BWD_SHARED_WIDE_BF16,
+            (false, _) => params::VF_LOSS_BWD_SHARED_WIDE_F32,
+        };
+        Geometry { grid: [p.parts, 1, 1], block: [params::VF_LOSS_BWD_THREADS, 1, 1], shared_bytes }
+    }),
 };
 
-const SUM: Kernel<params::VfLossSum, 2, 2> = Kernel {
-    name: "vf_loss_sum",
-    reads: ["pair_loss", "token_loss"],
-    writes: ["mdms", "mcos"],
-    cpu: cpu::sum,
-    cuda: cuda(|_, _| geometry([1, 1], 0)),
-};
-
-const BWD_WEIGHT: Kernel<params::VfLossBwdWeight, 4, 1> = Kernel {
+const BWD_WEIGHT: Kernel<params::VfLossBwdWeight, 6, 1> = Kernel {
     name: "vf_loss_bwd_weight",
-    reads: ["features", "toward", "residual", "zhat"],
-    writes: ["partial"],
-    cpu: cpu::bwd_weight,
-    cuda: cuda(|p, _| geometry([p.width.div_ceil(TILE) + 1, p.splits], 0)),
-};
-
-const BWD_WEIGHT_SUM: Kernel<params::VfLossBwdWeightSum, 2, 1> = Kernel {
-    name: "vf_loss_bwd_weight_sum",
-    reads: ["weight", "partial"],
+    reads: ["features", "z", "slope", "weight", "outer", "dmcos"],
     writes: ["dweight"],
-    cpu: cpu::bwd_weight_sum,
-    cuda: cuda(|p, _| geometry([p.width.div_ceil(TILE), 1], 0)),
+    cpu: cpu::bwd_weight,
+    cuda: cuda(|p, _| {
+        let [columns, rows] = [p.width, p.channels].map(|size| size.div_ceil(params::VF_LOSS_WEIGHT_TILE));
+        let shared_bytes = params::VF_LOSS_WEIGHT_SHARED;
+        Geometry { grid: [columns, rows, 1], block: [params::VF_LOSS_WEIGHT_THREADS, 1, 1], shared_bytes }
+    }),
 };
 
 const TILE: u32 = params::VF_LOSS_TILE;
-
-/// Tokens per partial sum of the projection's gradient.
-const SPLIT: usize = 512;
 
 const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
     Some(CudaKernel::new("vf_loss", geometry))
 }
 
-fn geometry([x, y]: [u32; 2], shared_bytes: u32) -> Geometry {
-    Geometry { grid: [x, y, 1], block: [params::VF_LOSS_THREADS, 1, 1], shared_bytes }
-}
-
 /// Pairs (I, J ≥ I) of tiles.
-fn pairs_of(tiles: u32) -> u32 {
+const fn pairs_of(tiles: u32) -> u32 {
     tiles * (tiles + 1) / 2
 }
 
-/// The lengths of the axes, and the tensors that one direction of the comparison is made from.
-struct Comparison {
+/// The inputs, and what forward leaves for backward.
+pub struct Saved {
+    shape: Shape,
+    z: Tensor,
+    weight: Tensor,
+    features: Tensor,
+    /// Wᵀf; absent without a projection, where it is f.
+    projected: Tensor,
+    gram: Tensor,
+    norm: Tensor,
+    /// Absent with a projection: only the features' gradient needs it.
+    feature_norm: Tensor,
+    cosine: Tensor,
+    slope: Tensor,
+    signs: Tensor,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
     batch: usize,
     positions: usize,
     channels: usize,
     width: usize,
-    z: Tensor,
-    weight: Tensor,
-    features: Tensor,
 }
 
-/// What the forward kernels leave for backward.
-pub struct Saved {
-    of: Comparison,
-    projected: Tensor,
-    feature_norm: Tensor,
-    gram: Tensor,
-    norm: Tensor,
-    zhat: Tensor,
-    qhat: Tensor,
-    pull: Tensor,
-    /// Whether the projection was absent, and `of.weight` is the identity.
-    direct: bool,
-}
-
-impl Comparison {
-    fn new([z, proj, f]: [&Tensor; 3]) -> Result<Comparison> {
+impl Shape {
+    fn of([z, proj, f]: [&Tensor; 3]) -> Result<Shape> {
         let [batch, positions, channels] = z.dims::<3>(VfLoss::NAME)?;
         let [_, _, width] = f.dims::<3>(VfLoss::NAME)?;
         check::matrix(VfLoss::NAME, "z", z)?;
@@ -174,73 +155,15 @@ impl Comparison {
             );
             return Err(Error::shape(VfLoss::NAME, message));
         }
-        let weight = if proj.is_absent() { identity(z.device(), channels)?.to_dtype(z.dtype())? } else { proj.clone() };
-        Ok(Comparison { batch, positions, channels, width, z: z.clone(), weight, features: f.clone() })
+        Ok(Shape { batch, positions, channels, width })
     }
 
-    fn f32(&self, shape: &[usize]) -> Result<Tensor> {
-        Tensor::uninit(self.z.device(), shape, DType::F32)
-    }
-}
-
-fn identity(device: &Device, n: usize) -> Result<Tensor> {
-    let values: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
-    Tensor::from_slice(device, &[n, n], &values)
-}
-
-impl VfLoss {
-    /// Everything up to the two losses' parts: what backward needs, and Σ relu(·) of every pair of tiles.
-    fn compare(&self, of: Comparison, direct: bool) -> Result<(Saved, Tensor)> {
-        let device = of.z.device().clone();
-        let (count, tiles) = (of.batch * of.positions, (of.positions as u32).div_ceil(TILE));
-        let (tokens, width, channels) = (count as u32, of.width as u32, of.channels as u32);
-        let (batch, positions, distmat_margin) = (of.batch as u32, of.positions as u32, self.distmat_margin);
-        let mut weight_t = Tensor::uninit(&device, &[of.channels, of.width], of.weight.dtype())?;
-        let p = params::VfLossTranspose { width, channels, ..Default::default() };
-        device.launch(&TRANSPOSE, p, [&of.weight], [&mut weight_t])?;
-
-        let (mut projected, mut feature_norm) = (of.f32(&[count, of.channels])?, of.f32(&[count])?);
-        let mut gram = of.f32(&[of.channels, of.channels])?;
-        let p = params::VfLossProject { tokens, width, channels, ..Default::default() };
-        let writes = [&mut projected, &mut feature_norm, &mut gram];
-        device.launch(&PROJECT, p, [&of.features, &weight_t], writes)?;
-
-        let (mut zhat, mut qhat) = (of.f32(&[count, of.channels])?, of.f32(&[count, of.channels])?);
-        let mut norm = of.f32(&[count])?;
-        let p = params::VfLossNormalize { tokens, channels, ..Default::default() };
-        device.launch(&NORMALIZE, p, [&of.z, &gram], [&mut norm, &mut zhat, &mut qhat])?;
-
-        let mut pull = of.f32(&[of.batch, tiles as usize, of.positions, of.channels])?;
-        let mut pair_loss = of.f32(&[of.batch, pairs_of(tiles) as usize])?;
-        let p = params::VfLossPairs { batch, positions, width, channels, distmat_margin, ..Default::default() };
-        let reads = [&of.features, &feature_norm, &zhat, &qhat];
-        device.launch(&PAIRS, p, reads, [&mut pull, &mut pair_loss])?;
-        Ok((Saved { of, projected, feature_norm, gram, norm, zhat, qhat, pull, direct }, pair_loss))
+    fn tokens(self) -> usize {
+        self.batch * self.positions
     }
 
-    /// The token kernel, forward (no gradient written) or backward (no loss written).
-    fn tokens(&self, s: &Saved, grads: [&Tensor; 2], writes: [&mut Tensor; 4]) -> Result<()> {
-        let p = params::VfLossTokens {
-            batch: s.of.batch as u32,
-            positions: s.of.positions as u32,
-            channels: s.of.channels as u32,
-            cos_margin: self.cos_margin,
-            ..Default::default()
-        };
-        let [dmdms, dmcos] = grads;
-        let reads = [&s.of.z, &s.projected, &s.feature_norm, &s.gram, &s.norm, &s.qhat, &s.pull, dmdms, dmcos];
-        s.of.z.device().launch(&TOKENS, p, reads, writes)
-    }
-
-    /// dz, and the vectors `toward` and `residual` that the projection's gradient is made of.
-    fn token_gradients(&self, s: &Saved, grads: [Option<&Tensor>; 2]) -> Result<[Tensor; 3]> {
-        let absent = Tensor::absent(s.of.z.device())?;
-        let mut no_loss = Tensor::absent(s.of.z.device())?;
-        let mut dz = s.of.z.uninit_like()?;
-        let (mut toward, mut residual) = (s.zhat.uninit_like()?, s.zhat.uninit_like()?);
-        let grads = grads.map(|grad| grad.unwrap_or(&absent));
-        self.tokens(s, grads, [&mut no_loss, &mut dz, &mut toward, &mut residual])?;
-        Ok([dz, toward, residual])
+    fn tiles(self) -> u32 {
+        (self.positions as u32).div_ceil(TILE)
     }
 }
 
@@ -249,87 +172,136 @@ impl Op<3, 2> for VfLoss {
     type Saved = Saved;
 
     fn forward(&self, inputs: [&Tensor; 3]) -> Result<([Tensor; 2], Saved)> {
-        let (s, pair_loss) = self.compare(Comparison::new(inputs)?, inputs[1].is_absent())?;
-        let device = s.of.z.device();
-        let absent = || Tensor::absent(device);
-        let blocks = (s.of.batch * s.of.positions).div_ceil(TILE as usize);
-        let mut token_loss = s.of.f32(&[blocks])?;
-        let writes = [&mut token_loss, &mut absent()?, &mut absent()?, &mut absent()?];
-        self.tokens(&s, [&absent()?, &absent()?], writes)?;
-
-        let (mut mdms, mut mcos) = (s.of.f32(&[1])?, s.of.f32(&[1])?);
-        let p = params::VfLossSum {
-            pairs: pair_loss.numel() as u32,
-            token_blocks: blocks as u32,
-            batch: s.of.batch as u32,
-            positions: s.of.positions as u32,
+        let shape = Shape::of(inputs)?;
+        let [z, weight, features] = inputs;
+        let device = z.device();
+        let Shape { batch, positions, channels, width } = shape;
+        let f32 = |shape: &[usize]| Tensor::uninit(device, shape, DType::F32);
+        let only = |wanted: bool, shape: &[usize]| if wanted { f32(shape) } else { Tensor::absent(device) };
+        let direct = weight.is_absent();
+        let pairs = pairs_of(shape.tiles()) as usize;
+        let (mut mdms, mut mcos) = (f32(&[1])?, f32(&[1])?);
+        let mut partial = f32(&[batch, pairs + shape.tiles() as usize])?;
+        let mut s = Saved {
+            shape,
+            z: z.clone(),
+            weight: weight.clone(),
+            features: features.clone(),
+            projected: if direct { Tensor::absent(device)? } else { z.uninit_like()? },
+            gram: only(!direct, &[channels, channels])?,
+            norm: f32(&[batch, positions])?,
+            feature_norm: only(direct, &[batch, positions])?,
+            cosine: f32(&[batch, positions])?,
+            slope: f32(&[batch, positions])?,
+            signs: Tensor::uninit(device, &[batch, pairs, TILE as usize, 4], DType::U32)?,
+        };
+        let p = params::VfLossFwd {
+            batch: batch as u32,
+            positions: positions as u32,
+            width: width as u32,
+            channels: channels as u32,
+            distmat_margin: self.distmat_margin,
+            cos_margin: self.cos_margin,
             ..Default::default()
         };
-        device.launch(&SUM, p, [&pair_loss, &token_loss], [&mut mdms, &mut mcos])?;
+        let writes = [
+            &mut mdms,
+            &mut mcos,
+            &mut partial,
+            &mut s.projected,
+            &mut s.gram,
+            &mut s.norm,
+            &mut s.feature_norm,
+            &mut s.cosine,
+            &mut s.slope,
+            &mut s.signs,
+        ];
+        device.launch(&FWD, p, inputs, writes)?;
         Ok(([mdms, mcos], s))
     }
 
     fn backward(&self, s: &Saved, grads: [Option<&Tensor>; 2], needs: [bool; 3]) -> Result<[Option<Tensor>; 3]> {
-        if needs[1] && s.direct {
+        let direct = s.weight.is_absent();
+        if needs[1] && direct {
             return Err(Error::Gradient("vf_loss: the projection is absent and has no gradient".to_string()));
         }
-        if needs[2] && !s.direct {
+        if needs[2] && !direct {
             let message = "vf_loss: features that latents are projected to are frozen; pass them as constants";
             return Err(Error::Gradient(message.to_string()));
         }
+        let absent = Tensor::absent(s.z.device())?;
+        let grads = grads.map(|grad| grad.unwrap_or(&absent));
         let mut gradients = [None, None, None];
         if needs[0] || needs[1] {
-            let [dz, toward, residual] = self.token_gradients(s, grads)?;
+            let projected = if direct { &s.features } else { &s.projected };
+            let [dz, outer] = latents_gradient(s, [&s.z, projected, &s.norm], 1.0, grads, [needs[0], needs[1]])?;
             gradients[0] = needs[0].then_some(dz);
             if needs[1] {
-                gradients[1] = Some(weight_gradient(s, &toward, &residual)?);
+                gradients[1] = Some(weight_gradient(s, &outer, grads[1])?);
             }
         }
         if needs[2] {
-            // Without a projection the loss is symmetric in z and f.
-            let of = &s.of;
-            let swapped =
-                Comparison { z: of.features.clone(), weight: of.weight.clone(), features: of.z.clone(), ..*of };
-            let (swapped, _) = self.compare(swapped, true)?;
-            let [df, ..] = self.token_gradients(&swapped, grads)?;
+            // Without a projection z and f may change places: d changes its sign, and all else stays.
+            let [df, _] = latents_gradient(s, [&s.features, &s.z, &s.feature_norm], -1.0, grads, [true, false])?;
             gradients[2] = Some(df);
         }
         Ok(gradients)
     }
 }
 
-/// dW = fᵀ·toward + W·(residualᵀ·ẑ), f32.
-fn weight_gradient(s: &Saved, toward: &Tensor, residual: &Tensor) -> Result<Tensor> {
-    let Comparison { batch, positions, channels, width, .. } = s.of;
-    let device = s.of.z.device();
-    let splits = (batch * positions).div_ceil(SPLIT);
-    let mut partial = s.of.f32(&[splits, width + channels, channels])?;
-    let mut dweight = s.of.f32(&[width, channels])?;
-    let (tokens, splits) = ((batch * positions) as u32, splits as u32);
-    let (width, channels) = (width as u32, channels as u32);
-    let p = params::VfLossBwdWeight { tokens, width, channels, splits, ..Default::default() };
-    device.launch(&BWD_WEIGHT, p, [&s.of.features, toward, residual, &s.zhat], [&mut partial])?;
-    let p = params::VfLossBwdWeightSum { width, channels, splits, ..Default::default() };
-    device.launch(&BWD_WEIGHT_SUM, p, [&s.of.weight, &partial], [&mut dweight])?;
+/// dz and the parts of Σ r zᵀ, those that are wanted.
+fn latents_gradient(
+    s: &Saved,
+    [z, projected, norm]: [&Tensor; 3],
+    mdms_sign: f32,
+    [dmdms, dmcos]: [&Tensor; 2],
+    wanted: [bool; 2],
+) -> Result<[Tensor; 2]> {
+    let (device, channels) = (z.device(), s.shape.channels);
+    let tiles = s.shape.tiles() * s.shape.batch as u32;
+    let parts = if device.is_cpu() { 1 } else { tiles.min(params::VF_LOSS_BWD_PARTS) };
+    let mut dz = if wanted[0] { z.uninit_like()? } else { Tensor::absent(device)? };
+    let mut outer = match wanted[1] {
+        true => Tensor::uninit(device, &[parts as usize, channels, channels], DType::F32)?,
+        false => Tensor::absent(device)?,
+    };
+    let p = params::VfLossBwd {
+        batch: s.shape.batch as u32,
+        positions: s.shape.positions as u32,
+        channels: channels as u32,
+        parts,
+        mdms_sign,
+        ..Default::default()
+    };
+    let reads = [z, projected, &s.gram, norm, &s.cosine, &s.slope, &s.signs, dmdms, dmcos];
+    device.launch(&BWD, p, reads, [&mut dz, &mut outer])?;
+    Ok([dz, outer])
+}
+
+/// dW, f32.
+fn weight_gradient(s: &Saved, outer: &Tensor, dmcos: &Tensor) -> Result<Tensor> {
+    let Shape { channels, width, .. } = s.shape;
+    let mut dweight = Tensor::uninit(s.z.device(), &[width, channels], DType::F32)?;
+    let p = params::VfLossBwdWeight {
+        tokens: s.shape.tokens() as u32,
+        width: width as u32,
+        channels: channels as u32,
+        parts: outer.shape()[0] as u32,
+        ..Default::default()
+    };
+    let reads = [&s.features, &s.z, &s.slope, &s.weight, outer, dmcos];
+    s.z.device().launch(&BWD_WEIGHT, p, reads, [&mut dweight])?;
     Ok(dweight)
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
-    vec![
-        TRANSPOSE.info(),
-        PROJECT.info(),
-        NORMALIZE.info(),
-        PAIRS.info(),
-        TOKENS.info(),
-        SUM.info(),
-        BWD_WEIGHT.info(),
-        BWD_WEIGHT_SUM.info(),
-    ]
+    vec![FWD.info(), BWD.info(), BWD_WEIGHT.info()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
     use crate::random;
     use crate::tape::Tape;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::model::VaeShape;
 use crate::error::Result;
 use crate::nn::{Conv2d, Forward, GroupNorm, Init};
-use crate::ops::add::Add;
 use crate::ops::attention::Attention;
 use crate::tape::Var;
 
@@ -34,13 +33,12 @@ impl ResnetBlock {
 
     pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
         let h = self.conv1.forward(pass, &self.norm1.forward(pass, x)?)?;
-        let h = self.conv2.forward(pass, &self.norm2.forward(pass, &h)?)?;
+        let h = self.norm2.forward(pass, &h)?;
         let shortcut = match &self.nin_shortcut {
             Some(conv) => conv.forward(pass, x)?,
             None => x.clone(),
         };
-        let [y] = pass.tape().apply(Add, [&shortcut, &h])?;
-        Ok(y)
+        self.conv2.forward_plus(pass, &h, &shortcut)
     }
 }
 
@@ -68,9 +66,7 @@ impl AttnBlock {
         let as_tokens = |conv: &Conv2d| conv.forward(pass, &h)?.reshape(&tokens);
         let (q, k, v) = (as_tokens(&self.q)?, as_tokens(&self.k)?, as_tokens(&self.v)?);
         let [h] = pass.tape().apply(Attention { heads: 1 }, [&q, &k, &v])?;
-        let h = self.proj_out.forward(pass, &h.reshape(&shape)?)?;
-        let [y] = pass.tape().apply(Add, [x, &h])?;
-        Ok(y)
+        self.proj_out.forward_plus(pass, &h.reshape(&shape)?, x)
     }
 }
 

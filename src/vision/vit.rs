@@ -238,7 +238,8 @@ impl Vit {
     /// Pixels → tokens (B, 1 + rows·columns, D), the class token first, positions added.
     pub fn tokens(&self, tape: &Tape, pixels: &Var) -> Result<Var> {
         let patches = Conv2d { stride: self.shape.patch, padding: Padding::NONE, upsample: false };
-        let [patches] = tape.apply(patches, [pixels, &self.patch_weight, &self.patch_bias])?;
+        let no_residual = tape.constant(Tensor::absent(tape.device())?);
+        let [patches] = tape.apply(patches, [pixels, &self.patch_weight, &self.patch_bias, &no_residual])?;
         let [b, rows, columns, dim] = patches.value().dims::<4>("vit")?;
         let positions = self.positions(tape, rows, columns)?;
         let patches = patches.reshape(&[b, rows * columns, dim])?;

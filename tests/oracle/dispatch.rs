@@ -87,6 +87,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "modulate" => modulated(x.clone(), call.optional(1), call.optional(2)),
         "prepend_token" => prepend_token(x, input(1), input(2)),
+        "qkv_attention" => qkv_attention_of(call),
         "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
         "resize_bilinear" => resize_bilinear(x, call.size("height"), call.size("width")),
         "rms_norm" => rms_norm_of(call),
@@ -127,12 +128,31 @@ fn attention_of(call: &Call) -> Array {
     attention(&q, &k, &v).reshape(&call.inputs[0].shape)
 }
 
+fn qkv_attention_of(call: &Call) -> Array {
+    let packed = &call.inputs[0];
+    let ([b, n, cols], heads) = (packed.dims(), call.size("heads"));
+    let head_dim = cols / 3 / heads;
+    let part = |i| packed.last_axis(i * cols / 3, (i + 1) * cols / 3).reshape(&[b, n, heads, head_dim]);
+    let [q, k] = [0, 1].map(|i| {
+        let rows = match call.optional(1 + i) {
+            Some(weight) => rms_norm(&part(i), Some(weight), call.setting("eps"), None),
+            None => part(i),
+        };
+        if call.flag("rope") { rope_2d(&rows, call.size("grid_w")) } else { rows }
+    });
+    attention(&q, &k, &part(2)).reshape(&[b, n, cols / 3])
+}
+
 fn conv2d_of(call: &Call) -> Array {
     let x = if call.flag("upsample") { upsample_nearest2(&call.inputs[0]) } else { call.inputs[0].clone() };
     let ([_, h, w, _], [_, kh, kw, _]) = (x.dims(), call.inputs[1].dims::<4>());
     let pads = ["top", "left", "bottom", "right"].map(|side| call.size(side));
     let geometry = ConvGeometry::new([h, w], [kh, kw], call.size("stride"), pads);
-    conv2d(&x, &call.inputs[1], call.optional(2), geometry)
+    let y = conv2d(&x, &call.inputs[1], call.optional(2), geometry);
+    match call.optional(3) {
+        Some(residual) => y.zip(residual, |y, residual| y + residual),
+        None => y,
+    }
 }
 
 fn group_norm_of(call: &Call) -> Array {

@@ -121,7 +121,7 @@ impl Bench<'_> {
 
     fn conv(&self, x: &Var, layer: &str, op: Conv2d) -> Result<Var> {
         let [weight, bias] = [format!("p.{layer}weight"), format!("p.{layer}bias")];
-        self.apply(op, [x, &self.var(&weight)?, &self.optional(&bias)?])
+        self.apply(op, [x, &self.var(&weight)?, &self.optional(&bias)?, &self.absent()?])
     }
 
     fn group_norm(&self, x: &Var, layer: &str, silu: bool) -> Result<Var> {

@@ -51,10 +51,10 @@ fn check_case(set: &Golden, prefix: &str, case: &Value, report: &mut Vec<(String
         Some("forward") => {
             let bias = tape.leaf(tensor("proj_bias")?);
             let pointwise = Conv2d { stride: 1, padding: Padding::NONE, upsample: false };
-            let [projected] = tape.apply(pointwise, [&tape.constant(f), &proj, &bias])?;
+            let absent = tape.constant(Tensor::absent(&device)?);
+            let [projected] = tape.apply(pointwise, [&tape.constant(f), &proj, &bias, &absent])?;
             compare("fp", projected.shape(), &projected.value().to_vec()?)?;
             parameters.push(("grad_proj_bias", bias));
-            let absent = tape.constant(Tensor::absent(&device)?);
             tape.apply(op, [&z, &absent, &projected.reshape(&[b, h * w, cz])?])?
         }
         other => bail!("projection mode {other:?}"),

@@ -95,10 +95,10 @@ impl<'a> Drawn<'a> {
         vars.iter().map(|var| Ok(gradients.take(var)?.to_vec()?)).collect()
     }
 
-    /// What rounding a result to the dtype adds to a tolerance, relative to the largest result: half a unit in the last of bf16's 8
+    /// What rounding to the dtype adds to a tolerance, relative to the largest result: each time half a unit in the last of bf16's 8
     /// bits, which is 2⁻⁸ of a value just above a power of two. (A backward rounds twice, because it reads what the forward rounded.)
     fn rounding(&self) -> f64 {
-        if self.dtype == DType::Bf16 { 2f64.powi(-8) } else { 0.0 }
+        if self.dtype == DType::Bf16 { f64::from(self.case.tolerance.roundings) * 2f64.powi(-8) } else { 0.0 }
     }
 
     fn oracle(&self, inputs: &[Array]) -> Result<Vec<Array>> {

@@ -120,13 +120,12 @@ pub fn conv2d_bwd_data(s: &ConvShape, gy: &[f32], w: &[f32], gx: &mut [f32]) {
     }
 }
 
-/// The gradients of `w` and `bias`: gw (O, kh, kw, I) and gb (O, or empty when not wanted), overwritten, from
+/// The gradients of `w` and `bias`: gw (O, kh, kw, I) and gb (O), each empty when it is not wanted, overwritten, from
 /// x (B, H, W, I) and gy (B, H', W', O).
 ///
 /// # Panics
 /// As [`conv2d_fwd`].
 pub fn conv2d_bwd_weight(s: &ConvShape, x: &[f32], gy: &[f32], gw: &mut [f32], gb: &mut [f32]) {
-    s.check(x.len(), gw.len(), gy.len());
     assert!(gb.is_empty() || gb.len() == s.out_c, "conv2d: {} elements of the bias gradient, {s:?}", gb.len());
     if !gb.is_empty() {
         sum_pixels(gy, gb);
@@ -134,6 +133,7 @@ pub fn conv2d_bwd_weight(s: &ConvShape, x: &[f32], gy: &[f32], gw: &mut [f32], g
     if gw.is_empty() {
         return;
     }
+    s.check(x.len(), gw.len(), gy.len());
     if s.is_plain_product() {
         gemm(s.out_c, s.in_c, s.pixels(), gy, (1, s.out_c), x, (s.in_c, 1), gw, s.in_c, false);
     } else if winograd::suits(s) {

@@ -43,6 +43,15 @@ pub fn store(to: &mut [f32], from: &[f64]) {
     }
 }
 
+/// `sum += x`; does nothing where x is empty, which stands for an optional input that is absent.
+pub fn add(sum: &mut [f32], x: &[f32]) {
+    sum.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(sum, x)| {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x;
+        }
+    });
+}
+
 /// Σ_rows of a (rows, cols) matrix.
 pub fn column_sums(x: &[f32], cols: usize) -> Vec<f64> {
     let partials: Vec<Vec<f32>> = x

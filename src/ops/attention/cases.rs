@@ -34,9 +34,9 @@ pub fn cases() -> Vec<Case> {
         case("head size 72, several parts of keys", [1, 33, 270], 2, 72, false),
         case("head size 200, several blocks", [1, 70, 40], 2, 200, false),
         case("head size 512, one head", [1, 16, 16], 1, 512, false),
-        case("VA-VAE f16d32 at 256×256", [2, 256, 256], 1, 512, true),
-        case("DiT-B/1", [8, 256, 256], 12, 64, true),
-        case("DiT-XL/1", [4, 256, 256], 16, 72, true),
-        case("DiT-B/1 at 512×512", [1, 1024, 1024], 12, 64, true),
+        case("VA-VAE f16d32 at 256×256", [1, 256, 256], 1, 512, true),
+        case("DiT-B/1", [2, 256, 256], 12, 64, true),
+        case("DiT-XL/1", [1, 256, 256], 16, 72, true),
+        case("two heads of DiT-B/1 at 512×512", [1, 1024, 1024], 2, 64, true),
     ]
 }

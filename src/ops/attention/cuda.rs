@@ -84,5 +84,5 @@ fn wide(dtype: DType) -> Block {
 
 /// A row of a tile: an odd number of 16-byte chunks.
 fn row_bytes(columns: u32, dtype: DType) -> u32 {
-    (columns * dtype.size() as u32 / 16 | 1) * 16
+    ((columns * dtype.size() as u32 / 16) | 1) * 16
 }

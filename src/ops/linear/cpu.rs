@@ -178,3 +178,48 @@ pub(super) fn bwd_weight_sum(
 pub(super) fn bwd_bias(p: &params::LinearBwdBias, [dy]: [&[f32]; 1], [dbias]: [&mut [f32]; 1]) {
     store(dbias, &column_sums(dy, p.outputs as usize));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parts as blocks of `linear_bwd_weight` leave them, each holding the number of its slabs: sums must be all slabs of a tile, and tiles
+    /// that one block has made whole must stay as they are.
+    #[test]
+    fn parts_of_a_tile_add_up() {
+        const WHOLE: f32 = -1.0;
+        for (blocks, slabs, [tiles_m, tiles_n]) in [(4, 9, [1, 1]), (3, 8, [2, 1]), (7, 5, [3, 3]), (4, 6, [3, 2]), (5, 4, [9, 2])] {
+            let (tile_rows, tile_columns) = (3, 4);
+            let (outputs, inputs) = (tile_rows * tiles_m - 1, tile_columns * tiles_n - 1);
+            let p = params::LinearBwdWeightSum { inputs, outputs, blocks, slabs, tile_rows, tile_columns, ..Default::default() };
+            let rest = tiles_m * tiles_n % blocks;
+            let share = (rest * slabs).div_ceil(blocks);
+            let slots = (blocks + rest) as usize;
+            let (mut partial, mut partial_bias) = (vec![f32::NAN; slots * 12], vec![f32::NAN; slots * 3]);
+            let mut makers = vec![0; rest as usize];
+            for (block, tile) in (0..blocks).flat_map(|block| (0..rest).map(move |tile| (block, tile))) {
+                let begin = (block * share).max(tile * slabs);
+                let end = ((block + 1) * share).min((tile + 1) * slabs);
+                if begin < end {
+                    let slot = (block + tile) as usize;
+                    assert!(partial_bias[slot * 3].is_nan(), "two parts have slot {slot}");
+                    partial[slot * 12..][..12].fill((end - begin) as f32);
+                    partial_bias[slot * 3..][..3].fill((end - begin) as f32);
+                    makers[tile as usize] += 1;
+                }
+            }
+            let (mut dweight, mut dbias) = (vec![WHOLE; (outputs * inputs) as usize], vec![WHOLE; outputs as usize]);
+            bwd_weight_sum(&p, [&partial, &partial_bias], [&mut dweight, &mut dbias]);
+            for tile in 0..tiles_m * tiles_n {
+                let shared = tile.checked_sub(tiles_m * tiles_n - rest).is_some_and(|rest| makers[rest as usize] > 1);
+                let want = if shared { slabs as f32 } else { WHOLE };
+                let [row, column] = tiles::place(tile, [tiles_m, tiles_n], [tile_rows, tile_columns]);
+                for r in row..(row + tile_rows).min(outputs) {
+                    let columns = column..(column + tile_columns).min(inputs);
+                    assert!(columns.clone().all(|c| dweight[(r * inputs + c) as usize] == want), "{blocks} {slabs} {tile}");
+                    assert!(column > 0 || dbias[r as usize] == want, "{blocks} {slabs} {tile}: bias");
+                }
+            }
+        }
+    }
+}

@@ -13,16 +13,19 @@ pub(super) const fn shape(tile: u32) -> [u32; 3] {
     }
 }
 
-/// The part of a GPU's time in which tiles of equal work keep it busy. Blocks are dealt out to its multiprocessors evenly, and each works off its
-/// own at one rate, however many of them are there at a time; so the last round is as long as the others.
-fn efficiency(tiles: u32, multiprocessors: u32) -> f64 {
-    f64::from(tiles) / f64::from(tiles.next_multiple_of(multiprocessors))
+/// The part of a GPU's time in which a (rows, columns) product keeps it busy. Blocks are dealt out to its multiprocessors evenly, and each of
+/// these works off its own at one rate, however many of them are there at a time; so the last round is as long as the others. What of a tile
+/// lies beyond the product is idle, too.
+fn efficiency(tile: u32, rows: u32, columns: u32, multiprocessors: u32) -> f64 {
+    let [height, width, _] = shape(tile);
+    let rounds = count(tile, rows, columns).div_ceil(multiprocessors);
+    f64::from(rows) * f64::from(columns) / (f64::from(rounds * multiprocessors) * f64::from(height * width))
 }
 
-/// As much efficiency as a smaller tile, which loads more for each product, is worth.
+/// Small tiles load more for each product: they must be worth it.
 const ENOUGH: f64 = 0.95;
 
-/// The tile for a (rows, columns) product: the largest whose rounds are full, or else the one that fills them best. `aligned`: all rows of all
+/// The tile for a (rows, columns) product: the largest that is efficient enough, or else the most efficient one. `aligned`: all rows of all
 /// matrices start at multiples of 16 bytes.
 pub(super) fn choose(rows: u32, columns: u32, aligned: bool, dtype: DType, multiprocessors: u32) -> u32 {
     let candidates: &[u32] = match dtype {
@@ -30,7 +33,7 @@ pub(super) fn choose(rows: u32, columns: u32, aligned: bool, dtype: DType, multi
         DType::Bf16 => &[params::LINEAR_128X128, params::LINEAR_128X64, params::LINEAR_64X64],
         _ => &[params::LINEAR_128X64],
     };
-    let efficiency = |tile: u32| efficiency(count(tile, rows, columns), multiprocessors);
+    let efficiency = |tile: u32| efficiency(tile, rows, columns, multiprocessors);
     let mut best = candidates[0];
     for &tile in candidates {
         if efficiency(best) < ENOUGH && efficiency(tile) > efficiency(best) {
@@ -64,8 +67,8 @@ pub(super) struct Sharing {
     pub(super) rest: u32,
 }
 
-/// Steps that a block takes at least: fewer are not worth their part of a tile.
-const LEAST_SLABS: u32 = 8;
+/// Steps for which a part of a tile is worth the way to memory and back: about as long as that takes.
+const LEAST_SLABS: u32 = 32;
 
 impl Sharing {
     /// For the gradient of a weight (outputs, inputs) over `rows`.
@@ -76,13 +79,26 @@ impl Sharing {
             _ => params::LINEAR_128X64,
         };
         let (tiles, slabs) = (count(tile, outputs, inputs), rows.div_ceil(shape(tile)[2] / dtype.size() as u32));
-        let blocks = (tiles * slabs / LEAST_SLABS).clamp(1, 2 * multiprocessors);
+        let resident = 2 * multiprocessors;
+        let rest = tiles % resident;
+        let blocks = if tiles < resident {
+            (tiles * slabs / LEAST_SLABS).clamp(tiles, resident)
+        } else if rest == 0 || rest * slabs >= LEAST_SLABS * resident {
+            resident
+        } else {
+            tiles
+        };
         Sharing { tile, blocks, slabs, rest: tiles % blocks }
     }
 
-    /// Parts of tiles for which there must be memory.
+    /// The most steps of shared tiles that a block takes.
+    fn share(&self) -> u32 {
+        (self.rest * self.slabs).div_ceil(self.blocks)
+    }
+
+    /// Parts of tiles for which there must be memory: none where each block has a tile for itself.
     pub(super) fn parts(&self) -> usize {
-        if self.rest == 0 { 0 } else { (self.blocks + self.rest - 1) as usize }
+        if self.rest == 0 || self.share() == self.slabs { 0 } else { (self.blocks + self.rest - 1) as usize }
     }
 }
 
@@ -103,14 +119,14 @@ mod tests {
             for [inputs, outputs] in LAYERS {
                 for columns in [outputs, inputs] {
                     let tile = choose(rows, columns, true, DType::Bf16, multiprocessors);
-                    let busy = efficiency(count(tile, rows, columns), multiprocessors);
+                    let busy = efficiency(tile, rows, columns, multiprocessors);
                     let what = format!("{rows}×{columns} on {multiprocessors} in {:?}: {busy:.3}", shape(tile));
                     println!("{what}");
                     assert!(busy >= 0.95, "{what}");
                 }
                 let shared = Sharing::new([rows, inputs, outputs], true, DType::Bf16, multiprocessors);
                 let tiles = count(shared.tile, outputs, inputs);
-                let longest = tiles / shared.blocks * shared.slabs + (shared.rest * shared.slabs).div_ceil(shared.blocks);
+                let longest = tiles / shared.blocks * shared.slabs + shared.share();
                 let busy = f64::from(tiles * shared.slabs) / f64::from(longest * shared.blocks);
                 println!("d({outputs}×{inputs}) over {rows} on {multiprocessors}: {busy:.3}");
                 assert_eq!(shared.blocks, 2 * multiprocessors, "both blocks of a multiprocessor work");

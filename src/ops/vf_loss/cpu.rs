@@ -1,192 +1,245 @@
-//! The CPU bodies: tiles of both Gram matrices by `gemm_serial`, one column of tiles per parallel task.
+//! The CPU bodies: tiles of both Gram matrices by `gemm_serial`, a pair of tiles per parallel task.
 
 use rayon::prelude::*;
 
+use super::pairs_of;
 use crate::device::cpu::gemm::{gemm, gemm_serial};
 use crate::ops::l2_normalize::dot;
 use crate::params;
 
 const TILE: usize = params::VF_LOSS_TILE as usize;
+/// Words of a tile's signs, and of one of its rows.
+const SIGNS: usize = TILE * SIGN_ROW;
+const SIGN_ROW: usize = TILE / 16;
 /// The least lengths that cosines divide by: in the Gram matrices, and between f and z′.
 const EPS_DISTMAT: f32 = params::VF_LOSS_EPS_DISTMAT as f32;
 const EPS_COS: f32 = params::VF_LOSS_EPS_COS as f32;
-
-pub(super) fn transpose(p: &params::VfLossTranspose, [weight]: [&[f32]; 1], [weight_t]: [&mut [f32]; 1]) {
-    let (width, channels) = (p.width as usize, p.channels as usize);
-    weight_t.par_chunks_mut(width).enumerate().for_each(|(c, row)| {
-        for (w, to) in row.iter_mut().enumerate() {
-            *to = weight[w * channels + c];
-        }
-    });
-}
-
-pub(super) fn project(
-    p: &params::VfLossProject,
-    [features, weight_t]: [&[f32]; 2],
-    [projected, feature_norm, gram]: [&mut [f32]; 3],
-) {
-    let (tokens, width, channels) = (p.tokens as usize, p.width as usize, p.channels as usize);
-    gemm(tokens, channels, width, features, (width, 1), weight_t, (1, width), projected, channels, false);
-    gemm(channels, channels, width, weight_t, (width, 1), weight_t, (1, width), gram, channels, false);
-    feature_norm.par_iter_mut().zip(features.par_chunks(width)).with_min_len(TILE).for_each(|(norm, f)| {
-        *norm = dot(f, f).sqrt() as f32;
-    });
-}
-
-pub(super) fn normalize(p: &params::VfLossNormalize, [z, gram]: [&[f32]; 2], [norm, zhat, qhat]: [&mut [f32]; 3]) {
-    let (tokens, channels) = (p.tokens as usize, p.channels as usize);
-    gemm(tokens, channels, channels, z, (channels, 1), gram, (channels, 1), qhat, channels, false);
-    let vectors = zhat.par_chunks_mut(channels).zip(qhat.par_chunks_mut(channels));
-    norm.par_iter_mut().zip(vectors).zip(z.par_chunks(channels)).with_min_len(TILE).for_each(
-        |((norm, (zhat, qhat)), z)| {
-            // zᵀMz cannot be negative, but its rounding can.
-            *norm = dot(z, qhat).max(0.0).sqrt() as f32;
-            let inverse = 1.0 / norm.max(EPS_DISTMAT);
-            for ((zhat, qhat), z) in zhat.iter_mut().zip(qhat).zip(z) {
-                *zhat = z * inverse;
-                *qhat *= inverse;
-            }
-        },
-    );
-}
-
-pub(super) fn pairs(
-    p: &params::VfLossPairs,
-    [features, feature_norm, zhat, qhat]: [&[f32]; 4],
-    [pull, pair_loss]: [&mut [f32]; 2],
-) {
-    let (positions, width, channels) = (p.positions as usize, p.width as usize, p.channels as usize);
-    let tiles = positions.div_ceil(TILE);
-    let pairs = tiles * (tiles + 1) / 2;
-    let columns = pull.par_chunks_mut(positions * channels).enumerate();
-    let losses: Vec<Vec<f32>> = columns
-        .map(|(task, pull)| {
-            let (first, tile_j) = (task / tiles * positions, task % tiles);
-            let (j0, cols) = (first + tile_j * TILE, TILE.min(positions - tile_j * TILE));
-            let (mut cosines, mut apart) = (vec![0.0; TILE * cols], vec![0.0; TILE * cols]);
-            let inverse = |token: usize| 1.0 / feature_norm[token].max(EPS_DISTMAT);
-            let mut losses = Vec::with_capacity(tile_j + 1);
-            for (tile_i, pull) in pull.chunks_mut(TILE * channels).enumerate() {
-                let (i0, rows) = (first + tile_i * TILE, pull.len() / channels);
-                let (fi, fj) = (&features[i0 * width..], &features[j0 * width..]);
-                gemm_serial(rows, cols, width, fi, (width, 1), fj, (1, width), &mut cosines, cols, false);
-                let (qi, zj) = (&qhat[i0 * channels..], &zhat[j0 * channels..]);
-                gemm_serial(rows, cols, channels, qi, (channels, 1), zj, (1, channels), &mut apart, cols, false);
-                let mut loss = 0.0;
-                for i in 0..rows {
-                    let scale = inverse(i0 + i);
-                    for (j, d) in apart[i * cols..][..cols].iter_mut().enumerate() {
-                        *d -= cosines[i * cols + j] * scale * inverse(j0 + j);
-                        let beyond = d.abs() - p.distmat_margin;
-                        loss += f64::from(relu(beyond));
-                        *d = if beyond > 0.0 { 1f32.copysign(*d) } else { 0.0 };
-                    }
-                }
-                // The matrices are symmetric: a tile right of the diagonal counts for the one left of it.
-                if tile_i <= tile_j {
-                    losses.push(if tile_i == tile_j { loss } else { 2.0 * loss } as f32);
-                }
-                gemm_serial(rows, channels, cols, &apart, (cols, 1), zj, (channels, 1), pull, channels, false);
-            }
-            losses
-        })
-        .collect();
-    for (task, losses) in losses.into_iter().enumerate() {
-        let (image, tile_j) = (task / tiles, task % tiles);
-        for (tile_i, loss) in losses.into_iter().enumerate() {
-            // Before the pairs of tile I come those of the tiles 0..I, which have tiles, tiles − 1, … of them.
-            let before = pairs - (tiles - tile_i) * (tiles - tile_i + 1) / 2;
-            pair_loss[image * pairs + before + tile_j - tile_i] = loss;
-        }
-    }
-}
 
 /// max(v, 0) that keeps NaN.
 fn relu(v: f32) -> f32 {
     if v < 0.0 { 0.0 } else { v }
 }
 
-pub(super) fn tokens(
-    p: &params::VfLossTokens,
-    [z, projected, feature_norm, gram, norm, qhat, pull, dmdms, dmcos]: [&[f32]; 9],
-    [token_loss, dz, toward, residual]: [&mut [f32]; 4],
+pub(super) fn fwd(
+    p: &params::VfLossFwd,
+    [z, weight, features]: [&[f32]; 3],
+    [mdms, mcos, partial, projected, gram, norm, feature_norm, cosine, slope, signs]: [&mut [f32]; 10],
 ) {
-    let (positions, channels) = (p.positions as usize, p.channels as usize);
-    let (tokens, tiles) = (p.batch as usize * positions, positions.div_ceil(TILE));
-    let row = |token: usize| token * channels..(token + 1) * channels;
-    let norms = |token: usize| norm[token].max(EPS_COS) * feature_norm[token].max(EPS_COS);
-    let cosine = |token: usize| dot(&z[row(token)], &projected[row(token)]) as f32 / norms(token);
-    token_loss.par_iter_mut().enumerate().for_each(|(block, loss)| {
-        let tokens = block * TILE..tokens.min((block + 1) * TILE);
-        *loss = tokens.map(|token| f64::from(relu(1.0 - p.cos_margin - cosine(token)))).sum::<f64>() as f32;
+    let (positions, width, channels) = (p.positions as usize, p.width as usize, p.channels as usize);
+    let tokens = p.batch as usize * positions;
+    let weighted = !weight.is_empty();
+    if weighted {
+        gemm(tokens, channels, width, features, (width, 1), weight, (channels, 1), projected, channels, false);
+        gemm(channels, channels, width, weight, (1, channels), weight, (channels, 1), gram, channels, false);
+    }
+    let q = times_gram(z, gram, channels);
+    let f_norms: Vec<f32> = lengths(features, features, width);
+    norm.copy_from_slice(&lengths(z, &q, channels));
+    if !feature_norm.is_empty() {
+        feature_norm.copy_from_slice(&f_norms);
+    }
+
+    let inverse = |norms: &[f32]| norms.iter().map(|norm| 1.0 / norm.max(EPS_DISTMAT)).collect::<Vec<_>>();
+    let sides = [
+        Side { left: &q, right: z, channels, inverse: inverse(norm) },
+        Side { left: features, right: features, channels: width, inverse: inverse(&f_norms) },
+    ];
+    let tiles = positions.div_ceil(TILE);
+    let pairs: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (i..tiles).map(move |j| (i, j))).collect();
+    let signs: &mut [u32] = bytemuck::cast_slice_mut(signs);
+    let losses: Vec<f32> = signs
+        .par_chunks_mut(SIGNS)
+        .enumerate()
+        .map(|(task, signs)| {
+            let (first, (i, j)) = (task / pairs.len() * positions, pairs[task % pairs.len()]);
+            let rows = |tile: usize| first + tile * TILE..first + positions.min((tile + 1) * TILE);
+            let loss = compare(&sides, rows(i), rows(j), p.distmat_margin, signs);
+            // A tile right of the diagonal counts for the one left of it.
+            if i == j { loss } else { 2.0 * loss }
+        })
+        .collect();
+
+    let projected = if weighted { &*projected } else { features };
+    let scalars = cosine.par_iter_mut().zip(slope.par_iter_mut()).zip(norm.par_iter().zip(&f_norms));
+    let vectors = z.par_chunks(channels).zip(projected.par_chunks(channels));
+    scalars.zip(vectors).with_min_len(TILE).for_each(|(((cosine, slope), (norm, f_norm)), (z, projected))| {
+        let norms = norm.max(EPS_COS) * f_norm.max(EPS_COS);
+        *cosine = dot(z, projected) as f32 / norms;
+        *slope = if 1.0 - p.cos_margin - *cosine > 0.0 { 1.0 / norms } else { 0.0 };
     });
 
+    let mut sums = [0.0f64; 2];
+    for (image, partial) in partial.chunks_mut(pairs.len() + tiles).enumerate() {
+        let (of_pairs, of_tiles) = partial.split_at_mut(pairs.len());
+        of_pairs.copy_from_slice(&losses[image * pairs.len()..][..pairs.len()]);
+        let cosines = cosine[image * positions..][..positions].chunks(TILE);
+        for (part, cosines) in of_tiles.iter_mut().zip(cosines) {
+            *part = cosines.iter().map(|cosine| f64::from(relu(1.0 - p.cos_margin - cosine))).sum::<f64>() as f32;
+        }
+        sums[0] += of_pairs.iter().map(|&part| f64::from(part)).sum::<f64>();
+        sums[1] += of_tiles.iter().map(|&part| f64::from(part)).sum::<f64>();
+    }
+    mdms[0] = (sums[0] / (tokens as f64 * positions as f64)) as f32;
+    mcos[0] = (sums[1] / tokens as f64) as f32;
+}
+
+/// M z of all tokens; z where M is absent.
+fn times_gram(z: &[f32], gram: &[f32], channels: usize) -> Vec<f32> {
+    if gram.is_empty() {
+        return z.to_vec();
+    }
+    let mut q = vec![0.0; z.len()];
+    gemm(z.len() / channels, channels, channels, z, (channels, 1), gram, (channels, 1), &mut q, channels, false);
+    q
+}
+
+/// √(a·b) of each row.
+fn lengths(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
+    let rows = a.par_chunks(width).zip(b.par_chunks(width)).with_min_len(TILE);
+    // zᵀMz cannot be negative, but its rounding can.
+    rows.map(|(a, b)| dot(a, b).max(0.0).sqrt() as f32).collect()
+}
+
+/// One of the two matrices of cosines: leftᵢ·rightⱼ·inverseᵢ·inverseⱼ.
+struct Side<'a> {
+    left: &'a [f32],
+    right: &'a [f32],
+    channels: usize,
+    inverse: Vec<f32>,
+}
+
+impl Side<'_> {
+    fn products(&self, i: &std::ops::Range<usize>, j: &std::ops::Range<usize>) -> Vec<f32> {
+        let c = self.channels;
+        let mut products = vec![0.0; i.len() * j.len()];
+        let (left, right) = (&self.left[i.start * c..], &self.right[j.start * c..]);
+        gemm_serial(i.len(), j.len(), c, left, (c, 1), right, (1, c), &mut products, j.len(), false);
+        products
+    }
+}
+
+/// Compares the tokens `i` with the tokens `j`: Σ relu(|d| − margin), and the signs of d.
+fn compare(
+    [latents, features]: &[Side; 2],
+    i: std::ops::Range<usize>,
+    j: std::ops::Range<usize>,
+    margin: f32,
+    signs: &mut [u32],
+) -> f32 {
+    let (of_latents, of_features) = (latents.products(&i, &j), features.products(&i, &j));
+    let mut loss = 0.0;
+    signs.fill(0);
+    for (row, signs) in i.clone().zip(signs.chunks_mut(SIGN_ROW)) {
+        let place = (row - i.start) * j.len();
+        for (column, at) in j.clone().zip(place..) {
+            let d = of_latents[at] * latents.inverse[row] * latents.inverse[column]
+                - of_features[at] * features.inverse[row] * features.inverse[column];
+            let beyond = d.abs() - margin;
+            loss += f64::from(relu(beyond));
+            if beyond > 0.0 {
+                let sign = if d < 0.0 { 3 } else { 1 };
+                signs[(column - j.start) / 16] |= sign << ((column - j.start) % 16 * 2);
+            }
+        }
+    }
+    loss as f32
+}
+
+pub(super) fn bwd(
+    p: &params::VfLossBwd,
+    [z, projected, gram, norm, cosine, slope, signs, dmdms, dmcos]: [&[f32]; 9],
+    [dz, outer]: [&mut [f32]; 2],
+) {
+    let (positions, channels) = (p.positions as usize, p.channels as usize);
+    let tokens = norm.len();
     let upstream = |grad: &[f32]| grad.first().copied().unwrap_or(0.0) / tokens as f32;
-    let (pull_weight, cosine_weight) = (2.0 * upstream(dmdms) / positions as f32, -upstream(dmcos));
-    let rows = dz.par_chunks_mut(channels).zip(toward.par_chunks_mut(channels)).zip(residual.par_chunks_mut(channels));
-    rows.enumerate().with_min_len(TILE).for_each(|(token, ((dz, toward), r))| {
-        let (image, position) = (token / positions, token % positions);
-        r.fill(0.0);
-        for tile in 0..tiles {
-            let slot = (image * tiles + tile) * positions + position;
-            r.iter_mut().zip(&pull[row(slot)]).for_each(|(r, pull)| *r += pull_weight * pull);
+    let pull_weight = p.mdms_sign * 2.0 * upstream(dmdms) / positions as f32;
+    let cosine_weight = -upstream(dmcos);
+
+    let mut r = vec![0.0; z.len()];
+    if !dmdms.is_empty() {
+        pull(&mut r, z, norm, bytemuck::cast_slice(signs), positions);
+    }
+    let q = times_gram(z, gram, channels);
+    r.par_chunks_mut(channels).enumerate().with_min_len(TILE).for_each(|(token, r)| {
+        let row = token * channels..(token + 1) * channels;
+        let (n, slope) = (norm[token].max(EPS_DISTMAT), slope[token]);
+        let along = if norm[token] > EPS_DISTMAT { pull_weight * dot(&q[row.clone()], r) as f32 / n } else { 0.0 };
+        let towards = if slope > 0.0 && norm[token] > EPS_COS { cosine_weight * cosine[token] } else { 0.0 };
+        let radial = (along + towards) / n;
+        for (r, z) in r.iter_mut().zip(&z[row]) {
+            *r = (pull_weight * *r - radial * z) / n;
         }
-        let (z, projected) = (&z[row(token)], &projected[row(token)]);
-        let n = norm[token].max(EPS_DISTMAT);
-        let mut radial = if norm[token] > EPS_DISTMAT { dot(&qhat[row(token)], r) as f32 / n } else { 0.0 };
-        let cosine = cosine(token);
-        let active = 1.0 - p.cos_margin - cosine > 0.0;
-        let pulled = if active { cosine_weight / norms(token) } else { 0.0 };
-        if active && norm[token] > EPS_COS {
-            radial += cosine_weight * cosine / n;
+    });
+    if !outer.is_empty() {
+        gemm(channels, channels, tokens, &r, (1, channels), z, (channels, 1), outer, channels, false);
+    }
+    if !dz.is_empty() {
+        match gram.is_empty() {
+            true => dz.copy_from_slice(&r),
+            false => gemm(tokens, channels, channels, &r, (channels, 1), gram, (channels, 1), dz, channels, false),
         }
-        // r·n, for Σ r zᵀ is residualᵀ·ẑ.
-        for ((r, toward), z) in r.iter_mut().zip(toward).zip(z) {
-            *r -= radial * z;
-            *toward = pulled * z;
-        }
-        for (c, (dz, p)) in dz.iter_mut().zip(projected).enumerate() {
-            *dz = dot(&gram[c * channels..][..channels], r) as f32 / n + pulled * p;
+        let rows = dz.par_chunks_mut(channels).zip(projected.par_chunks(channels)).zip(slope);
+        rows.with_min_len(TILE).for_each(|((dz, projected), slope)| {
+            for (dz, projected) in dz.iter_mut().zip(projected) {
+                *dz += cosine_weight * slope * projected;
+            }
+        });
+    }
+}
+
+/// Σⱼ sᵢⱼ ẑⱼ of every token i, a tile of them per task.
+fn pull(pull: &mut [f32], z: &[f32], norm: &[f32], signs: &[u32], positions: usize) {
+    let (channels, tiles) = (z.len() / norm.len(), positions.div_ceil(TILE));
+    let pairs = pairs_of(tiles as u32) as usize;
+    let zhat: Vec<f32> = z
+        .chunks(channels)
+        .zip(norm)
+        .flat_map(|(z, norm)| {
+            let inverse = 1.0 / norm.max(EPS_DISTMAT);
+            z.iter().map(move |z| z * inverse)
+        })
+        .collect();
+    let of_images = pull.par_chunks_mut(positions * channels).enumerate();
+    let of_tiles = of_images.flat_map(|(image, pull)| {
+        pull.par_chunks_mut(TILE * channels).enumerate().map(move |(tile, pull)| (image, tile, pull))
+    });
+    of_tiles.for_each(|(image, i, pull)| {
+        let rows = pull.len() / channels;
+        let mut tile = vec![0.0; TILE * TILE];
+        for j in 0..tiles {
+            let (upper, lower) = (i.min(j), i.max(j));
+            // Before the pairs of a tile come those of the tiles above it, which have tiles, tiles − 1, … of them.
+            let pair = pairs - pairs_of((tiles - upper) as u32) as usize + lower - upper;
+            expand(&signs[(image * pairs + pair) * SIGNS..][..SIGNS], &mut tile);
+            let strides = if i <= j { (TILE, 1) } else { (1, TILE) };
+            let columns = TILE.min(positions - j * TILE);
+            let zhat = &zhat[(image * positions + j * TILE) * channels..];
+            gemm_serial(rows, channels, columns, &tile, strides, zhat, (channels, 1), pull, channels, j > 0);
         }
     });
 }
 
-pub(super) fn sum(p: &params::VfLossSum, [pair_loss, token_loss]: [&[f32]; 2], [mdms, mcos]: [&mut [f32]; 2]) {
-    let total = |parts: &[f32]| parts.iter().map(|&part| f64::from(part)).sum::<f64>();
-    let tokens = f64::from(p.batch) * f64::from(p.positions);
-    mdms[0] = (total(pair_loss) / (tokens * f64::from(p.positions))) as f32;
-    mcos[0] = (total(token_loss) / tokens) as f32;
+/// The signs of a tile as numbers.
+fn expand(signs: &[u32], tile: &mut [f32]) {
+    for (word, tile) in signs.iter().zip(tile.chunks_exact_mut(16)) {
+        for (i, v) in tile.iter_mut().enumerate() {
+            *v = [0.0, 1.0, 0.0, -1.0][(word >> (2 * i) & 3) as usize];
+        }
+    }
 }
 
 pub(super) fn bwd_weight(
     p: &params::VfLossBwdWeight,
-    [features, toward, residual, zhat]: [&[f32]; 4],
-    [partial]: [&mut [f32]; 1],
-) {
-    let (tokens, width, c) = (p.tokens as usize, p.width as usize, p.channels as usize);
-    let share = tokens.div_ceil(p.splits as usize);
-    for (split, partial) in partial.chunks_mut((width + c) * c).enumerate() {
-        let begin = tokens.min(split * share);
-        let count = tokens.min(begin + share) - begin;
-        let (of_features, of_weight) = partial.split_at_mut(width * c);
-        let (features, toward) = (&features[begin * width..], &toward[begin * c..]);
-        gemm(width, c, count, features, (1, width), toward, (c, 1), of_features, c, false);
-        let (residual, zhat) = (&residual[begin * c..], &zhat[begin * c..]);
-        gemm(c, c, count, residual, (1, c), zhat, (c, 1), of_weight, c, false);
-    }
-}
-
-pub(super) fn bwd_weight_sum(
-    p: &params::VfLossBwdWeightSum,
-    [weight, partial]: [&[f32]; 2],
+    [features, z, slope, weight, outer, dmcos]: [&[f32]; 6],
     [dweight]: [&mut [f32]; 1],
 ) {
-    let (width, c) = (p.width as usize, p.channels as usize);
-    let mut total = vec![0.0; (width + c) * c];
-    for partial in partial.chunks(total.len()) {
-        total.iter_mut().zip(partial).for_each(|(total, part)| *total += part);
+    let (tokens, width, c) = (p.tokens as usize, p.width as usize, p.channels as usize);
+    if let Some(dmcos) = dmcos.first() {
+        let scale = -dmcos / tokens as f32;
+        let toward = z.chunks(c).zip(slope).flat_map(|(z, slope)| z.iter().map(move |z| scale * slope * z));
+        let toward: Vec<f32> = toward.collect();
+        gemm(width, c, tokens, features, (1, width), &toward, (c, 1), dweight, c, false);
     }
-    let (of_features, of_weight) = total.split_at(width * c);
-    dweight.copy_from_slice(of_features);
-    gemm(width, c, c, weight, (c, 1), of_weight, (c, 1), dweight, c, true);
+    gemm(width, c, c, weight, (c, 1), outer, (c, 1), dweight, c, !dmcos.is_empty());
 }

@@ -1,4 +1,4 @@
-//! How layer norm and RMS norm cut rows into parts and the CUDA kernels' blocks (`kernels/row_norm.cuh`).
+//! How ops that reduce rows cut them into parts, and the blocks of their CUDA kernels (`kernels/row_team.cuh`).
 
 use super::check;
 use crate::device::{Geometry, Math};
@@ -36,9 +36,21 @@ impl RowParts {
     ///
     /// # Errors
     /// When the shapes do not fit; on CUDA also when a row is too long for a block.
-    pub(super) fn new(op: &'static str, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<RowParts> {
-        let (rows, dim) = check::matrix(op, "x", x)?;
-        let rows_per_group = check::modulation(op, scale, shift, x)?;
+    pub(super) fn modulated(op: &'static str, x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<RowParts> {
+        // What a block does for its columns before the first row should be the smaller part.
+        RowParts::new(op, x, check::modulation(op, scale, shift, x)?, 2)
+    }
+
+    /// For x (.., C), all of it one group.
+    ///
+    /// # Errors
+    /// As [`RowParts::modulated`].
+    pub(super) fn plain(op: &'static str, x: &Tensor) -> Result<RowParts> {
+        RowParts::new(op, x, check::matrix(op, "x", x)?.0, 1)
+    }
+
+    fn new(op: &'static str, x: &Tensor, rows_per_group: usize, turns: usize) -> Result<RowParts> {
+        let (rows, dim) = x.rows_cols();
         let groups = rows / rows_per_group;
         // Parts of whole multiples of `step` rows, none of them empty.
         let cut = |count: usize, step: usize| {
@@ -50,15 +62,15 @@ impl RowParts {
         } else {
             let lanes = 16 / x.dtype().size();
             let chunk = chunk(dim, lanes);
-            let most = params::ROW_NORM_THREADS as usize * chunk;
+            let most = params::ROW_TEAM_THREADS as usize * chunk;
             if dim > most {
                 let message = format!("the last dimension is {dim}; on CUDA the most for {} is {most}", x.dtype());
                 return Err(Error::shape(op, message));
             }
             let (_, teams) = team(dim / chunk);
-            let step = teams * params::ROW_NORM_ROWS as usize * if chunk == 8 { 1 } else { 2 };
+            let step = teams * params::ROW_TEAM_ROWS as usize * if chunk == 8 { 1 } else { 2 };
             let blocks = |most: usize, step: usize| cut(most.div_ceil(groups), step);
-            (blocks(FORWARD_BLOCKS, 2 * step), blocks(BACKWARD_BLOCKS, step))
+            (blocks(FORWARD_BLOCKS, turns * step), blocks(BACKWARD_BLOCKS, step))
         };
         let [rows, dim, rows_per_group, groups] = [rows, dim, rows_per_group, groups].map(|n| n as u32);
         Ok(RowParts { rows, dim, rows_per_group, groups, forward, backward })

@@ -1,0 +1,44 @@
+//! Channels appended or taken away: on CUDA the tensors of convolutions have channels in multiples of 16 bytes.
+
+use super::cpu;
+use crate::device::cpu::conv::ConvShape;
+use crate::device::{CudaKernel, Geometry, Kernel};
+use crate::error::Result;
+use crate::params;
+use crate::tensor::Tensor;
+
+pub(super) const CHANNELS: Kernel<params::Conv2dChannels, 1, 1> = Kernel {
+    name: "conv2d_channels",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: cpu::channels,
+    cuda: Some(CudaKernel::new("conv2d_channels", |p, math| Geometry::elementwise(p.rows * p.to, math))),
+};
+
+/// The convolution with more channels, of which the further ones are zero. A CPU needs none.
+pub(super) fn widened(s: &ConvShape, x: &Tensor) -> ConvShape {
+    let lanes = if x.device().is_cpu() { 1 } else { 16 / x.dtype().size() };
+    ConvShape { in_c: s.in_c.next_multiple_of(lanes), out_c: s.out_c.next_multiple_of(lanes), ..*s }
+}
+
+/// The first of `x`'s rows of `from` channels with `to` of them each, as a tensor of this shape.
+pub(super) fn with_channels(x: &Tensor, from: usize, to: usize, shape: &[usize]) -> Result<Tensor> {
+    if x.is_absent() || x.shape() == shape {
+        return Ok(x.clone());
+    }
+    let mut y = Tensor::uninit(x.device(), shape, x.dtype())?;
+    let rows = y.numel() / to;
+    let p = params::Conv2dChannels { rows: rows as u32, from: from as u32, to: to as u32, ..Default::default() };
+    x.device().launch(&CHANNELS, p, [x], [&mut y])?;
+    Ok(y)
+}
+
+/// The weight of convolution `from`, or its gradient, as that of `to`.
+pub(super) fn with_weight_channels(weight: &Tensor, from: &ConvShape, to: &ConvShape) -> Result<Tensor> {
+    let taps = from.kernel_h * from.kernel_w;
+    let shape = |outputs| [outputs, from.kernel_h, from.kernel_w, to.in_c];
+    // Where inputs change, outputs that are not wanted are left behind at once.
+    let outputs = if from.in_c == to.in_c { from.out_c } else { from.out_c.min(to.out_c) };
+    let weight = with_channels(weight, from.in_c, to.in_c, &shape(outputs))?;
+    with_channels(&weight, outputs * taps * to.in_c, to.out_c * taps * to.in_c, &shape(to.out_c))
+}
