@@ -126,7 +126,9 @@ template <class Slab_, bool IS_A> struct PixelLoader {
         uint32_t rows = IS_A ? at.all.rows : row_end, columns = IS_A ? at.all.columns : column_end;
         valid = 0;
         for_each<Slab::CHUNKS>([&](auto i) {
-            if ((uint32_t)(y + (place[i] >> 16)) < rows && (uint32_t)(x + (int16_t)place[i]) < columns) valid |= 1 << i.value;
+            // No branch, at which lanes would part.
+            uint32_t is_valid = ((uint32_t)(y + (place[i] >> 16)) < rows) & ((uint32_t)(x + (int16_t)place[i]) < columns);
+            valid |= is_valid << i.value;
         });
     }
 };
@@ -165,8 +167,10 @@ template <class Tile> static __device__ __forceinline__ void backward_weight_til
         Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
     }
     if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
-    for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t c, float(&v)[4]) {
-        if (m + r < p.outputs && n + c < columns_there) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n + c);
+    n += chunk_column<4, Tile::COLUMNS>();
+    if (n >= columns_there) return;
+    for_each_chunk<Tile, 4>(shared, [&](uint32_t r, uint32_t, float(&v)[4]) {
+        if (m + r < p.outputs) Chunk<float>{v[0], v[1], v[2], v[3]}.store(dweight + (size_t)(m + r) * columns + n);
     });
 }
 
