@@ -8,7 +8,8 @@
 //          (see conv2d_channels.cu), sides below 2¹⁴.
 // Bytes    each of x, dy, dweight and dbias once, and of the partial sums where there are several. Blocks that run at the same time work on
 //          the same pixels at different taps, which then come from L2.
-// FLOPs    2·B·H′·W′·O·kh·kw·I; of an upsample 4/9 of that, because x is met by sums of dy.
+// FLOPs    2·B·H′·W′·O·kh·kw·I; of an upsample 4/9 of that, because x is met by sums of dy. On tensor cores: of the main
+//          loop's PTX instructions 44 % (1×1) to 33 % (3×3 of small images) are mma in tiles of 128×128 bf16; the rest keeps track of pixels.
 // Scratch  `splits` (of an upsample four times as many) partial sums in f32.
 // Rounding products of bf16 are exact, sums and results f32, in a fixed order. The sums of an upsample's weights are rounded to T.
 // Source   as conv2d.cu.
