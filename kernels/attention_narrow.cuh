@@ -2,6 +2,7 @@
 // or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way.
 #pragma once
 #include "attention_embedding.cuh"
+#include <type_traits>
 
 namespace attention {
 
@@ -85,7 +86,8 @@ static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &emb
 
     uint32_t row = warp_id() * 16 * M;
     bool idle = row >= rows;
-    Held<T, M, D> left(queries.at(row, 0));
+    // 72 channels of queries beside their sums are more than the registers of some architectures.
+    std::conditional_t<D == 72, Rows<T, M, D>, Held<T, M, D>> left(queries.at(row, 0));
     float out[M][D / 8][4] = {}, scale2 = of.p.scale * LOG2_E;
     RunningSoftmax<M> softmax;
     for (uint32_t first = 0;;) {

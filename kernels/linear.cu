@@ -42,15 +42,15 @@ template <class T, bool ALIGNED> struct Cells {
     }
 };
 
-/// The bias, or zeros, of the N columns from `column` + chunk_column<N, COLUMNS>() on, of `columns`. A warp loads it side by side, and its lanes
-/// then exchange what they need.
+/// What a vector of parameters, or `absent` throughout, has for N columns from `column` + chunk_column<N, COLUMNS>() on, of `columns`. A warp loads
+/// it side by side, and its lanes then exchange what they need.
 template <uint32_t N, uint32_t COLUMNS, bool ALIGNED>
-static __device__ __forceinline__ void load_bias(float (&v)[N], const float *bias, uint32_t column, uint32_t columns) {
-    if (!bias) {
-        for (float &x : v) x = 0.0f;
+static __device__ __forceinline__ void load_parameters(float (&v)[N], const float *vector, float absent, uint32_t column, uint32_t columns) {
+    if (!vector) {
+        for (float &x : v) x = absent;
     } else if constexpr (ALIGNED) {
         uint32_t from = column + threadIdx.x % (COLUMNS / 4) * 4, chunk = threadIdx.x % (COLUMNS / N);
-        float4 four = load4_or(from < columns ? bias : nullptr, from, 0.0f);
+        float4 four = load4_or(from < columns ? vector : nullptr, from, 0.0f);
         for (uint32_t i = 0; i < N; i += 4) {
             uint32_t lane = chunk * (N / 4) + i / 4;
             v[i] = __shfl_sync(0xFFFFFFFFu, four.x, lane), v[i + 1] = __shfl_sync(0xFFFFFFFFu, four.y, lane);
@@ -58,39 +58,66 @@ static __device__ __forceinline__ void load_bias(float (&v)[N], const float *bia
         }
     } else {
         column += chunk_column<N, COLUMNS>();
-        for (uint32_t i = 0; i < N; i++) v[i] = column + i < columns ? bias[column + i] : 0.0f;
+        for (uint32_t i = 0; i < N; i++) v[i] = column + i < columns ? vector[column + i] : 0.0f;
     }
 }
 
 template <class Slab, bool ALIGNED> using Loader = std::conditional_t<ALIGNED, MatrixLoader<Slab>, RaggedLoader<Slab>>;
 
-/// f<Tile, ALIGNED>(p) for the tile that p names; linear.h says which there are.
-#define LINEAR_TILES(f, p)                                                                    \
+/// Rows [first, end) of the left matrix, which tiles of one shape cut, and the index of this block's tile among those.
+struct Rows {
+    uint32_t tile, first, end, index;
+
+    /// `columns`: of the product.
+    template <class P> __device__ __forceinline__ Rows(const P &p, uint32_t columns) : tile(p.tile), first(0), end(p.rows), index(blockIdx.x) {
+        uint32_t large = p.bulk / 128 * ((columns + 127) / 128);
+        if (index < large) {
+            tile = LINEAR_128X128;
+            end = p.bulk;
+        } else {
+            first = p.bulk;
+            index -= large;
+        }
+    }
+
+    template <class Tile> __device__ __forceinline__ TilePlace place(uint32_t tiles_n) const {
+        TilePlace at = tile_place<Tile>(index, (end - first + Tile::ROWS - 1) / Tile::ROWS, tiles_n);
+        at.row += first;
+        return at;
+    }
+};
+
+/// f<Tile, ALIGNED>(p, rows) for the tile that `rows` name; linear.h says which there are.
+#define LINEAR_TILES(f, p, rows)                                                              \
     constexpr bool HALF = sizeof(typename Math::T) == 2;                                      \
-    switch ((p).tile) {                                                                       \
-    case LINEAR_RAGGED: return f<Tile<Math, 64, 32, false>, false>(p);                        \
-    case LINEAR_128X64: return f<Tile<Math, 128, 64>, true>(p);                               \
-    case LINEAR_128X128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p);         \
-    case LINEAR_64X64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p);             \
+    switch ((rows).tile) {                                                                    \
+    case LINEAR_RAGGED: return f<Tile<Math, 64, 32, false>, false>(p, rows);                  \
+    case LINEAR_128X64: return f<Tile<Math, 128, 64>, true>(p, rows);                         \
+    case LINEAR_128X128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p, rows);   \
+    case LINEAR_64X64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p, rows);       \
     }
 
 extern __shared__ __align__(128) unsigned char shared[];
 
-/// y from the sums s of a chunk, at `at` of y, and what backward needs.
-template <class T, bool ALIGNED> static __device__ __forceinline__ void put_output(const LinearFwd &p, float (&a)[Chunk<T>::N], uint32_t row, uint32_t column) {
+/// y from a chunk of a, and what backward needs. `gate` is the parameter, or 1.
+template <class T, bool ALIGNED>
+static __device__ __forceinline__ void put_output(const LinearFwd &p, float (&a)[Chunk<T>::N], const float (&gate)[Chunk<T>::N], uint32_t row, uint32_t column) {
     size_t at_y = (size_t)row * p.outputs + column;
     uint32_t inside = p.outputs - column;
     if (p.branch) Cells<T, ALIGNED>::store(a, at<T>(p.branch) + at_y, inside);
     if (p.residual) {
-        Chunk<T> x = Cells<T, ALIGNED>::load(at<const T>(p.residual) + at_y, inside), gate;
-        for (float &g : gate.v) g = 1.0f;
-        if (p.gate) gate = Cells<T, ALIGNED>::load(at<const T>(p.gate) + (size_t)(row / p.rows_per_gate) * p.outputs + column, inside);
-        for (uint32_t i = 0; i < Chunk<T>::N; i++) a[i] = x.v[i] + gate.v[i] * a[i];
+        Chunk<T> x = Cells<T, ALIGNED>::load(at<const T>(p.residual) + at_y, inside);
+        if (p.gate && !p.parameter) {
+            Chunk<T> of_row = Cells<T, ALIGNED>::load(at<const T>(p.gate) + (size_t)(row / p.rows_per_gate) * p.outputs + column, inside);
+            for (uint32_t i = 0; i < Chunk<T>::N; i++) a[i] = x.v[i] + of_row.v[i] * a[i];
+        } else {
+            for (uint32_t i = 0; i < Chunk<T>::N; i++) a[i] = x.v[i] + gate[i] * a[i];
+        }
     }
     Cells<T, ALIGNED>::store(a, at<T>(p.y) + at_y, inside);
 }
 
-template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forward_tile(const LinearFwd &p) {
+template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forward_tile(const LinearFwd &p, const Rows &rows) {
     using T = typename Tile::T;
     using X = Loader<typename Tile::template RowSlab<true>, ALIGNED>;
     using Weight = Loader<typename Tile::template ColumnSlab<true>, ALIGNED>;
@@ -98,17 +125,19 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
     bool swiglu = p.activation == LINEAR_SWIGLU;
     // For SwiGLU half of a tile's columns are gates, the other half their values.
     uint32_t width = swiglu ? HALF : Tile::COLUMNS, columns = swiglu ? 2 * p.outputs : p.outputs;
-    TilePlace place = tile_place<Tile>(blockIdx.x, (p.rows + Tile::ROWS - 1) / Tile::ROWS, (p.outputs + width - 1) / width);
+    TilePlace place = rows.place<Tile>((p.outputs + width - 1) / width);
     if (swiglu) place.column /= 2;
     X x(at<const T>(p.x), p.inputs, p.rows, place.row, 0);
     Weight weight(at<const T>(p.weight), p.inputs, columns, place.column, 0, swiglu ? p.outputs - HALF : 0);
     Product<Tile, X, Weight>::compute(x, weight, p.inputs, shared);
 
-    const float *bias = at<const float>(p.bias);
+    const float *bias = at<const float>(p.bias), *parameter = p.parameter ? at<const float>(p.gate) : nullptr;
+    float gate[N];
     if (swiglu) {
         float bias1[N], bias2[N];
-        load_bias<N, HALF, ALIGNED>(bias1, bias, place.column, p.outputs);
-        load_bias<N, HALF, ALIGNED>(bias2, bias, p.outputs + place.column, columns);
+        load_parameters<N, HALF, ALIGNED>(bias1, bias, 0.0f, place.column, p.outputs);
+        load_parameters<N, HALF, ALIGNED>(bias2, bias, 0.0f, p.outputs + place.column, columns);
+        load_parameters<N, HALF, ALIGNED>(gate, parameter, 1.0f, place.column, p.outputs);
         uint32_t column = place.column + chunk_column<N, HALF>(), inside = p.outputs - column;
         if (column >= p.outputs) return;
         for_each_chunk<Tile, N, HALF>(shared, [&](uint32_t row, uint32_t within, float (&s1)[N]) {
@@ -123,11 +152,12 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
                 Cells<T, ALIGNED>::store(s2, sums + p.outputs, inside);
             }
             for (uint32_t i = 0; i < N; i++) a[i] = s1[i] * sigmoid(s1[i]) * s2[i];
-            put_output<T, ALIGNED>(p, a, row, column);
+            put_output<T, ALIGNED>(p, a, gate, row, column);
         });
     } else {
         float of_column[N];
-        load_bias<N, Tile::COLUMNS, ALIGNED>(of_column, bias, place.column, columns);
+        load_parameters<N, Tile::COLUMNS, ALIGNED>(of_column, bias, 0.0f, place.column, columns);
+        load_parameters<N, Tile::COLUMNS, ALIGNED>(gate, parameter, 1.0f, place.column, columns);
         uint32_t column = place.column + chunk_column<N, Tile::COLUMNS>();
         if (column >= p.outputs) return;
         for_each_chunk<Tile, N>(shared, [&](uint32_t row, uint32_t, float (&s)[N]) {
@@ -136,19 +166,22 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
             for (uint32_t i = 0; i < N; i++) s[i] += of_column[i];
             if (p.sums) Cells<T, ALIGNED>::store(s, at<T>(p.sums) + (size_t)row * columns + column, p.outputs - column);
             for_each_nonlinear(p.activation, s, [&](int i, Nonlinear f) { s[i] = f.value; });
-            put_output<T, ALIGNED>(p, s, row, column);
+            put_output<T, ALIGNED>(p, s, gate, row, column);
         });
     }
 }
 
-template <class Math> static __device__ __forceinline__ void linear_fwd(const LinearFwd &p) { LINEAR_TILES(forward_tile, p) }
+template <class Math> static __device__ __forceinline__ void linear_fwd(const LinearFwd &p) {
+    Rows rows(p, p.activation == LINEAR_SWIGLU ? 2 * p.outputs : p.outputs);
+    LINEAR_TILES(forward_tile, p, rows)
+}
 
-template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input_tile(const LinearBwdInput &p) {
+template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input_tile(const LinearBwdInput &p, const Rows &rows) {
     using T = typename Tile::T;
     using Dy = Loader<typename Tile::template RowSlab<true>, ALIGNED>;
     using Weight = Loader<typename Tile::template ColumnSlab<false>, ALIGNED>;
     constexpr uint32_t N = Chunk<T>::N;
-    TilePlace place = tile_place<Tile>(blockIdx.x, (p.rows + Tile::ROWS - 1) / Tile::ROWS, (p.inputs + Tile::COLUMNS - 1) / Tile::COLUMNS);
+    TilePlace place = rows.place<Tile>((p.inputs + Tile::COLUMNS - 1) / Tile::COLUMNS);
     Dy dy(at<const T>(p.dy), p.outputs, p.rows, place.row, 0);
     Weight weight(at<const T>(p.weight), p.inputs, p.inputs, place.column, 0);
     Product<Tile, Dy, Weight>::compute(dy, weight, p.outputs, shared);
@@ -184,7 +217,10 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input
     });
 }
 
-template <class Math> static __device__ __forceinline__ void linear_bwd_input(const LinearBwdInput &p) { LINEAR_TILES(input_tile, p) }
+template <class Math> static __device__ __forceinline__ void linear_bwd_input(const LinearBwdInput &p) {
+    Rows rows(p, p.inputs);
+    LINEAR_TILES(input_tile, p, rows)
+}
 
 /// Stores the sums of a tile as rows of f32, `stride` apart, as far as they lie within `rows` and `columns`.
 template <class Tile, bool ALIGNED>

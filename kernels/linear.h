@@ -10,7 +10,8 @@
 /// silu(a)·b of two halves a | b.
 #define LINEAR_SWIGLU 17
 
-/// Rows and columns of a block's tile, the `tile` of the structures below.
+/// Rows and columns of a block's tile, the `tile` of the structures below. Large tiles load less for each product, small ones leave fewer
+/// multiprocessors idle at the end: a product may begin with the former and end with the latter.
 #define LINEAR_128X128 0  // bf16 only
 #define LINEAR_128X64 1
 #define LINEAR_64X64 2  // bf16 only
@@ -28,7 +29,7 @@ struct LinearFwd {
     uint64_t weight;    ///< (outputs, inputs), read
     uint64_t bias;      ///< (outputs) f32 or absent, read
     uint64_t residual;  ///< (rows, outputs) or absent, read
-    uint64_t gate;      ///< (rows / rows_per_gate, outputs) or absent (which is 1), read
+    uint64_t gate;      ///< (rows / rows_per_gate, outputs), (outputs) f32 if `parameter` is 1, or absent (which is 1), read
     uint64_t y;         ///< (rows, outputs), written
     uint64_t sums;      ///< s, or absent, written
     uint64_t branch;    ///< (rows, outputs): a where there is a gate, or absent, written
@@ -37,7 +38,9 @@ struct LinearFwd {
     uint32_t outputs;
     uint32_t rows_per_gate;
     uint32_t activation;
-    uint32_t tile;
+    uint32_t tile;       ///< of the rows after `bulk`
+    uint32_t bulk;       ///< rows, from the first on, that are cut into whole 128×128 tiles: bf16 only, or 0
+    uint32_t parameter;  ///< 1: the gate is one parameter vector for all rows
 };
 
 /// d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s.
@@ -51,8 +54,8 @@ struct LinearBwdInput {
     uint32_t inputs;
     uint32_t outputs;
     uint32_t activation;
-    uint32_t tile;
-    uint32_t reserved;
+    uint32_t tile;  ///< as above
+    uint32_t bulk;  ///< as above
 };
 
 /// dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the

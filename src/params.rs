@@ -2050,7 +2050,7 @@ pub struct LinearFwd {
     pub bias: u64,
     #[doc = " (rows, outputs) or absent, read"]
     pub residual: u64,
-    #[doc = " (rows / rows_per_gate, outputs) or absent (which is 1), read"]
+    #[doc = " (rows / rows_per_gate, outputs), (outputs) f32 if `parameter` is 1, or absent (which is 1), read"]
     pub gate: u64,
     #[doc = " (rows, outputs), written"]
     pub y: u64,
@@ -2063,11 +2063,16 @@ pub struct LinearFwd {
     pub outputs: u32,
     pub rows_per_gate: u32,
     pub activation: u32,
+    #[doc = " of the rows after `bulk`"]
     pub tile: u32,
+    #[doc = " rows, from the first on, that are cut into whole 128×128 tiles: bf16 only, or 0"]
+    pub bulk: u32,
+    #[doc = " 1: the gate is one parameter vector for all rows"]
+    pub parameter: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 88usize];
+    ["Size of LinearFwd"][::std::mem::size_of::<LinearFwd>() - 96usize];
     ["Alignment of LinearFwd"][::std::mem::align_of::<LinearFwd>() - 8usize];
     ["Offset of field: LinearFwd::x"][::std::mem::offset_of!(LinearFwd, x) - 0usize];
     ["Offset of field: LinearFwd::weight"][::std::mem::offset_of!(LinearFwd, weight) - 8usize];
@@ -2083,6 +2088,8 @@ const _: () = {
     ["Offset of field: LinearFwd::rows_per_gate"][::std::mem::offset_of!(LinearFwd, rows_per_gate) - 76usize];
     ["Offset of field: LinearFwd::activation"][::std::mem::offset_of!(LinearFwd, activation) - 80usize];
     ["Offset of field: LinearFwd::tile"][::std::mem::offset_of!(LinearFwd, tile) - 84usize];
+    ["Offset of field: LinearFwd::bulk"][::std::mem::offset_of!(LinearFwd, bulk) - 88usize];
+    ["Offset of field: LinearFwd::parameter"][::std::mem::offset_of!(LinearFwd, parameter) - 92usize];
 };
 #[doc = " d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
 #[repr(C)]
@@ -2102,8 +2109,10 @@ pub struct LinearBwdInput {
     pub inputs: u32,
     pub outputs: u32,
     pub activation: u32,
+    #[doc = " as above"]
     pub tile: u32,
-    pub reserved: u32,
+    #[doc = " as above"]
+    pub bulk: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -2119,7 +2128,7 @@ const _: () = {
     ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
     ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
     ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
-    ["Offset of field: LinearBwdInput::reserved"][::std::mem::offset_of!(LinearBwdInput, reserved) - 60usize];
+    ["Offset of field: LinearBwdInput::bulk"][::std::mem::offset_of!(LinearBwdInput, bulk) - 60usize];
 };
 #[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]

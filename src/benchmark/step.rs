@@ -32,8 +32,8 @@ pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs
     let mut run = RandomRun::new(config, feature_channels, device)?;
     device.reset_peak_memory();
     run.step()?;
-    let launches = device.record_launches(|| run.step())?.len();
-    let mut seconds = (0..runs).map(|_| device.time(|| run.step())).collect::<Result<Vec<_>>>()?;
+    let launches = device.record_launches(|| run.step().map(drop))?.len();
+    let mut seconds = (0..runs).map(|_| device.time(|| run.step().map(drop))).collect::<Result<Vec<_>>>()?;
     seconds.sort_by(f64::total_cmp);
     Ok(StepTiming {
         median_s: seconds[seconds.len() / 2],

@@ -73,13 +73,14 @@ impl Op<3> for GateResidual {
     }
 }
 
-/// The blocks for tensors like x (B, .., C), once gate is found to be (B, C) or (1, C), of their dtype or f32.
+/// The blocks for tensors like x (B, .., C), once gate is found to be (B, C) or (1, C) of their dtype, or a parameter.
 pub(super) fn blocks(op: &'static str, x: &Tensor, gate: &Tensor) -> Result<ChannelTile> {
     let (_, cols) = check::matrix(op, "x", x)?;
-    let [batch, gates] = [x, gate].map(|tensor| tensor.shape()[0]);
-    if ![1, batch].contains(&gates) || gate.shape() != [gates, cols] || ![x.dtype(), DType::F32].contains(&gate.dtype()) {
+    let (batch, gates) = (x.shape()[0], gate.shape().first().copied().unwrap_or(0));
+    let dtype = gate.dtype() == x.dtype() || (gates == 1 && gate.dtype() == DType::F32);
+    if (gates != 1 && gates != batch) || gate.shape() != [gates, cols] || !dtype {
         let message = format!(
-            "gate has shape {:?} in {}, expected [{batch}, {cols}] or [1, {cols}] in {} or f32",
+            "gate has shape {:?} in {}, expected [{batch}, {cols}] in {}, or [1, {cols}] in it or in f32",
             gate.shape(),
             gate.dtype(),
             x.dtype()
@@ -94,7 +95,7 @@ fn gates(gate: &Tensor) -> u32 {
 }
 
 /// Whether a kernel is to read the gate as f32: 1 or 0.
-pub(super) fn is_parameter(gate: &Tensor) -> u32 {
+fn is_parameter(gate: &Tensor) -> u32 {
     u32::from(gate.dtype() == DType::F32)
 }
 
@@ -217,7 +218,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 5, 7], 2, false),
         case("a gate for the whole batch", &[3, 11, 129], 1, false),
         case("many rows", &[2, 131, 200], 2, false),
-        case("two dimensions", &[5, 96], 5, false),
+        case("a row to a gate", &[5, 1, 96], 5, false),
         layer_scale("layer scale", &[3, 11, 136], false),
         layer_scale("layer scale, odd shapes", &[3, 11, 129], false),
         case("DiT-B/1", &[8, 256, 768], 8, true),

@@ -9,6 +9,7 @@ use crate::op::{Op, only};
 use crate::tensor::Tensor;
 
 /// x (B, .., I), weight (O, I), bias (O) or absent, residual (B, .., O), gate (B, O), (1, O) or absent → (B, .., O).
+/// A gate that is a parameter is f32: see [`GateResidual`](super::gate::GateResidual).
 #[derive(Debug, Clone, Copy)]
 pub struct GatedLinear;
 
@@ -107,12 +108,22 @@ fn case(label: &'static str, x: &[usize], outputs: usize, gates: Option<usize>, 
     }
 }
 
+/// With a gate that is a parameter, for the whole batch.
+fn layer_scale(label: &'static str, x: &[usize], outputs: usize, bench: bool) -> Case {
+    let mut case = case(label, x, outputs, Some(1), bench);
+    case.inputs[4].keeps_f32 = true;
+    case
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", &[2, 5, 7], 3, Some(2), false),
         case("a gate for the whole batch", &[3, 17, 24], 40, Some(1), false),
+        layer_scale("layer scale", &[3, 17, 24], 136, false),
+        layer_scale("layer scale, odd shapes", &[2, 5, 7], 3, false),
         case("no gate", &[2, 3, 16], 8, None, false),
         case("parts of tiles", &[2, 70, 72], 136, Some(2), false),
         case("DiT-XL attention's projection, one image", &[1, 256, 1152], 1152, Some(1), true),
+        layer_scale("ViT-S/14's projection, one image", &[1, 257, 384], 384, true),
     ]
 }

@@ -190,7 +190,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 5, 7], true, false),
         case("odd shapes, no shift", &[3, 11, 129], false, false),
         case("many rows", &[2, 131, 200], true, false),
-        case("two dimensions", &[5, 96], true, false),
+        case("a row to a group", &[5, 1, 96], true, false),
         case("DiT-B/1", &[8, 256, 768], true, true),
         case("DiT-XL/1, sixteen images", &[16, 256, 1152], true, true),
     ]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Batch, VaVae, train, training_step};
+use super::{Batch, StepLosses, VaVae, train, training_step};
 use crate::config::Config;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub fn plan(config: &Config, feature_channels: usize) -> Result<StepPlan> {
     let mut run = RandomRun::new(config, feature_channels, &device)?;
     device.reset_peak_memory();
     let mut kernels: Vec<KernelPlan> = vec![];
-    for launch in device.record_launches(|| run.step())? {
+    for launch in device.record_launches(|| run.step().map(drop))? {
         match kernels.iter_mut().find(|kernel| kernel.entry == launch.entry) {
             Some(kernel) => {
                 kernel.launches += 1;
@@ -157,11 +157,11 @@ impl<'a> RandomRun<'a> {
         Ok(RandomRun { config, model, params, adam, batch, bytes })
     }
 
-    /// One step: forward, backward and the optimizer's update.
-    pub fn step(&mut self) -> Result<()> {
+    /// One step: forward, backward and the optimizer's update. Returns its losses, which are not read yet.
+    pub fn step(&mut self) -> Result<StepLosses> {
         let mut gradients = ParamGradients::default();
         let objective = train::objective(self.config);
-        training_step(
+        let step = training_step(
             &self.model,
             &self.params,
             &objective,
@@ -169,7 +169,8 @@ impl<'a> RandomRun<'a> {
             &mut gradients,
             training::step_options(&self.config.train),
         )?;
-        self.adam.update(&mut self.params, &gradients, 1.0)
+        self.adam.update(&mut self.params, &gradients, 1.0)?;
+        Ok(step.losses)
     }
 }
 

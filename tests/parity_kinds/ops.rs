@@ -3,7 +3,7 @@
 //! What an operation is follows from its name (`sdpa64`, `conv3x3_s2_asym`), its settings in the set's metadata and the
 //! shapes of its tensors. The loss is Σ over outputs of Σ out·gout.
 
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -312,14 +312,14 @@ fn attention_block(b: &Bench) -> Result<Var> {
     b.apply(Add, [&x, &b.conv(&mixed.reshape(x.shape())?, "proj_out.", POINTWISE)?])
 }
 
-fn bench<'a>(set: &'a Golden, op: &'a str, settings: &'a Value) -> Bench<'a> {
-    let device = Device::cpu_poisoned();
+fn bench<'a>(set: &'a Golden, op: &'a str, settings: &'a Value) -> Result<Bench<'a>> {
+    let device = golden::device()?;
     let tape = Tape::new(&device);
-    Bench { set, op, settings, device, tape, leaves: RefCell::default() }
+    Ok(Bench { set, op, settings, device, tape, leaves: RefCell::default() })
 }
 
 fn check_op(set: &Golden, op: &str, settings: &Value) -> Result<Vec<(String, f64)>> {
-    let b = bench(set, op, settings);
+    let b = bench(set, op, settings)?;
     let outputs = forward(&b)?;
     let mut report = Vec::new();
     let mut compare = |part: &str, actual: &Tensor| -> Result<()> {
@@ -351,7 +351,7 @@ fn check_op(set: &Golden, op: &str, settings: &Value) -> Result<Vec<(String, f64
 
 /// The set has a KL per sample and one per entry, the engine a batch mean: every sample is a batch of its own.
 fn check_gaussian(set: &Golden, op: &str) -> Result<Vec<(String, f64)>> {
-    let b = bench(set, op, &Value::Null);
+    let b = bench(set, op, &Value::Null)?;
     let batch = b.tensor("moments")?.shape()[0];
     let sample = |part: &str, i: usize| -> Result<Tensor> {
         let all = set.tensor(&b.name(part))?;
@@ -389,7 +389,7 @@ fn check_gaussian(set: &Golden, op: &str) -> Result<Vec<(String, f64)>> {
 
 /// `sincos_pos_embed.D<width>S<side>`: tables of square grids.
 fn check_position_tables(set: &Golden) -> Result<Vec<(String, f64)>> {
-    let device = Device::cpu_poisoned();
+    let device = golden::device()?;
     let mut report = Vec::new();
     for name in set.names().filter(|name| name.starts_with("sincos_pos_embed.")) {
         let sizes = name.strip_prefix("sincos_pos_embed.D").and_then(|sizes| sizes.split_once('S'));

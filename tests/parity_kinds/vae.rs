@@ -1,8 +1,7 @@
 //! The whole VA-VAE: forward, every loss, and every gradient of a training step.
 
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, ensure};
-use vf_engine::device::Device;
 use vf_engine::nn::{Forward, ParamGradients, Parameters};
 use vf_engine::ops::gaussian::GaussianSample;
 use vf_engine::tape::Tape;
@@ -12,7 +11,7 @@ use vf_engine::vae::{Batch, Objective, Projection, VaVae, VaeShape, VfObjective,
 
 /// Compares outputs, losses and gradients with the set's; returns every tensor's error as a share of its tolerance.
 pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {
-    let device = Device::cpu_poisoned();
+    let device = golden::device()?;
     let config = &set.metadata["config"];
     let (model, mut params) = VaVae::new(&device, shape(set)?, 0)?;
     fill(set, &mut params)?;

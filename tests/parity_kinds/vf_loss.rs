@@ -1,9 +1,8 @@
 //! The VF loss: both parts, their sum, and the gradients of each.
 
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use vf_engine::device::Device;
 use vf_engine::ops::conv2d::{Conv2d, Padding};
 use vf_engine::ops::vf_loss::VfLoss;
 use vf_engine::tape::{Tape, Var};
@@ -21,7 +20,7 @@ pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {
 }
 
 fn check_case(set: &Golden, prefix: &str, case: &Value, report: &mut Vec<(String, f64)>) -> Result<()> {
-    let device = Device::cpu_poisoned();
+    let device = golden::device()?;
     let number = |key: &str| case[key].as_f64().map(|v| v as f32).with_context(|| format!("no {key}"));
     let op = VfLoss { cos_margin: number("cos_margin")?, distmat_margin: number("distmat_margin")? };
     let [distmat_weight, cos_weight] = [number("distmat_weight")?, number("cos_weight")?];

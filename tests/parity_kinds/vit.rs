@@ -1,16 +1,15 @@
 //! Frozen ViTs, DINOv2 and MAE: every stage of the teacher's forward.
 
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use crate::support::kind::Kind;
 use anyhow::{Context, Result};
-use vf_engine::device::Device;
 use vf_engine::tape::Tape;
 use vf_engine::tensor::Tensor;
 use vf_engine::vision::{Options, Style, Vit, Weights};
 
 /// Compares each stage with the set's; returns every tensor's error as a share of its tolerance.
 pub fn check(set: &Golden) -> Result<Vec<(String, f64)>> {
-    let device = Device::cpu_poisoned();
+    let device = golden::device()?;
     let mut params = Vec::new();
     for name in set.param_names() {
         let shape = set.shape(&format!("param.{name}")).with_context(|| format!("no shape of {name}"))?;

@@ -15,6 +15,21 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use vf_engine::device::{Device, DeviceSpec};
+
+/// What the sets run on: the device that `VF_GOLDEN_DEVICE` names (cpu, cuda, cuda:N or sim); without it the CPU, with memory that
+/// nobody wrote full of NaN.
+///
+/// # Errors
+/// An unknown name, or a device that is not there.
+pub fn device() -> Result<Device> {
+    match std::env::var("VF_GOLDEN_DEVICE") {
+        Ok(name) => {
+            Ok(Device::open(name.parse::<DeviceSpec>().map_err(|problem| anyhow!("VF_GOLDEN_DEVICE: {problem}"))?)?)
+        }
+        Err(_) => Ok(Device::cpu_poisoned()),
+    }
+}
 
 /// One golden set.
 #[derive(Debug)]

@@ -17,8 +17,13 @@ pub(super) const CHANNELS: Kernel<params::Conv2dChannels, 1, 1> = Kernel {
 
 /// The convolution with more channels, of which the further ones are zero. A CPU needs none.
 pub(super) fn widened(s: &ConvShape, x: &Tensor) -> ConvShape {
-    let lanes = if x.device().is_cpu() { 1 } else { 16 / x.dtype().size() };
-    ConvShape { in_c: s.in_c.next_multiple_of(lanes), out_c: s.out_c.next_multiple_of(lanes), ..*s }
+    let bytes = x.dtype().size();
+    let widened = |channels: usize| match x.device().is_cpu() || (channels * bytes).is_multiple_of(16) {
+        true => channels,
+        // A pixel of a single chunk would be half a sector of memory.
+        false => channels.next_multiple_of(32 / bytes),
+    };
+    ConvShape { in_c: widened(s.in_c), out_c: widened(s.out_c), ..*s }
 }
 
 /// The first of `x`'s rows of `from` channels with `to` of them each, as a tensor of this shape.

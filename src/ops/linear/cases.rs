@@ -33,6 +33,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("parts of tiles", &[1, 133, 136], 152, true, false),
         case("a weight's gradient from several blocks", &[3300, 24], 136, true, false),
         case("odd shapes, from several blocks", &[4100, 13], 9, true, false),
+        case("tiles of two sizes", &[3973, 8], 1024, true, false),
+        case("tiles of two sizes, backward", &[3973, 1024], 8, true, false),
         case("DiT-B qkv, one image", &[1, 256, 768], 2304, true, true),
         case("DiT-XL qkv, one image", &[1, 256, 1152], 3456, true, true),
         case("DiT-XL projection, four images", &[4, 256, 1152], 1152, true, true),

@@ -7,6 +7,7 @@ mod tiles;
 
 pub(super) use cases::cases;
 
+use self::tiles::Cut;
 use super::check;
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
@@ -59,7 +60,7 @@ const FWD: Kernel<params::LinearFwd, 5, 3> = Kernel {
     cuda: Some(
         CudaKernel::new("linear", |p: &params::LinearFwd, _| {
             let columns = if p.activation == params::LINEAR_SWIGLU { 2 * p.outputs } else { p.outputs };
-            product(tiles::count(p.tile, p.rows, columns))
+            product(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, columns))
         })
         .with_tf32(),
     ),
@@ -71,7 +72,10 @@ const BWD_INPUT: Kernel<params::LinearBwdInput, 3, 2> = Kernel {
     writes: ["dx", "x"],
     cpu: cpu::bwd_input,
     cuda: Some(
-        CudaKernel::new("linear", |p: &params::LinearBwdInput, _| product(tiles::count(p.tile, p.rows, p.inputs))).with_tf32(),
+        CudaKernel::new("linear", |p: &params::LinearBwdInput, _| {
+            product(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, p.inputs))
+        })
+        .with_tf32(),
     ),
 };
 
@@ -116,7 +120,7 @@ pub(super) struct Then<'a> {
     pub(super) activation: Option<Activation>,
     /// y = residual + gate·f(s), of the shape of y, or absent.
     pub(super) residual: &'a Tensor,
-    /// (B, O) or (1, O), or absent, which is 1.
+    /// (B, O) or (1, O), the latter also f32, or absent, which is 1.
     pub(super) gate: &'a Tensor,
 }
 
@@ -145,23 +149,27 @@ pub(super) fn forward(op: &'static str, [x, weight, bias]: [&Tensor; 3], then: T
     let absent = || Tensor::absent(device);
     let mut y = like_x(outputs)?;
     check::optional(op, "residual", then.residual, y.shape())?;
-    let mut rows_per_gate = 1;
+    let (mut rows_per_gate, mut parameter) = (1, 0);
     if !then.gate.is_absent() {
         let gates = if then.gate.shape().first() == Some(&1) { 1 } else { batch };
         check::shape(op, "gate", then.gate, &[gates, outputs])?;
         rows_per_gate = rows / gates;
+        parameter = u32::from(gates == 1 && then.gate.dtype() == DType::F32);
     }
     let mut sums = if then.activation.is_some() { like_x(columns)? } else { absent()? };
     let mut branch = if then.gate.is_absent() { absent()? } else { y.uninit_like()? };
     let [rows, inputs, columns] = [rows, inputs, columns].map(|length| length as u32);
     let aligned = aligned(dtype, [inputs, outputs as u32]);
+    let Cut { tile, bulk } = Cut::new(rows, columns, aligned, dtype, device.multiprocessors());
     let p = params::LinearFwd {
         rows,
         inputs,
         outputs: outputs as u32,
         rows_per_gate: rows_per_gate as u32,
+        parameter,
         activation: then.activation.map_or(params::LINEAR_IDENTITY, Activation::kind),
-        tile: tiles::choose(rows, columns, aligned, dtype, device.multiprocessors()),
+        tile,
+        bulk,
         ..Default::default()
     };
     let reads = [x, weight, bias, then.residual, then.gate];
@@ -186,8 +194,9 @@ pub(super) fn input_gradient(
     let mut dx = like_dy(inputs * through.map_or(1, |(_, f)| f.width()))?;
     let mut x = if through.is_some() { like_dy(inputs)? } else { Tensor::absent(device)? };
     let [rows, inputs, outputs] = [rows, inputs, outputs].map(|length| length as u32);
-    let tile = tiles::choose(rows, inputs, aligned(dtype, [inputs, outputs]), dtype, device.multiprocessors());
-    let p = params::LinearBwdInput { rows, inputs, outputs, activation, tile, ..Default::default() };
+    let aligned = aligned(dtype, [inputs, outputs]);
+    let Cut { tile, bulk } = Cut::new(rows, inputs, aligned, dtype, device.multiprocessors());
+    let p = params::LinearBwdInput { rows, inputs, outputs, activation, tile, bulk, ..Default::default() };
     device.launch(&BWD_INPUT, p, [dy, weight, sums], [&mut dx, &mut x])?;
     Ok((dx, through.map(|_| x)))
 }

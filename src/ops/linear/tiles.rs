@@ -13,34 +13,65 @@ pub(super) const fn shape(tile: u32) -> [u32; 3] {
     }
 }
 
-/// The part of a GPU's time in which a (rows, columns) product keeps it busy. Blocks are dealt out to its multiprocessors evenly, and each of
-/// these works off its own at one rate, however many of them are there at a time; so the last round is as long as the others. What of a tile
-/// lies beyond the product is idle, too.
-fn efficiency(tile: u32, rows: u32, columns: u32, multiprocessors: u32) -> f64 {
-    let [height, width, _] = shape(tile);
-    let rounds = count(tile, rows, columns).div_ceil(multiprocessors);
-    f64::from(rows) * f64::from(columns) / (f64::from(rounds * multiprocessors) * f64::from(height * width))
+/// How the rows of a (rows, columns) product are cut: the first `bulk` of them into whole 128×128 tiles, the others into tiles of shape `tile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) tile: u32,
+    pub(super) bulk: u32,
 }
+
+/// Blocks that a multiprocessor has room for at a time: `VF_EXPORT_MATRIX` sees to it.
+const RESIDENT: u32 = 2;
 
 /// Small tiles load more for each product: they must be worth it.
 const ENOUGH: f64 = 0.95;
 
-/// The tile for a (rows, columns) product: the largest that is efficient enough, or else the most efficient one. `aligned`: all rows of all
-/// matrices start at multiples of 16 bytes.
-pub(super) fn choose(rows: u32, columns: u32, aligned: bool, dtype: DType, multiprocessors: u32) -> u32 {
-    let candidates: &[u32] = match dtype {
-        _ if !aligned => &[params::LINEAR_RAGGED],
-        DType::Bf16 => &[params::LINEAR_128X128, params::LINEAR_128X64, params::LINEAR_64X64],
-        _ => &[params::LINEAR_128X64],
-    };
-    let efficiency = |tile: u32| efficiency(tile, rows, columns, multiprocessors);
-    let mut best = candidates[0];
-    for &tile in candidates {
-        if efficiency(best) < ENOUGH && efficiency(tile) > efficiency(best) {
-            best = tile;
+impl Cut {
+    /// The cut with the largest tiles that is efficient enough, or else the most efficient one. `aligned`: all rows of all matrices start at
+    /// multiples of 16 bytes.
+    pub(super) fn new(rows: u32, columns: u32, aligned: bool, dtype: DType, multiprocessors: u32) -> Cut {
+        let whole = |tile: u32| Cut { tile, bulk: 0 };
+        let large = count(params::LINEAR_128X128, rows, columns);
+        // As many of the large tiles as go round, in whole rows of them.
+        let [height, width, _] = shape(params::LINEAR_128X128);
+        let slots = RESIDENT * multiprocessors;
+        let bulk = large / slots * slots / columns.div_ceil(width) * height;
+        let candidates: &[Cut] = match dtype {
+            _ if !aligned => &[whole(params::LINEAR_RAGGED)],
+            DType::Bf16 => &[
+                whole(params::LINEAR_128X128),
+                Cut { tile: params::LINEAR_64X64, bulk: bulk.min(rows / height * height) },
+                whole(params::LINEAR_128X64),
+                whole(params::LINEAR_64X64),
+            ],
+            _ => &[whole(params::LINEAR_128X64)],
+        };
+        let efficiency = |cut: Cut| cut.efficiency(rows, columns, multiprocessors);
+        let mut best = candidates[0];
+        for &cut in candidates {
+            if efficiency(best) < ENOUGH && efficiency(cut) > efficiency(best) {
+                best = cut;
+            }
         }
+        best
     }
-    best
+
+    /// Blocks, one for each tile.
+    pub(super) fn tiles(self, rows: u32, columns: u32) -> u32 {
+        count(params::LINEAR_128X128, self.bulk, columns) + count(self.tile, rows - self.bulk, columns)
+    }
+
+    /// The product over what a GPU could compute in the same time: waves of blocks, as many as there is room for at a time, each as long as a
+    /// tile is large. What of a tile lies beyond the product is idle, too.
+    fn efficiency(self, rows: u32, columns: u32, multiprocessors: u32) -> f64 {
+        let slots = RESIDENT * multiprocessors;
+        let time = |tile: u32, rows: u32| {
+            let [height, width, _] = shape(tile);
+            u64::from(count(tile, rows, columns).div_ceil(slots)) * u64::from(height * width)
+        };
+        let time = time(params::LINEAR_128X128, self.bulk) + time(self.tile, rows - self.bulk);
+        f64::from(rows) * f64::from(columns) / (time * u64::from(slots)) as f64
+    }
 }
 
 /// Tiles of a (rows, columns) product.
@@ -79,7 +110,7 @@ impl Sharing {
             _ => params::LINEAR_128X64,
         };
         let (tiles, slabs) = (count(tile, outputs, inputs), rows.div_ceil(shape(tile)[2] / dtype.size() as u32));
-        let resident = 2 * multiprocessors;
+        let resident = RESIDENT * multiprocessors;
         let rest = tiles % resident;
         let blocks = if tiles < resident {
             (tiles * slabs / LEAST_SLABS).clamp(tiles, resident)
@@ -111,26 +142,38 @@ mod tests {
     /// (inputs, outputs) of LightningDiT-XL/1's layers over all tokens: qkv, proj, w12, w3.
     const LAYERS: [[u32; 2]; 4] = [[1152, 3456], [1152, 1152], [1152, 6144], [3072, 1152]];
 
-    /// Forward, dx and dW of each layer, at 32 and at 128 images of 256 tokens, keep an A100 and an H100 busy 95 % of the time.
+    /// Forward, dx and dW of each layer, at 32 and at 128 images of 256 tokens, keep an A100 and an H100 busy 95 % of the time: work over
+    /// waves × resident blocks, where those that share the tiles of dW count by their steps.
     #[test]
-    fn rounds_are_full_in_lightningdit_xl() {
+    fn waves_are_full_in_lightningdit_xl() {
         for (batch, multiprocessors) in [32, 128].into_iter().flat_map(|batch| MULTIPROCESSORS.map(|count| (batch, count))) {
             let rows = 256 * batch;
             for [inputs, outputs] in LAYERS {
                 for columns in [outputs, inputs] {
-                    let tile = choose(rows, columns, true, DType::Bf16, multiprocessors);
-                    let busy = efficiency(tile, rows, columns, multiprocessors);
-                    let what = format!("{rows}×{columns} on {multiprocessors} in {:?}: {busy:.3}", shape(tile));
+                    let cut = Cut::new(rows, columns, true, DType::Bf16, multiprocessors);
+                    let busy = cut.efficiency(rows, columns, multiprocessors);
+                    let what = format!("{rows}×{columns} on {multiprocessors}: {busy:.3}, {cut:?}");
                     println!("{what}");
                     assert!(busy >= 0.95, "{what}");
                 }
                 let shared = Sharing::new([rows, inputs, outputs], true, DType::Bf16, multiprocessors);
                 let tiles = count(shared.tile, outputs, inputs);
                 let longest = tiles / shared.blocks * shared.slabs + shared.share();
-                let busy = f64::from(tiles * shared.slabs) / f64::from(longest * shared.blocks);
+                let busy = f64::from(tiles * shared.slabs) / f64::from(longest * RESIDENT * multiprocessors);
                 println!("d({outputs}×{inputs}) over {rows} on {multiprocessors}: {busy:.3}");
-                assert_eq!(shared.blocks, 2 * multiprocessors, "both blocks of a multiprocessor work");
+                assert!(shared.blocks <= RESIDENT * multiprocessors, "one wave");
                 assert!(busy >= 0.95, "d({outputs}×{inputs}) over {rows} on {multiprocessors}: {busy:.3}");
+            }
+        }
+    }
+
+    /// The tiles of a cut cover its rows, and none is beyond them.
+    #[test]
+    fn bulk_is_whole_tiles() {
+        for (rows, columns) in [(3973, 1024), (8192, 1152), (100_000, 8), (128 * 216, 128), (1, 1)] {
+            for multiprocessors in [1, 5, 108, 132] {
+                let Cut { bulk, .. } = Cut::new(rows, columns, true, DType::Bf16, multiprocessors);
+                assert!(bulk <= rows && bulk.is_multiple_of(128), "{bulk} of {rows}");
             }
         }
     }
