@@ -250,7 +250,24 @@ template <class Slab_> struct MatrixLoader {
     }
 };
 
-/// The same for lines that are not 16-byte aligned: element by element, and therefore slower.
+/// An element, or 0 outside: without a branch, at which a warp would come apart that is to multiply together.
+static __device__ __forceinline__ float load_if(const float *from, bool inside) {
+    float x;
+    asm("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\tmov.f32 %0, 0f00000000;\n\t@p ld.f32 %0, [%1];\n\t}"
+        : "=f"(x)
+        : "l"(from), "r"((uint32_t)inside));
+    return x;
+}
+
+static __device__ __forceinline__ __nv_bfloat16 load_if(const __nv_bfloat16 *from, bool inside) {
+    uint16_t x;
+    asm("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %2, 0;\n\tmov.u16 %0, 0;\n\t@p ld.u16 %0, [%1];\n\t}"
+        : "=h"(x)
+        : "l"(from), "r"((uint32_t)inside));
+    return __ushort_as_bfloat16(x);
+}
+
+/// The same as `MatrixLoader` for lines that are not 16-byte aligned: element by element, and therefore slower.
 template <class Slab_> struct RaggedLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
@@ -268,8 +285,7 @@ template <class Slab_> struct RaggedLoader {
             uint32_t r = Slab::row(i) + (Slab::K_CONTIGUOUS ? 0 : e), deep = Slab::k(i) + (Slab::K_CONTIGUOUS ? e : 0);
             r += row + (Slab::K_CONTIGUOUS && r >= Slab::ROWS / 2 ? apart : 0);
             size_t at = Slab::K_CONTIGUOUS ? r * stride + k + deep : (k + deep) * stride + r;
-            from_float(0.0f, &chunk[e]);
-            if (r < rows && deep < left) chunk[e] = matrix[at];
+            chunk[e] = load_if(matrix + at, r < rows && deep < left);
         }
         return *reinterpret_cast<const uint4 *>(chunk);
     }

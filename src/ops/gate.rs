@@ -76,7 +76,7 @@ impl Op<3> for GateResidual {
 /// The blocks for tensors like x (B, .., C), once gate is found to be (B, C) or (1, C) of their dtype, or a parameter.
 pub(super) fn blocks(op: &'static str, x: &Tensor, gate: &Tensor) -> Result<ChannelTile> {
     let (_, cols) = check::matrix(op, "x", x)?;
-    let [batch, gates] = [x, gate].map(|tensor| tensor.shape()[0]);
+    let (batch, gates) = (x.shape()[0], gate.shape().first().copied().unwrap_or(0));
     let dtype = gate.dtype() == x.dtype() || (gates == 1 && gate.dtype() == DType::F32);
     if (gates != 1 && gates != batch) || gate.shape() != [gates, cols] || !dtype {
         let message = format!(
