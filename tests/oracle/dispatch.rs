@@ -176,17 +176,17 @@ fn rms_norm_of(call: &Call) -> Array {
 
 /// One gate for the whole batch where it has a single row.
 fn gate_of(x: &Array, gate: &Array, y: &Array) -> Array {
-    let ([b, _, c], [gates, _]) = (x.dims(), gate.dims());
-    gate_residual(x, &Array::build([b, c], |[b, c]| gate.at([b % gates, c])), y)
+    let (b, c) = (x.shape[0], x.shape[x.shape.len() - 1]);
+    let ([gates, _], tokens) = (gate.dims(), [b, x.data.len() / b / c, c]);
+    let of_images = Array::build([b, c], |[b, c]| gate.at([b % gates, c]));
+    gate_residual(&x.reshape(&tokens), &of_images, &y.reshape(&tokens)).reshape(&x.shape)
 }
 
 /// A branch (B, .., C) at the end of which a residual waits, or none, with a gate, or 1.
 fn joined(branch: Array, residual: Option<&Array>, gate: Option<&Array>) -> Array {
     let Some(residual) = residual else { return branch };
-    let channels = branch.shape[branch.shape.len() - 1];
-    let tokens = [branch.shape[0], branch.data.len() / branch.shape[0] / channels, channels];
-    let ones = Array::build([1, channels], |_| 1.0);
-    gate_of(&residual.reshape(&tokens), gate.unwrap_or(&ones), &branch.reshape(&tokens)).reshape(&branch.shape)
+    let ones = Array::build([1, branch.shape[branch.shape.len() - 1]], |_| 1.0);
+    gate_of(residual, gate.unwrap_or(&ones), &branch)
 }
 
 /// y·(1 + scale) + shift of (B, .., C) by (B, C), each where it is there.
