@@ -98,6 +98,8 @@ pub struct KernelCount {
     pub registers: u32,
     /// Bytes of spilled registers on sm_80, as ptxas said.
     pub spill_bytes: u32,
+    /// Instructions, counted once for a warp.
+    pub warp_instructions: u64,
     /// Tensor-core instructions, as a part of all.
     pub tensor_share: f64,
     /// The least seconds on the GPU that is imitated.
@@ -189,6 +191,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
             divergent_branches: sum(|c| c.divergent_branches),
             registers: resources.map_or(0, |r| r.registers),
             spill_bytes: resources.map_or(0, |r| r.spill_load_bytes + r.spill_store_bytes),
+            warp_instructions: sum(|c| c.warp_instructions),
             tensor_share: ratio(sum(|c| c.by_class.get("tensor").copied().unwrap_or(0)), sum(|c| c.warp_instructions)),
             roofline_s: of().map(|(launch, _)| launch.roofline.time_s).sum(),
             binding: longest.map_or(String::new(), |roofline| roofline.binding.clone()),

@@ -123,7 +123,7 @@ pub(super) fn cases() -> Vec<Case> {
         layer_scale("layer scale, odd shapes", &[2, 5, 7], 3, false),
         case("no gate", &[2, 3, 16], 8, None, false),
         case("parts of tiles", &[2, 70, 72], 136, Some(2), false),
-        case("DiT-XL attention's projection, one image", &[1, 256, 1152], 1152, Some(1), true),
+        case("DiT-B attention's projection, 128 tokens", &[1, 128, 768], 768, Some(1), true),
         layer_scale("ViT-S/14's projection, one image", &[1, 257, 384], 384, true),
     ]
 }

@@ -132,7 +132,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("GELU by tanh", 2, &[2, 9, 24], [40, 24], End::Gated, false),
         case("SwiGLU, odd shapes", 3, &[2, 5, 7], [11, 7], End::Gated, false),
         case("SwiGLU, parts of tiles", 3, &[2, 70, 72], [104, 72], End::Gated, false),
-        case("DiT-XL, one image", 3, &[1, 256, 1152], [3072, 1152], End::Gated, true),
-        case("DINOv2 ViT-S, one image", 1, &[1, 264, 384], [1536, 384], End::Residual, true),
+        case("DiT-S, 128 tokens", 3, &[1, 128, 384], [1024, 384], End::Gated, true),
+        case("DINOv2 ViT-S, 120 tokens", 1, &[1, 120, 384], [1536, 384], End::Residual, true),
     ]
 }

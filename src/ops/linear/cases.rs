@@ -35,9 +35,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("odd shapes, from several blocks", &[4100, 13], 9, true, false),
         case("tiles of two sizes", &[3973, 8], 1024, true, false),
         case("tiles of two sizes, backward", &[3973, 1024], 8, true, false),
-        case("DiT-B qkv, one image", &[1, 256, 768], 2304, true, true),
-        case("DiT-XL qkv, one image", &[1, 256, 1152], 3456, true, true),
-        case("DiT-XL projection, four images", &[4, 256, 1152], 1152, true, true),
-        case("DiT-XL modulation, 32 images", &[32, 1152], 6912, true, true),
+        case("DiT-B projection, one image", &[1, 256, 768], 768, true, true),
+        case("DiT-XL projection, 128 tokens", &[1, 128, 1152], 1152, true, true),
+        case("DiT-XL/1's patches, 16 images", &[16, 256, 32], 1152, true, true),
+        case("DiT-S modulation, 32 images", &[32, 384], 2304, true, true),
     ]
 }
