@@ -179,8 +179,8 @@ def ours(binary, op, label):
 
 def main(binary, library):
     gpu = Gpu(library)
-    theirs = layer_norm(gpu, 4 * 257, 1024) + matmul(gpu, 256, 2304, 768) + attention(gpu, 24, 256, 64) + softmax(gpu, 1024, 256)
-    mine = ours(binary, "layer_norm", "ViT-L/14, 257 tokens, affine") | ours(binary, "linear", "DiT-B qkv, one image")
+    theirs = layer_norm(gpu, 4 * 257, 1024) + matmul(gpu, 256, 768, 768) + attention(gpu, 24, 256, 64) + softmax(gpu, 1024, 256)
+    mine = ours(binary, "layer_norm", "ViT-L/14, 257 tokens, affine") | ours(binary, "linear", "DiT-B projection, one image")
     mine |= ours(binary, "attention", "DiT-B/1")
     print(f"{'bf16':24} {'':8} {'warp instructions':>18} {'DRAM sectors':>13} {'bank conflicts':>15} {'roofline µs':>12}")
     for name, launches in theirs:

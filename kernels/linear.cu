@@ -278,12 +278,13 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void weigh
     }
 }
 
-/// Work that is shared evenly wants the largest tile.
+/// Work that is shared evenly wants the largest tile. (In TF32, 128×64 spills on sm_100a and sm_120.)
 template <class Math> static __device__ __forceinline__ void linear_bwd_weight(const LinearBwdWeight &p) {
     if (p.tile == LINEAR_RAGGED) {
         weight_tiles<Tile<Math, 64, 32, false>, false>(p);
     } else {
-        weight_tiles<Tile<Math, 128, sizeof(typename Math::T) == 2 ? 128 : 64>, true>(p);
+        constexpr uint32_t SIDE = sizeof(typename Math::T) == 2 ? 128 : 64;
+        weight_tiles<Tile<Math, SIDE, SIDE>, true>(p);
     }
 }
 

@@ -247,8 +247,10 @@ mod tests {
     use super::*;
     use crate::device::Device;
 
+    type Method<'a> = dyn Fn(&mut Field, &[f32], State) -> Result<State> + 'a;
+
     /// y′ = −y + t from y(0) = 1, of which the solution is 2e^−t + t − 1.
-    fn solve(points: usize, method: &dyn Fn(&mut Field, &[f32], State) -> Result<State>) -> (f64, usize) {
+    fn solve(points: usize, method: &Method<'_>) -> (f64, usize) {
         let device = Device::cpu_poisoned();
         let mut evaluations = 0;
         let ones = Tensor::from_slice(&device, &[1], &[1.0]).unwrap();

@@ -21,12 +21,12 @@ const NAME: &[u8] = b"arr_0.npy";
 pub fn write_npz(path: &Path, images: &[PathBuf]) -> Result<()> {
     let mut failure = None;
     let written = atomic::write(path, |file| {
-        archive(file, images).or_else(|problem| match problem {
+        archive(file, images).map_err(|problem| match problem {
             Problem::Image(error) => {
                 failure = Some(error);
-                Err(io::Error::other("an image could not be read"))
+                io::Error::other("an image could not be read")
             }
-            Problem::File(error) => Err(error),
+            Problem::File(error) => error,
         })
     });
     failure.map_or(written, Err)

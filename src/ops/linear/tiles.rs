@@ -107,7 +107,7 @@ impl Sharing {
         let tile = match dtype {
             _ if !aligned => params::LINEAR_RAGGED,
             DType::Bf16 => params::LINEAR_128X128,
-            _ => params::LINEAR_128X64,
+            _ => params::LINEAR_64X64,
         };
         let (tiles, slabs) = (count(tile, outputs, inputs), rows.div_ceil(shape(tile)[2] / dtype.size() as u32));
         let resident = RESIDENT * multiprocessors;
