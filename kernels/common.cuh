@@ -4,9 +4,9 @@
 #include <stdint.h>
 
 /// Exports the template `kernel<T>(Params)` as `<kernel>_f32` and `<kernel>_bf16`. Bodies do not know dtypes.
-#define VF_EXPORT(kernel, Params, threads)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(threads) kernel##_f32(const __grid_constant__ Params p) { kernel<float>(p); } \
-    extern "C" __global__ void __launch_bounds__(threads) kernel##_bf16(const __grid_constant__ Params p) {                   \
+#define VF_EXPORT(kernel, Params, ...)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__) kernel##_f32(const __grid_constant__ Params p) { kernel<float>(p); } \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__) kernel##_bf16(const __grid_constant__ Params p) {                   \
         kernel<__nv_bfloat16>(p);                                                                                             \
     }
 

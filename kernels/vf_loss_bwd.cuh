@@ -172,12 +172,14 @@ static __device__ __forceinline__ void find_residuals(float (&r)[CHANNELS / 8][4
     times_gram<BwdState<T, CHANNELS>::Z_PARTS>(q, state.z, warp_row, state.gram);
 #pragma unroll
     for (uint32_t h = 0; h < 2; h++) {
+        // Keeps the second turn's loads behind the first: both at once spill.
+        __syncwarp();
         uint32_t row = warp_row + threadIdx.x % 32 / 4 + 8 * h;
         bool there = row < tile.rows;
         float norm = there ? at<const float>(p.norm)[tile.first + row] : 0.0f;
         float slope = there ? at<const float>(p.slope)[tile.first + row] : 0.0f;
         float cosine = there ? at<const float>(p.cosine)[tile.first + row] : 0.0f;
-        float inverse = 1.0f / fmaxf(norm, VF_LOSS_EPS_DISTMAT), along = 0.0f;
+        float inverse = __frcp_rn(fmaxf(norm, VF_LOSS_EPS_DISTMAT)), along = 0.0f;
 #pragma unroll
         for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             for (uint32_t e = 2 * h; e < 2 * h + 2; e++) along = fmaf(q[n][e], r[n][e], along);

@@ -51,6 +51,9 @@ pub fn check(set: &Golden) -> Result<Report> {
     Ok(bench.report)
 }
 
+/// A name, what the model gives, and the blend of it and x.
+type Blending<'a> = (&'a str, &'a Tensor, &'a dyn Fn(f64) -> Blend);
+
 fn check_path(bench: &mut Bench, name: &str, path: Path) -> Result<()> {
     let times = bench.set.stored("t")?.data.clone();
     let count = times.len();
@@ -69,7 +72,7 @@ fn check_path(bench: &mut Bench, name: &str, path: Path) -> Result<()> {
     }
 
     let (xt, velocity, score) = (bench.tensor(&format!("{name}.xt"))?, bench.tensor("vel")?, bench.tensor("score")?);
-    let blends: [(&str, &Tensor, &dyn Fn(f64) -> Blend); 4] = [
+    let blends: [Blending<'_>; 4] = [
         ("drift", &velocity, &|t| Blend { of_x: path.drift(t).0, of_output: 0.0 }),
         ("score_from_vel", &velocity, &|t| path.score_from_velocity(t)),
         ("noise_from_vel", &velocity, &|t| path.noise_from_velocity(t)),
