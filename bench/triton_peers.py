@@ -8,6 +8,7 @@ by `vf-engine bench kernels --device sim`, in the same run and by the same libra
 import ctypes
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -164,9 +165,10 @@ def numbers(launches):
     return total("warp_instructions"), total("unique_load_sectors", "unique_store_sectors"), total("bank_conflict_cycles"), 1e6 * seconds
 
 
-def ours(binary, op, label):
+def ours(binary, library, op, label):
     command = [binary, "bench", "kernels", "--device", "sim", "--dtype", "bf16", "--filter", op, "--json"]
-    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["results"]
+    environment = os.environ | {"VF_SOFTGPU": library}
+    rows = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)["results"]
     rows = [row for row in rows if row["op"] == op and row["label"] == label]
     assert rows, f"bench kernels has no case {label} of {op}"
     sums = {}
@@ -180,8 +182,8 @@ def ours(binary, op, label):
 def main(binary, library):
     gpu = Gpu(library)
     theirs = layer_norm(gpu, 4 * 257, 1024) + matmul(gpu, 256, 768, 768) + attention(gpu, 24, 256, 64) + softmax(gpu, 1024, 256)
-    mine = ours(binary, "layer_norm", "ViT-L/14, 257 tokens, affine") | ours(binary, "linear", "DiT-B projection, one image")
-    mine |= ours(binary, "attention", "DiT-B/1")
+    mine = ours(binary, library, "layer_norm", "ViT-L/14, 257 tokens, affine") | ours(binary, library, "linear", "DiT-B projection, one image")
+    mine |= ours(binary, library, "attention", "DiT-B/1")
     print(f"{'bf16':24} {'':8} {'warp instructions':>18} {'DRAM sectors':>13} {'bank conflicts':>15} {'roofline µs':>12}")
     for name, launches in theirs:
         for whose, values in (("ours", mine.get(name)), ("triton", numbers(launches))):
