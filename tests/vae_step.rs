@@ -9,7 +9,8 @@ use vf_engine::dtype::DType;
 use vf_engine::kernels;
 use vf_engine::nn::{ParamGradients, Parameters};
 use vf_engine::random;
-use vf_engine::vae::{Batch, Losses, StepOptions, VaVae, train, training_step};
+use vf_engine::training::StepOptions;
+use vf_engine::vae::{Batch, Losses, VaVae, train, training_step};
 
 const FEATURE_CHANNELS: usize = 48;
 
