@@ -9,7 +9,9 @@ use vf_engine::dtype::DType;
 use vf_engine::kernels;
 use vf_engine::nn::{ParamGradients, Parameters};
 use vf_engine::random;
+use vf_engine::tensor::Tensor;
 use vf_engine::training::StepOptions;
+use vf_engine::vae::plan::RandomRun;
 use vf_engine::vae::{Batch, Losses, VaVae, train, training_step};
 
 const FEATURE_CHANNELS: usize = 48;
@@ -110,6 +112,56 @@ fn compare(got: &Outcome, want: &Outcome, bounds: &Bounds) -> Result<()> {
         }
     }
     println!("closest to its bound: the gradient of {} at {:.2}", worst.1, worst.0);
+    Ok(())
+}
+
+/// The total losses of ten steps of `tiny` at 32×32 on one random batch, from parameters off by up to `nudge` of themselves.
+fn ten_losses(device: &Device, precision: &str, nudge: f32, seed: u64) -> Result<Vec<f64>> {
+    let settings = ["model.resolution=32".to_string(), format!("train.precision={precision}")];
+    let config = Config::load(Some("tiny"), None, &settings)?;
+    let mut run = RandomRun::new(&config, FEATURE_CHANNELS, device)?;
+    if nudge > 0.0 {
+        for id in run.params.ids() {
+            let value = run.params.value(id);
+            let stream = random::stream(run.params.name(id));
+            let share = random::uniform(device, value.shape(), seed, stream, -nudge, nudge)?.to_vec()?;
+            let nudged: Vec<f32> = value.to_vec()?.iter().zip(share).map(|(v, share)| v + v * share).collect();
+            let nudged = Tensor::from_slice(device, value.shape(), &nudged)?;
+            run.params.set(id, nudged)?;
+        }
+    }
+    (0..10).map(|_| Ok(f64::from(run.step()?.read()?.total))).collect()
+}
+
+/// Runs drift apart: Adam's first steps are the gradient's signs, and where a gradient is all rounding, its parameter goes another way. How
+/// far is measured on the CPU, by the farthest of eight runs from parameters that were off by a rounding of the precision: up to a step,
+/// the software GPU, which rounds at every step, may be four times as far, and what one step's losses may be.
+#[test]
+fn ten_steps_on_the_software_gpu_track_the_cpu() -> Result<()> {
+    if kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return Ok(());
+    }
+    let cpu = Device::cpu();
+    let want = ten_losses(&cpu, "f32", 0.0, 0)?;
+    ensure!(want[9] < 0.9 * want[0], "nothing is learnt: {want:?}");
+    let device = Device::sim().context("`cargo xtask test` builds the software GPU first")?;
+    for (precision, rounding, bounds) in [("f32", 2.0_f32.powi(-24), F32), ("bf16", 2.0_f32.powi(-9), BF16)] {
+        let nudged: Vec<_> = (1..=8).map(|seed| ten_losses(&cpu, "f32", rounding, seed)).collect::<Result<_>>()?;
+        let got = ten_losses(&device, precision, 0.0, 0)?;
+        let mut drift = 0.0_f64;
+        for (step, (got, want)) in got.iter().zip(&want).enumerate() {
+            drift = nudged.iter().map(|run| (run[step] - want).abs() / want).fold(drift, f64::max);
+            let error = (got - want).abs() / want;
+            let message = format!(
+                "{precision}, step {}: {got}, {want} on the CPU, off by {error:.1e}; the CPU drifts by {drift:.1e}",
+                step + 1
+            );
+            println!("{message}");
+            // Not `error > bound`, which a NaN would pass.
+            ensure!(error <= 4.0 * drift + bounds.loss, message);
+        }
+    }
     Ok(())
 }
 
