@@ -1,14 +1,17 @@
 //! The second stage through the command line: images to latents, a LightningDiT on them, images again, and their distance.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use support::cli::{assert_same_state, fail, last_checkpoint, succeed, text};
 use tempfile::TempDir;
-use vf_engine::checkpoint::{self, Checkpoint};
+use vf_engine::checkpoint;
 use vf_engine::data::latents::{LatentFolder, LatentStats};
 use vf_engine::metrics;
 
@@ -78,41 +81,6 @@ impl Workbench {
         command.args(arguments);
         command
     }
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The error that a command ends with: one line.
-fn fail(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{}", text(&output));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    errors[0].to_string()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn last_checkpoint(run: &Path) -> Checkpoint {
-    Checkpoint::open(&checkpoint::latest(&run.join("checkpoints")).unwrap().expect("a checkpoint")).unwrap()
-}
-
-fn assert_same_state(a: &Path, b: &Path) {
-    let (a, b) = (last_checkpoint(a), last_checkpoint(b));
-    assert_eq!(a.names(), b.names());
-    for name in a.names() {
-        let bits = |c: &Checkpoint| c.tensor(&name).unwrap().1.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&a), bits(&b), "{name}");
-    }
-    assert_eq!(a.state(), b.state());
 }
 
 /// A step's losses by name, of every step that logged some.

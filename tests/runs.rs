@@ -1,13 +1,16 @@
 //! Whole runs through the command line: resuming, kills, full disks, and what a person is told when something is wrong.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use support::cli::{assert_same_state, fail, last_checkpoint, succeed, text};
 use tempfile::TempDir;
-use vf_engine::checkpoint::{self, Checkpoint};
+use vf_engine::checkpoint;
 use vf_engine::data::{FeatureCache, FeatureSource, ImageFolder};
 use vf_engine::metrics;
 
@@ -76,31 +79,6 @@ impl Workbench {
     }
 }
 
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The error that a command ends with: one line.
-fn fail(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(!output.status.success(), "{}", text(&output));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    errors[0].to_string()
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-fn last_checkpoint(run: &Path) -> Checkpoint {
-    Checkpoint::open(&checkpoint::latest(&run.join("checkpoints")).unwrap().expect("a checkpoint")).unwrap()
-}
-
 /// Every logged value but the speed.
 fn logged(run: &Path) -> Vec<(u64, BTreeMap<String, Option<f64>>)> {
     let records = metrics::read(run).unwrap().into_iter();
@@ -121,13 +99,8 @@ fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
     succeed(&mut bench.train(&["--resume", "broken", "--steps", "4"]));
     let (whole, broken) = (last_checkpoint(&bench.path("whole")), last_checkpoint(&bench.path("broken")));
     assert_eq!((whole.step(), broken.step()), (4, 4));
-    assert_eq!(whole.names(), broken.names());
     assert!(whole.names().iter().any(|name| name.starts_with("ema.")));
-    for name in whole.names() {
-        let bits = |c: &Checkpoint| c.tensor(&name).unwrap().1.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&whole), bits(&broken), "{name}");
-    }
-    assert_eq!(whole.state(), broken.state());
+    assert_same_state(&bench.path("whole"), &bench.path("broken"));
     // The run that stopped at 2 drew a grid there, which the unbroken one did not; each step's losses are the same.
     let losses = |run: &str| {
         let rows = logged(&bench.path(run)).into_iter();

@@ -87,7 +87,7 @@ fn chunk(dim: usize, lanes: usize) -> usize {
     if dim.is_multiple_of(lanes) { lanes } else { 1 }
 }
 
-/// Threads of a team for a row of this many chunks, and teams of a block, as `RowTeam` in `row_norm.cuh` has them.
+/// Threads of a team for a row of this many chunks, and teams of a block, as `RowTeam` in `row_team.cuh` has them.
 fn team(chunks: usize) -> (usize, usize) {
     let threads = if chunks > 32 { chunks.next_multiple_of(32) } else { chunks.next_power_of_two().max(2) };
     (threads, ((BLOCK_THREADS + threads / 2) / threads).max(1))

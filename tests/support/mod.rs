@@ -1,6 +1,7 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "every test binary compiles this module and uses its own part")]
 
+pub mod cli;
 pub mod compare;
 pub mod fill;
 pub mod golden;
