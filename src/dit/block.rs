@@ -8,7 +8,6 @@ use crate::ops::attention::Attention as AttentionOp;
 use crate::ops::chunk::Chunk;
 use crate::ops::gate::GateResidual;
 use crate::ops::rope::Rope2d;
-use crate::ops::split::Split3;
 use crate::ops::swiglu::SwiGlu;
 use crate::tape::Var;
 use crate::tensor::Tensor;
@@ -80,7 +79,7 @@ impl Attention {
 
     fn forward(&self, pass: &Forward, x: &Var, rope: Option<&Rope>) -> Result<Var> {
         let tape = pass.tape();
-        let [mut q, mut k, v] = tape.apply(Split3, [&self.qkv.forward(pass, x)?])?;
+        let [mut q, mut k, v] = tape.apply(Chunk::<3>, [&self.qkv.forward(pass, x)?])?;
         if let Some([q_norm, k_norm]) = &self.qk_norms {
             q = self.per_head(pass, q_norm, &q)?;
             k = self.per_head(pass, k_norm, &k)?;
