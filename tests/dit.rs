@@ -25,7 +25,7 @@ fn gradients_of_every_loss_are_its_derivatives() -> Result<()> {
         (Path::Gvp, Prediction::Score, LossWeight::Likelihood),
     ] {
         let transport = Transport { path, prediction, loss_weight, ..Transport::lightning() };
-        let batch = batch(&device, &transport)?;
+        let batch = batch(&device, &transport, model.shape())?;
         let total = |params: &Parameters| -> Result<(f64, ParamGradients)> {
             let mut gradients = ParamGradients::default();
             let step = training_step(&model, params, &transport, &batch, &mut gradients, StepOptions::default())?;

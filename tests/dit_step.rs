@@ -2,12 +2,12 @@
 
 mod support;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use support::dit::{batch, random_model, shape};
 use support::step::{Outcome, agrees_on_the_software_gpu, software_gpu};
 use vf_engine::config::DitConfig;
 use vf_engine::device::Device;
-use vf_engine::dit::{DitShape, Transport, evaluate, random_run, settings, training_step};
+use vf_engine::dit::{DitShape, LightningDit, Transport, evaluate, random_run, settings, training_step};
 use vf_engine::dtype::DType;
 use vf_engine::training::{StepOptions, plan};
 
@@ -15,7 +15,7 @@ fn step(device: &Device, dtype: DType, shape: DitShape, checkpoint_activations: 
     let transport = Transport::lightning();
     let (model, mut params) = random_model(device, shape)?;
     params.compute_in(dtype)?;
-    let batch = batch(device, &transport)?;
+    let batch = batch(device, &transport, model.shape())?;
     let options = StepOptions { checkpoint_activations, ..StepOptions::default() };
     Outcome::of(&params, |gradients| {
         Ok(training_step(&model, &params, &transport, &batch, gradients, options)?.losses.read()?.row())
@@ -55,5 +55,28 @@ fn the_software_gpu_steps_as_the_cpu_does() -> Result<()> {
     for shape in shapes() {
         agrees_on_the_software_gpu(|device, dtype| step(device, dtype, shape.clone(), false))?;
     }
+    Ok(())
+}
+
+/// Of one block of XL/1 in bf16, by the difference of two depths: evaluations go forward alone.
+#[test]
+fn a_block_takes_few_launches() -> Result<()> {
+    let launches = |depth: usize| -> Result<[usize; 2]> {
+        let model = ["input_size=16", "in_channels=32", "num_classes=1000"].map(|set| format!("model.{set}"));
+        let step = [format!("model.depth={depth}"), "train.batch_size=32".into(), "train.precision=bf16".into()];
+        let config = DitConfig::load(Some("XL/1"), None, &[&model[..], &step].concat())?;
+        let whole = plan(|device| random_run(&config, device))?.launches();
+        let (device, transport) = (Device::plan(), settings::transport(&config));
+        let (model, mut params) = LightningDit::new(&device, settings::shape(&config)?, 0)?;
+        params.compute_in(DType::Bf16)?;
+        let batch = batch(&device, &transport, model.shape())?;
+        let forward = device.record_launches(|| evaluate(&model, &params, &transport, &batch).map(drop))?.len();
+        Ok([forward, whole - forward])
+    };
+    let ([few_forward, few_backward], [more_forward, more_backward]) = (launches(2)?, launches(3)?);
+    // Forward: adaLN and its six parts, two norms, qkv, attention, proj, w12, w3. Backward: two for each of the five linear layers,
+    // two for each norm, one each for attention, both gates and the parts; and the rest of two weights' gradients, whose tiles the
+    // multiprocessors of an A100 share.
+    assert_eq!((more_forward - few_forward, more_backward - few_backward), (9, 20));
     Ok(())
 }

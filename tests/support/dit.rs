@@ -30,13 +30,14 @@ pub fn random_model(device: &Device, shape: DitShape) -> Result<(LightningDit, P
     Ok((model, params))
 }
 
-/// Three images for it, one of them without a class.
-pub fn batch(device: &Device, transport: &Transport) -> Result<Batch> {
-    let draw = |name| random::normal(device, &[3, 4, 4, 8], 2, random::stream(name));
+/// Three images for a model of this shape, one of them without a class.
+pub fn batch(device: &Device, transport: &Transport, shape: &DitShape) -> Result<Batch> {
+    let side = shape.input_size;
+    let draw = |name| random::normal(device, &[3, side, side, shape.in_channels], 2, random::stream(name));
     Ok(Batch {
         latents: draw("latents")?,
         noise: draw("noise")?,
         point: transport.point(device, &[0.1, 0.5, 0.95])?,
-        labels: Tensor::from_u32(device, &[3], &[0, 9, 10])?,
+        labels: Tensor::from_u32(device, &[3], &[0, 9, shape.num_classes as u32])?,
     })
 }
