@@ -328,6 +328,32 @@ fn samples_do_not_depend_on_batches_and_go_on() {
     }
 }
 
+/// The software GPU, on which a step's launches are recorded once and run as a graph, or launched one by one: the same bits; and the CPU's
+/// losses, but for roundings.
+#[test]
+fn the_software_gpu_trains_and_samples() {
+    if vf_engine::kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return;
+    }
+    let bench = bench();
+    let train = |out: &str, device: &str, graph: &str| {
+        let settings = ["--steps", "3", "--device", device, "--set", graph];
+        succeed(&mut bench.train(out, &settings));
+    };
+    train("graph", "sim", "train.cuda_graph=true");
+    train("launches", "sim", "train.cuda_graph=false");
+    assert_same_state(&bench.path("graph"), &bench.path("launches"));
+    train("cpu", "cpu", "train.cuda_graph=true");
+    let totals = |run: &str| losses(&bench.path(run)).iter().map(|(_, row)| row["total"].unwrap()).collect::<Vec<_>>();
+    for (got, want) in totals("graph").into_iter().zip(totals("cpu")) {
+        // Three steps of sums in another order.
+        assert!((got - want).abs() < 1e-4 * want, "{got}, and {want} on the CPU");
+    }
+    let printed = succeed(&mut bench.sample("graph", "simulated", &["--tokenizer", "vae", "--count", "2", "--device", "sim"]));
+    assert!(printed.contains("2 images made"), "{printed}");
+}
+
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let bench = bench();
