@@ -1,7 +1,7 @@
 // The linear layer, forward and backward, with bias, activation, SwiGLU and gated residual where its sums still lie on the chip.
 //
 // Formula   s = x·Wᵀ + b;  a = f(s) or silu(s₁)·s₂;  y = a or residual + gate·a.
-//           dx = dy·W, and through what came before: ds = dx·f′(s), or with σ = σ(s₁): ds₁ = dx·s₂·σ(1 + s₁(1 − σ)), ds₂ = dx·s₁·σ.
+//           dx = dy·W, plus what else reaches x; and through what came before: ds = dx·f′(s), or with σ = σ(s₁): ds₁ = dx·s₂·σ(1 + s₁(1 − σ)), ds₂ = dx·s₁·σ.
 //           dW = dyᵀ·x,  db = Σ dy.
 // Shapes    x (rows, inputs), W (outputs, inputs), y (rows, outputs); s₁ | s₂ = s (rows, 2·outputs).
 // Bytes     each operand and each result once; weight gradients also a tile of f32 for each part of a tile that blocks share, once out and
@@ -195,6 +195,10 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input
         if (row >= p.rows) return;
         size_t at_x = (size_t)row * p.inputs + column, at_s = (size_t)row * columns + column;
         T *dx = at<T>(p.dx) + at_s;
+        if (p.dresidual) {
+            Chunk<T> more = Cells<T, ALIGNED>::load(at<const T>(p.dresidual) + at_x, inside);
+            for (uint32_t i = 0; i < N; i++) d[i] += more.v[i];
+        }
         if (!p.sums) return Cells<T, ALIGNED>::store(d, dx, inside);
         Chunk<T> s = Cells<T, ALIGNED>::load(at<const T>(p.sums) + at_s, inside), x;
         if (swiglu) {

@@ -43,13 +43,14 @@ struct LinearFwd {
     uint32_t parameter;  ///< 1: the gate is one parameter vector for all rows
 };
 
-/// d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s.
+/// d = dy·weight; dx = d, with what else reaches x added, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s.
 struct LinearBwdInput {
-    uint64_t dy;      ///< (rows, outputs), read
-    uint64_t weight;  ///< (outputs, inputs), read
-    uint64_t sums;    ///< s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read
-    uint64_t dx;      ///< shaped as s, written
-    uint64_t x;       ///< (rows, inputs): f(s), which was this layer's input, or absent, written
+    uint64_t dy;         ///< (rows, outputs), read
+    uint64_t weight;     ///< (outputs, inputs), read
+    uint64_t sums;       ///< s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read
+    uint64_t dresidual;  ///< (rows, inputs): what else reaches x; absent where nothing does, or with an activation; read
+    uint64_t dx;         ///< shaped as s, written
+    uint64_t x;          ///< (rows, inputs): f(s), which was this layer's input, or absent, written
     uint32_t rows;
     uint32_t inputs;
     uint32_t outputs;

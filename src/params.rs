@@ -2092,7 +2092,7 @@ const _: () = {
     ["Offset of field: LinearFwd::bulk"][::std::mem::offset_of!(LinearFwd, bulk) - 88usize];
     ["Offset of field: LinearFwd::parameter"][::std::mem::offset_of!(LinearFwd, parameter) - 92usize];
 };
-#[doc = " d = dy·weight; dx = d, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
+#[doc = " d = dy·weight; dx = d, with what else reaches x added, or the gradient of what came before this layer: d·f′(s), for SwiGLU of both halves of s."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct LinearBwdInput {
@@ -2102,6 +2102,8 @@ pub struct LinearBwdInput {
     pub weight: u64,
     #[doc = " s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read"]
     pub sums: u64,
+    #[doc = " (rows, inputs): what else reaches x; absent where nothing does, or with an activation; read"]
+    pub dresidual: u64,
     #[doc = " shaped as s, written"]
     pub dx: u64,
     #[doc = " (rows, inputs): f(s), which was this layer's input, or absent, written"]
@@ -2117,19 +2119,20 @@ pub struct LinearBwdInput {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 64usize];
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 72usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
     ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
     ["Offset of field: LinearBwdInput::sums"][::std::mem::offset_of!(LinearBwdInput, sums) - 16usize];
-    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 24usize];
-    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 32usize];
-    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 40usize];
-    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 44usize];
-    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
-    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
-    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
-    ["Offset of field: LinearBwdInput::bulk"][::std::mem::offset_of!(LinearBwdInput, bulk) - 60usize];
+    ["Offset of field: LinearBwdInput::dresidual"][::std::mem::offset_of!(LinearBwdInput, dresidual) - 24usize];
+    ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 32usize];
+    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 40usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 48usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 52usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 56usize];
+    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 60usize];
+    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 64usize];
+    ["Offset of field: LinearBwdInput::bulk"][::std::mem::offset_of!(LinearBwdInput, bulk) - 68usize];
 };
 #[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]

@@ -157,19 +157,19 @@ impl Tape {
         Ok(vars)
     }
 
-    /// Records `output`, which `again` computes from `inputs`, without keeping anything in between: where gradients are asked for,
+    /// Records `outputs`, which `again` computes from `inputs`, without keeping anything in between: where gradients are asked for,
     /// `again` runs once more on a tape of its own. Memory for time (Chen et al., "Training deep nets with sublinear memory cost", 2016).
     ///
     /// `again` must give the same values every time, and depend on nothing with a gradient but its inputs.
-    pub fn checkpoint(
+    pub fn checkpoint<const M: usize>(
         &self,
         inputs: &[&Var],
-        output: Tensor,
-        again: impl Fn(&Tape, &[Var]) -> Result<Var> + 'static,
-    ) -> Var {
+        outputs: [Tensor; M],
+        again: impl Fn(&Tape, &[Var]) -> Result<[Var; M]> + 'static,
+    ) -> [Var; M] {
         let ids: Vec<Option<usize>> = inputs.iter().map(|var| var.id).collect();
         if !self.recording || ids.iter().all(Option::is_none) {
-            return Var { value: output, id: None };
+            return outputs.map(|value| Var { value, id: None });
         }
         let values: Vec<Tensor> = inputs.iter().map(|var| var.value.clone()).collect();
         let (device, check_finite) = (self.device.clone(), self.check_finite);
@@ -179,16 +179,18 @@ impl Tape {
                 if need { tape.leaf(value.clone()) } else { tape.constant(value.clone()) }
             };
             let vars: Vec<Var> = values.iter().zip(needs).map(leaf).collect();
-            let output = again(&tape, &vars)?;
+            let outputs = again(&tape, &vars)?;
             let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
-            let seed = grads[0].expect("a walk calls backward only where a gradient arrived").clone();
-            let mut gradients = tape.backward(&[(&output, seed)], &wanted)?;
+            let arrived = outputs.iter().zip(grads).filter_map(|(var, grad)| Some((var, grad.cloned()?)));
+            let seeds: Vec<(&Var, Tensor)> = arrived.collect();
+            let mut gradients = tape.backward(&seeds, &wanted)?;
             vars.iter().map(|var| var.requires_grad().then(|| gradients.take(var)).transpose()).collect()
         });
-        let id = self.new_value();
-        let outputs = vec![Output { id, shape: output.shape().to_vec() }];
+        let vars = outputs.map(|value| Var { value, id: Some(self.new_value()) });
+        let place = |var: &Var| Output { id: var.id.expect("just made"), shape: var.shape().to_vec() };
+        let outputs = vars.iter().map(place).collect();
         self.nodes.borrow_mut().push(Node { op: "checkpoint", inputs: ids, outputs, backward });
-        Var { value: output, id: Some(id) }
+        vars
     }
 
     /// The gradients of `wanted`, given gradients of `seeds`; keeps the tape, so that several

@@ -1,74 +1,18 @@
 //! LightningDiT beyond its golden numbers: how a step may be computed, and how noise becomes latents.
 
+mod support;
+
 use anyhow::Result;
+use support::dit::{batch, random_model, shape};
 use vf_engine::device::Device;
 use vf_engine::dit::guidance::Guidance;
 use vf_engine::dit::sampler::{LastStep, Method, Sde, initial_noise};
 use vf_engine::dit::solver::FixedMethod;
 use vf_engine::dit::transport::{DiffusionForm, LossWeight, Path, Prediction};
-use vf_engine::dit::{Batch, DitShape, LightningDit, Sampler, Transport, training_step};
+use vf_engine::dit::{DitShape, LightningDit, Sampler, Transport, training_step};
 use vf_engine::nn::{ParamGradients, Parameters};
-use vf_engine::random;
 use vf_engine::tensor::Tensor;
 use vf_engine::training::StepOptions;
-
-/// Four by four latents of eight channels, ten classes.
-fn shape() -> DitShape {
-    DitShape {
-        hidden_size: 48,
-        depth: 3,
-        num_heads: 3,
-        num_classes: 10,
-        use_qknorm: true,
-        ..DitShape::named("B/1", 4, 8).expect("a size of the reference")
-    }
-}
-
-/// A model whose weights are all random, those that start as zeros included.
-fn random_model(device: &Device, shape: DitShape) -> Result<(LightningDit, Parameters)> {
-    let (model, mut params) = LightningDit::new(device, shape, 0)?;
-    for id in params.ids().filter(|&id| params.is_trainable(id)).collect::<Vec<_>>() {
-        let (own, stream) = (params.value(id).shape().to_vec(), random::stream(params.name(id)));
-        let bound = 1.0 / (*own.last().expect("no scalars") as f32).sqrt();
-        params.set(id, random::uniform(device, &own, 5, stream, -bound, bound)?)?;
-    }
-    Ok((model, params))
-}
-
-fn batch(device: &Device, transport: &Transport) -> Result<Batch> {
-    let draw = |name| random::normal(device, &[3, 4, 4, 8], 2, random::stream(name));
-    Ok(Batch {
-        latents: draw("latents")?,
-        noise: draw("noise")?,
-        point: transport.point(device, &[0.1, 0.5, 0.95])?,
-        labels: Tensor::from_u32(device, &[3], &[0, 9, 10])?,
-    })
-}
-
-#[test]
-fn recomputed_activations_change_memory_and_no_bit() -> Result<()> {
-    let device = Device::cpu_poisoned();
-    let (model, params) = random_model(&device, shape())?;
-    let transport = Transport::lightning();
-    let batch = batch(&device, &transport)?;
-    let run = |checkpoint_activations| -> Result<_> {
-        device.reset_peak_memory();
-        let mut gradients = ParamGradients::default();
-        let options = StepOptions { checkpoint_activations, ..StepOptions::default() };
-        let step = training_step(&model, &params, &transport, &batch, &mut gradients, options)?;
-        let peak = device.memory().peak;
-        let mut all = vec![step.losses.mse.to_vec()?, step.losses.cos.to_vec()?];
-        for (_, gradient) in gradients.iter() {
-            all.push(gradient.to_vec()?);
-        }
-        Ok((all, peak))
-    };
-    let ((kept, most), (again, least)) = (run(false)?, run(true)?);
-    assert_eq!(kept, again);
-    assert_eq!(kept.len(), 2 + params.ids().filter(|&id| params.is_trainable(id)).count());
-    assert!(least < most, "{least} bytes instead of {most}");
-    Ok(())
-}
 
 /// The gradient of a loss of every prediction and weighting, along a direction in all parameters.
 #[test]
@@ -81,7 +25,7 @@ fn gradients_of_every_loss_are_its_derivatives() -> Result<()> {
         (Path::Gvp, Prediction::Score, LossWeight::Likelihood),
     ] {
         let transport = Transport { path, prediction, loss_weight, ..Transport::lightning() };
-        let batch = batch(&device, &transport)?;
+        let batch = batch(&device, &transport, model.shape())?;
         let total = |params: &Parameters| -> Result<(f64, ParamGradients)> {
             let mut gradients = ParamGradients::default();
             let step = training_step(&model, params, &transport, &batch, &mut gradients, StepOptions::default())?;

@@ -13,6 +13,7 @@ use support::cli::{assert_same_state, fail, last_checkpoint, succeed, text};
 use tempfile::TempDir;
 use vf_engine::checkpoint;
 use vf_engine::data::latents::{LatentFolder, LatentStats};
+use vf_engine::data::{ImageFolder, Rgb};
 use vf_engine::metrics;
 
 /// A folder with images of three classes, a tokenizer trained for a step, and the latents of the images: made once.
@@ -327,6 +328,33 @@ fn samples_do_not_depend_on_batches_and_go_on() {
     }
 }
 
+/// The software GPU, on which a step's launches are recorded once and run as a graph, or launched one by one: the same bits; and the CPU's
+/// losses, but for roundings.
+#[test]
+fn the_software_gpu_trains_and_samples() {
+    if vf_engine::kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return;
+    }
+    let bench = bench();
+    let train = |out: &str, device: &str, graph: &str| {
+        let settings = ["--steps", "3", "--device", device, "--set", graph];
+        succeed(&mut bench.train(out, &settings));
+    };
+    train("graph", "sim", "train.cuda_graph=true");
+    train("launches", "sim", "train.cuda_graph=false");
+    assert_same_state(&bench.path("graph"), &bench.path("launches"));
+    train("cpu", "cpu", "train.cuda_graph=true");
+    let totals = |run: &str| losses(&bench.path(run)).iter().map(|(_, row)| row["total"].unwrap()).collect::<Vec<_>>();
+    for (got, want) in totals("graph").into_iter().zip(totals("cpu")) {
+        // Three steps of sums in another order.
+        assert!((got - want).abs() < 1e-4 * want, "{got}, and {want} on the CPU");
+    }
+    let printed =
+        succeed(&mut bench.sample("graph", "simulated", &["--tokenizer", "vae", "--count", "2", "--device", "sim"]));
+    assert!(printed.contains("2 images made"), "{printed}");
+}
+
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let bench = bench();
@@ -420,6 +448,32 @@ fn distances_between_images() {
         "16",
     ]));
     assert!(unlike.contains("cannot be compared"), "{unlike}");
+}
+
+#[test]
+fn a_tokenizer_gives_images_back() {
+    let bench = bench();
+    let reconstruct = |arguments: &[&str]| {
+        let mut command = bench.engine(&["eval", "reconstruction", "images", "--tokenizer", "vae"]);
+        command.args(arguments);
+        command
+    };
+    let printed = succeed(&mut reconstruct(&["--batch", "3", "--out", "back"]));
+    assert!(printed.contains("over 7 images of 32×32"), "{printed}");
+    let report: serde_json::Value = serde_json::from_str(&succeed(&mut reconstruct(&["--json"]))).unwrap();
+    let psnr = report["psnr"].as_f64().unwrap();
+    assert!(printed.contains(&format!("{psnr:.2} dB")), "{printed}");
+
+    // The mean again, from what was written: as good but for its rounding to 8 bits.
+    let folder = ImageFolder::open(bench.path("images")).unwrap();
+    let again = (0..IMAGES).map(|i| {
+        let back = Rgb::open(bench.path("back").join(format!("{i:06}.png"))).unwrap();
+        let crop = folder.center_crop(i, 32).unwrap();
+        let squares = crop.pixels.iter().zip(&back.pixels).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2));
+        10.0 * (255f64.powi(2) / (squares.sum::<f64>() / crop.pixels.len() as f64)).log10()
+    });
+    assert!((again.sum::<f64>() / IMAGES as f64 - psnr).abs() < 0.1, "{psnr}");
+    assert!(fail(&mut reconstruct(&["--size", "30"])).contains("30"));
 }
 
 /// A ViT of one block in MAE style, its weights arbitrary.

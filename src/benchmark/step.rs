@@ -1,11 +1,10 @@
-//! Whole VA-VAE training steps, timed.
+//! Whole training steps, timed.
 
 use serde::Serialize;
 
-use crate::config::Config;
 use crate::device::Device;
 use crate::error::Result;
-use crate::vae::plan::RandomRun;
+use crate::training::RandomRun;
 
 /// The time of whole training steps.
 #[derive(Debug, Clone, Serialize)]
@@ -26,10 +25,8 @@ pub struct StepTiming {
     pub launches: usize,
 }
 
-/// Times VA-VAE training steps of `config` on random images and random features of `feature_channels` channels,
-/// after two to warm up.
-pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs: usize) -> Result<StepTiming> {
-    let mut run = RandomRun::new(config, feature_channels, device)?;
+/// Times `runs` steps of `run`, which is on `device`, after two to warm up.
+pub fn time_step<L>(mut run: RandomRun<L>, device: &Device, runs: usize) -> Result<StepTiming> {
     device.reset_peak_memory();
     run.step()?;
     let launches = device.record_launches(|| run.step().map(drop))?.len();
@@ -38,7 +35,7 @@ pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs
     Ok(StepTiming {
         median_s: seconds[seconds.len() / 2],
         runs,
-        images: config.train.batch_size,
+        images: run.images(),
         parameters: run.params.numel(),
         peak_bytes: device.memory().peak,
         process_peak_bytes: process_peak_bytes(),
@@ -46,7 +43,7 @@ pub fn time_step(config: &Config, feature_channels: usize, device: &Device, runs
     })
 }
 
-fn process_peak_bytes() -> Option<usize> {
+pub(super) fn process_peak_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)

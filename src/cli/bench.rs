@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Subcommand;
 use serde::Serialize;
-use vf_engine::benchmark::{self, KernelCount, Peaks, StepTiming, Timing};
-use vf_engine::config::{self, Config};
+use vf_engine::benchmark::{self, KernelCount, Peaks, SampleTiming, StepTiming, Timing};
+use vf_engine::config::{self, Config, DitConfig};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::dtype::DType;
 use vf_engine::ops::{Case, OpEntry, REGISTRY};
-use vf_engine::vae::plan::{self, StepPlan};
+use vf_engine::training::{self, RandomRun, StepPlan};
+use vf_engine::{dit, vae};
 
 /// Measure kernels or whole training steps.
 ///
@@ -46,21 +47,66 @@ enum What {
         /// The model.
         #[arg(long, default_value = "demo", value_parser = clap::builder::PossibleValuesParser::new(config::preset_names()))]
         preset: String,
-        /// One setting over the preset; may be repeated.
-        #[arg(long, value_name = "SECTION.KEY=VALUE")]
-        set: Vec<String>,
         /// Channels of the foundation features.
         #[arg(long, default_value_t = 384)]
         feature_channels: usize,
-        /// Timed steps.
-        #[arg(long, default_value_t = 10)]
+        #[command(flatten)]
+        step: Step,
+    },
+    /// The same of LightningDiT, on random latents: of 16×16×32 and 1000 classes, unless --set says otherwise.
+    DitStep {
+        /// The model.
+        #[arg(long, default_value = "small", value_parser = clap::builder::PossibleValuesParser::new(config::dit_preset_names()))]
+        preset: String,
+        #[command(flatten)]
+        step: Step,
+    },
+    /// A batch of samples by a new LightningDiT, up to latents: of 16×16×32 and 1000 classes, unless --set says otherwise.
+    DitSample {
+        /// The model.
+        #[arg(long, default_value = "small", value_parser = clap::builder::PossibleValuesParser::new(config::dit_preset_names()))]
+        preset: String,
+        /// One setting over the preset, e.g. sample.num_sampling_steps=11; may be repeated.
+        #[arg(long, value_name = "SECTION.KEY=VALUE")]
+        set: Vec<String>,
+        /// Images in the batch.
+        #[arg(long, default_value_t = 8)]
+        images: usize,
+        /// Timed batches.
+        #[arg(long, default_value_t = 5)]
         runs: usize,
-        /// Compute nothing: show the memory, launches and bytes of a step on a GPU. Needs none.
-        #[arg(long)]
-        plan: bool,
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// Latents of ImageNet at 256×256 by the f16d32 tokenizer: what a preset leaves to the data.
+const LATENTS: [&str; 3] = ["model.input_size=16", "model.in_channels=32", "model.num_classes=1000"];
+
+#[derive(clap::Args)]
+struct Step {
+    /// One setting over the preset; may be repeated.
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Timed steps.
+    #[arg(long, default_value_t = 10)]
+    runs: usize,
+    /// Compute nothing: show the memory, launches and bytes of a step on a GPU. Needs none.
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Step {
+    fn report<L>(&self, run: impl FnOnce(&Device) -> vf_engine::Result<RandomRun<L>>) -> anyhow::Result<()> {
+        let json = self.common.json.as_deref();
+        if self.plan {
+            return report(&Device::plan(), json, training::plan(run)?, print_plan);
+        }
+        let device = Device::open(self.common.device)?;
+        report(&device, json, benchmark::time_step(run(&device)?, &device, self.runs)?, print_step)
+    }
 }
 
 #[derive(clap::Args)]
@@ -96,17 +142,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 cases.map(|case| benchmark::time_case(&case, &device, dtype, runs)).collect::<Result<Vec<_>, _>>()?;
             report(&device, common.json.as_deref(), timings, print_kernels)
         }
-        What::Step { preset, set, feature_channels, runs, plan, common } => {
-            let config = Config::load(Some(&preset), None, &set)?;
-            if plan {
-                let plan = plan::plan(&config, feature_channels)?;
-                return report(&Device::plan(), common.json.as_deref(), plan, print_plan);
-            }
+        What::Step { preset, feature_channels, step } => {
+            let config = Config::load(Some(&preset), None, &step.set)?;
+            step.report(|device| vae::random_run(&config, feature_channels, device))
+        }
+        What::DitStep { preset, step } => {
+            let config = on_imagenet(&preset, &step.set)?;
+            step.report(|device| dit::random_run(&config, device))
+        }
+        What::DitSample { preset, set, images, runs, common } => {
+            let config = on_imagenet(&preset, &set)?;
             let device = Device::open(common.device)?;
-            let timing = benchmark::time_step(&config, feature_channels, &device, runs)?;
-            report(&device, common.json.as_deref(), timing, print_step)
+            let timing = benchmark::time_sampling(&config, images, &device, runs)?;
+            report(&device, common.json.as_deref(), timing, print_sampling)
         }
     }
+}
+
+fn on_imagenet(preset: &str, set: &[String]) -> anyhow::Result<DitConfig> {
+    let set: Vec<String> = LATENTS.map(str::to_string).into_iter().chain(set.iter().cloned()).collect();
+    Ok(DitConfig::load(Some(preset), None, &set)?)
 }
 
 /// What each kernel does, by the software GPU's counters, and which rules it breaks.
@@ -217,6 +272,21 @@ fn print_step(report: &Report<StepTiming>) {
         t.images as f64 / t.median_s,
         t.parameters,
         t.launches,
+        t.peak_bytes as f64 / f64::from(1 << 20)
+    );
+}
+
+fn print_sampling(report: &Report<SampleTiming>) {
+    let t = &report.results;
+    let [conditional, unconditional] = t.evaluations;
+    println!(
+        "{} images: {:.1} ms (median of {}), {:.2} images/s, {conditional} model runs with labels and {unconditional} without \
+         ({:.1} % of two for each step saved), at most {:.0} MiB in tensors",
+        t.images,
+        t.median_s * 1e3,
+        t.runs,
+        t.images as f64 / t.median_s,
+        100.0 * t.saved,
         t.peak_bytes as f64 / f64::from(1 << 20)
     );
 }

@@ -2,13 +2,12 @@
 
 use super::shape::DitShape;
 use crate::error::Result;
-use crate::nn::{Fill, Forward, Init, LayerNorm, Linear, Modulation, RmsNorm};
-use crate::ops::activation::Gelu;
+use crate::nn::{Fill, Forward, Init, LayerNorm, Linear, Mlp, Modulation, ParamId, RmsNorm};
 use crate::ops::attention::Attention as AttentionOp;
 use crate::ops::chunk::Chunk;
-use crate::ops::gate::GateResidual;
+use crate::ops::linear::Activation;
+use crate::ops::qkv_attention::QkvAttention;
 use crate::ops::rope::Rope2d;
-use crate::ops::swiglu::SwiGlu;
 use crate::tape::Var;
 use crate::tensor::Tensor;
 
@@ -16,26 +15,17 @@ use crate::tensor::Tensor;
 const EPS: f32 = 1e-6;
 const QK_LAYER_NORM_EPS: f32 = 1e-5;
 
-/// RMS norm or layer norm, as the shape says.
+/// RMS norm or layer norm of tokens, as the shape says. The layer norm has no parameters, the modulation takes their place.
 pub(super) enum Norm {
     Rms(RmsNorm),
     Layer(LayerNorm),
 }
 
 impl Norm {
-    /// Of tokens: a layer norm has no parameters, the modulation takes their place.
-    pub(super) fn of_tokens(init: &mut Init, shape: &DitShape) -> Result<Norm> {
+    pub(super) fn new(init: &mut Init, shape: &DitShape) -> Result<Norm> {
         match shape.use_rmsnorm {
             true => Ok(Norm::Rms(RmsNorm::new(init, shape.hidden_size, EPS)?)),
             false => Ok(Norm::Layer(LayerNorm::plain(EPS))),
-        }
-    }
-
-    /// Of the queries or keys of a head.
-    fn of_heads(init: &mut Init, shape: &DitShape) -> Result<Norm> {
-        match shape.use_rmsnorm {
-            true => Ok(Norm::Rms(RmsNorm::new(init, shape.head_dim(), EPS)?)),
-            false => Ok(Norm::Layer(LayerNorm::new(init, shape.head_dim(), QK_LAYER_NORM_EPS)?)),
         }
     }
 
@@ -44,6 +34,35 @@ impl Norm {
             Norm::Rms(norm) => norm.forward(pass, x, modulation),
             Norm::Layer(norm) => norm.forward(pass, x, modulation),
         }
+    }
+
+    /// → the normed tokens, and the tokens for the residual sum.
+    fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
+        match self {
+            Norm::Rms(norm) => norm.forward_residual(pass, x, modulation),
+            Norm::Layer(norm) => norm.forward_residual(pass, x, modulation),
+        }
+    }
+}
+
+/// The norms of the queries and keys of a head.
+enum QkNorm {
+    None,
+    /// The scales.
+    Rms([ParamId; 2]),
+    Layer([LayerNorm; 2]),
+}
+
+impl QkNorm {
+    fn new(init: &mut Init, shape: &DitShape) -> Result<QkNorm> {
+        let (dim, [q, k]) = (shape.head_dim(), ["q_norm", "k_norm"]);
+        let scale = |init: &mut Init| init.tensor("weight", &[dim], Fill::Constant(1.0));
+        let layer = |init: &mut Init| LayerNorm::new(init, dim, QK_LAYER_NORM_EPS);
+        Ok(match (shape.use_qknorm, shape.use_rmsnorm) {
+            (false, _) => QkNorm::None,
+            (true, true) => QkNorm::Rms([scale(&mut init.within(q))?, scale(&mut init.within(k))?]),
+            (true, false) => QkNorm::Layer([layer(&mut init.within(q))?, layer(&mut init.within(k))?]),
+        })
     }
 }
 
@@ -57,7 +76,7 @@ pub(super) struct Rope {
 
 struct Attention {
     qkv: Linear,
-    qk_norms: Option<[Norm; 2]>,
+    qk_norm: QkNorm,
     proj: Linear,
     heads: usize,
 }
@@ -66,72 +85,60 @@ impl Attention {
     fn new(init: &mut Init, shape: &DitShape) -> Result<Attention> {
         let dim = shape.hidden_size;
         let qkv = Linear::xavier(&mut init.within("qkv"), dim, 3 * dim)?;
-        let qk_norms = match shape.use_qknorm {
-            true => Some([
-                Norm::of_heads(&mut init.within("q_norm"), shape)?,
-                Norm::of_heads(&mut init.within("k_norm"), shape)?,
-            ]),
-            false => None,
-        };
+        let qk_norm = QkNorm::new(init, shape)?;
         let proj = Linear::xavier(&mut init.within("proj"), dim, dim)?;
-        Ok(Attention { qkv, qk_norms, proj, heads: shape.num_heads })
+        Ok(Attention { qkv, qk_norm, proj, heads: shape.num_heads })
     }
 
-    fn forward(&self, pass: &Forward, x: &Var, rope: Option<&Rope>) -> Result<Var> {
+    /// residual + gate·proj(attention(x)).
+    fn forward(&self, pass: &Forward, x: &Var, rope: Option<&Rope>, residual: &Var, gate: &Var) -> Result<Var> {
+        let qkv = self.qkv.forward(pass, x)?;
+        let mixed = match &self.qk_norm {
+            QkNorm::None => self.fused(pass, &qkv, None, rope)?,
+            QkNorm::Rms(scales) => self.fused(pass, &qkv, Some(scales), rope)?,
+            QkNorm::Layer(norms) => self.layer_normed(pass, &qkv, norms, rope)?,
+        };
+        self.proj.forward_gated(pass, &mixed, residual, gate)
+    }
+
+    fn fused(&self, pass: &Forward, qkv: &Var, scales: Option<&[ParamId; 2]>, rope: Option<&Rope>) -> Result<Var> {
+        let table = |table: Option<&Tensor>| match table {
+            Some(table) => Ok(pass.tape().constant(table.clone())),
+            None => pass.absent(),
+        };
+        let [q_norm, k_norm] = [0, 1].map(|i| pass.optional(scales.map(|ids| ids[i])));
+        let [cos, sin] = [table(rope.map(|rope| &rope.cos))?, table(rope.map(|rope| &rope.sin))?];
+        let op = QkvAttention { heads: self.heads, eps: EPS };
+        let [mixed] = pass.tape().apply(op, [qkv, &q_norm?, &k_norm?, &cos, &sin])?;
+        Ok(mixed)
+    }
+
+    /// Step by step, for the one norm that the fused kernels do not know.
+    fn layer_normed(&self, pass: &Forward, qkv: &Var, norms: &[LayerNorm; 2], rope: Option<&Rope>) -> Result<Var> {
         let tape = pass.tape();
-        let [mut q, mut k, v] = tape.apply(Chunk::<3>, [&self.qkv.forward(pass, x)?])?;
-        if let Some([q_norm, k_norm]) = &self.qk_norms {
-            q = self.per_head(pass, q_norm, &q)?;
-            k = self.per_head(pass, k_norm, &k)?;
-        }
-        if let Some(Rope { cos, sin, op }) = rope {
-            let (cos, sin) = (tape.constant(cos.clone()), tape.constant(sin.clone()));
-            [q] = tape.apply(*op, [&q, &cos, &sin])?;
-            [k] = tape.apply(*op, [&k, &cos, &sin])?;
-        }
+        let [q, k, v] = tape.apply(Chunk::<3>, [qkv])?;
+        let [batch, tokens, dim] = v.value().dims("attention")?;
+        let embed = |norm: &LayerNorm, x: Var| {
+            let heads = x.reshape(&[batch * tokens, self.heads, dim / self.heads])?;
+            let x = norm.forward(pass, &heads, Modulation::default())?.reshape(&[batch, tokens, dim])?;
+            let Some(Rope { cos, sin, op }) = rope else { return Ok(x) };
+            let [x] = tape.apply(*op, [&x, &tape.constant(cos.clone()), &tape.constant(sin.clone())])?;
+            Ok(x)
+        };
+        let (q, k) = (embed(&norms[0], q)?, embed(&norms[1], k)?);
         let [mixed] = tape.apply(AttentionOp { heads: self.heads }, [&q, &k, &v])?;
-        self.proj.forward(pass, &mixed)
-    }
-
-    fn per_head(&self, pass: &Forward, norm: &Norm, x: &Var) -> Result<Var> {
-        let [batch, tokens, dim] = x.value().dims("attention")?;
-        let heads = x.reshape(&[batch * tokens, self.heads, dim / self.heads])?;
-        norm.forward(pass, &heads, Modulation::default())?.reshape(&[batch, tokens, dim])
+        Ok(mixed)
     }
 }
 
-enum Mlp {
-    SwiGlu { w12: Linear, w3: Linear },
-    Gelu { fc1: Linear, fc2: Linear },
-}
-
-impl Mlp {
-    fn new(init: &mut Init, shape: &DitShape) -> Result<Mlp> {
-        let (dim, hidden) = (shape.hidden_size, shape.mlp_hidden());
-        match shape.use_swiglu {
-            true => Ok(Mlp::SwiGlu {
-                w12: Linear::xavier(&mut init.within("w12"), dim, 2 * hidden)?,
-                w3: Linear::xavier(&mut init.within("w3"), hidden, dim)?,
-            }),
-            false => Ok(Mlp::Gelu {
-                fc1: Linear::xavier(&mut init.within("fc1"), dim, hidden)?,
-                fc2: Linear::xavier(&mut init.within("fc2"), hidden, dim)?,
-            }),
-        }
-    }
-
-    fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        match self {
-            Mlp::SwiGlu { w12, w3 } => {
-                let [h] = pass.tape().apply(SwiGlu, [&w12.forward(pass, x)?])?;
-                w3.forward(pass, &h)
-            }
-            Mlp::Gelu { fc1, fc2 } => {
-                let [h] = pass.tape().apply(Gelu::Tanh, [&fc1.forward(pass, x)?])?;
-                fc2.forward(pass, &h)
-            }
-        }
-    }
+fn mlp(init: &mut Init, shape: &DitShape) -> Result<Mlp> {
+    let (dim, hidden) = (shape.hidden_size, shape.mlp_hidden());
+    let ([first, second], wide, activation) = match shape.use_swiglu {
+        true => (["w12", "w3"], 2 * hidden, Activation::SwiGlu),
+        false => (["fc1", "fc2"], hidden, Activation::GeluTanh),
+    };
+    let first = Linear::xavier(&mut init.within(first), dim, wide)?;
+    Ok(Mlp::new(first, Linear::xavier(&mut init.within(second), hidden, dim)?, activation))
 }
 
 /// What a condition becomes through a linear layer of zeros at first: `M` vectors (B, D) of each token's modulation.
@@ -144,12 +151,15 @@ impl AdaLn {
         Ok(AdaLn(Linear::new(&mut init, shape.hidden_size, parts * shape.hidden_size, Fill::Constant(0.0))?))
     }
 
-    pub(super) fn forward<const M: usize>(&self, pass: &Forward, condition: &Var) -> Result<[Var; M]> {
-        pass.tape().apply(Chunk::<M>, [&self.0.forward(pass, condition)?])
+    /// → the vectors, and the condition for those who need it after this layer: so their gradients of it are added up one by one, in the
+    /// passes that make them.
+    pub(super) fn forward<const M: usize>(&self, pass: &Forward, condition: &Var) -> Result<([Var; M], Var)> {
+        let [packed, condition] = self.0.forward_residual(pass, condition)?;
+        Ok((pass.tape().apply(Chunk::<M>, [&packed])?, condition))
     }
 }
 
-/// tokens (B, N, D) and the condition silu(c) (B, D) → tokens.
+/// tokens (B, N, D) and the condition silu(c) (B, D) → tokens, and the condition for the next block.
 pub(super) struct Block {
     norm1: Norm,
     norm2: Norm,
@@ -163,33 +173,35 @@ impl Block {
     pub(super) fn new(init: &mut Init, shape: &DitShape) -> Result<Block> {
         let wo_shift = shape.wo_shift;
         Ok(Block {
-            norm1: Norm::of_tokens(&mut init.within("norm1"), shape)?,
-            norm2: Norm::of_tokens(&mut init.within("norm2"), shape)?,
+            norm1: Norm::new(&mut init.within("norm1"), shape)?,
+            norm2: Norm::new(&mut init.within("norm2"), shape)?,
             attn: Attention::new(&mut init.within("attn"), shape)?,
-            mlp: Mlp::new(&mut init.within("mlp"), shape)?,
+            mlp: mlp(&mut init.within("mlp"), shape)?,
             modulation: AdaLn::new(init, shape, if wo_shift { 4 } else { 6 })?,
             wo_shift,
         })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var, condition: &Var, rope: Option<&Rope>) -> Result<Var> {
+    pub(super) fn forward(&self, pass: &Forward, x: &Var, condition: &Var, rope: Option<&Rope>) -> Result<[Var; 2]> {
         // (shift, scale, gate) of the attention, then of the MLP.
-        let [of_attn, of_mlp] = match self.wo_shift {
+        let ([of_attn, of_mlp], condition) = match self.wo_shift {
             true => {
-                let [scale1, gate1, scale2, gate2] = self.modulation.forward(pass, condition)?;
-                [(None, scale1, gate1), (None, scale2, gate2)]
+                let ([scale1, gate1, scale2, gate2], condition) = self.modulation.forward(pass, condition)?;
+                ([(None, scale1, gate1), (None, scale2, gate2)], condition)
             }
             false => {
-                let [shift1, scale1, gate1, shift2, scale2, gate2] = self.modulation.forward(pass, condition)?;
-                [(Some(shift1), scale1, gate1), (Some(shift2), scale2, gate2)]
+                let ([shift1, scale1, gate1, shift2, scale2, gate2], condition) =
+                    self.modulation.forward(pass, condition)?;
+                ([(Some(shift1), scale1, gate1), (Some(shift2), scale2, gate2)], condition)
             }
         };
         let (shift, scale, gate) = &of_attn;
-        let h = self.norm1.forward(pass, x, Modulation { scale: Some(scale), shift: shift.as_ref() })?;
-        let [x] = pass.tape().apply(GateResidual, [x, gate, &self.attn.forward(pass, &h, rope)?])?;
+        let modulation = Modulation { scale: Some(scale), shift: shift.as_ref() };
+        let [h, x] = self.norm1.forward_residual(pass, x, modulation)?;
+        let x = self.attn.forward(pass, &h, rope, &x, gate)?;
         let (shift, scale, gate) = &of_mlp;
-        let h = self.norm2.forward(pass, &x, Modulation { scale: Some(scale), shift: shift.as_ref() })?;
-        let [x] = pass.tape().apply(GateResidual, [&x, gate, &self.mlp.forward(pass, &h)?])?;
-        Ok(x)
+        let modulation = Modulation { scale: Some(scale), shift: shift.as_ref() };
+        let [h, x] = self.norm2.forward_residual(pass, &x, modulation)?;
+        Ok([self.mlp.forward_gated(pass, &h, &x, gate)?, condition])
     }
 }

@@ -9,6 +9,7 @@ mod decode;
 pub mod generate;
 pub mod guidance;
 mod model;
+mod random;
 pub mod sampler;
 pub mod settings;
 mod shape;
@@ -20,6 +21,7 @@ pub mod transport;
 
 pub use decode::Decoder;
 pub use model::LightningDit;
+pub use random::random_run;
 pub use sampler::Sampler;
 pub use shape::{DitShape, SIZES};
 pub use step::{Batch, Losses, Step, StepLosses, evaluate, training_step};

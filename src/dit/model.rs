@@ -6,9 +6,10 @@ use super::block::{AdaLn, Block, Norm, Rope};
 use super::shape::DitShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Conv2d, Embedding, Fill, Forward, Init, Linear, Modulation, ParamId, Parameters};
+use crate::nn::{Conv2d, Embedding, Fill, Forward, Init, Linear, Mlp, Modulation, ParamId, Parameters};
 use crate::ops::activation::Silu;
 use crate::ops::add::Add;
+use crate::ops::linear::Activation;
 use crate::ops::patches::{AddPositions, Unpatchify};
 use crate::ops::position::sincos_table;
 use crate::ops::rope::{Rope2d, rope_tables};
@@ -27,7 +28,7 @@ pub struct LightningDit {
     shape: DitShape,
     pos_embed: ParamId,
     x_embedder: Conv2d,
-    t_embedder: [Linear; 2],
+    t_embedder: Mlp,
     y_embedder: Embedding,
     rope: Option<Rope>,
     blocks: Vec<Arc<Block>>,
@@ -52,10 +53,9 @@ impl LightningDit {
         let x_embedder =
             Conv2d::patches(&mut init.within("x_embedder.proj"), shape.in_channels, dim, shape.patch_size)?;
         let embedding = Fill::Normal(EMBEDDING_STD);
-        let t_embedder = [
-            Linear::new(&mut init.within("t_embedder.mlp.0"), FREQUENCIES, dim, embedding)?,
-            Linear::new(&mut init.within("t_embedder.mlp.2"), dim, dim, embedding)?,
-        ];
+        let first = Linear::new(&mut init.within("t_embedder.mlp.0"), FREQUENCIES, dim, embedding)?;
+        let second = Linear::new(&mut init.within("t_embedder.mlp.2"), dim, dim, embedding)?;
+        let t_embedder = Mlp::new(first, second, Activation::Silu);
         let mut labels = init.within("y_embedder.embedding_table");
         let y_embedder = Embedding::new(&mut labels, shape.label_rows(), dim, embedding)?;
         let rope = match shape.use_rope {
@@ -68,7 +68,7 @@ impl LightningDit {
         let block = |i: usize| Ok(Arc::new(Block::new(&mut init.within(format!("blocks.{i}")), &shape)?));
         let blocks = (0..shape.depth).map(block).collect::<Result<_>>()?;
         let mut last = init.within("final_layer");
-        let norm_final = Norm::of_tokens(&mut last.within("norm_final"), &shape)?;
+        let norm_final = Norm::new(&mut last.within("norm_final"), &shape)?;
         let outputs = shape.patch_size * shape.patch_size * shape.out_channels();
         let final_linear = Linear::new(&mut last.within("linear"), dim, outputs, Fill::Constant(0.0))?;
         let final_modulation = AdaLn::new(&mut last, &shape, 2)?;
@@ -94,10 +94,10 @@ impl LightningDit {
 
     /// Noisy latents x (B, H, W, C), times t (B) in [0, 1] and labels (B) of `U32` → the prediction (B, H, W, C).
     pub fn forward(&self, pass: &Forward, x: &Var, t: &Var, labels: &Var) -> Result<Var> {
-        let condition = self.condition(pass, t, labels)?;
+        let mut condition = self.condition(pass, t, labels)?;
         let mut tokens = self.tokens(pass, x)?;
         for i in 0..self.blocks.len() {
-            tokens = self.block(pass, i, &tokens, &condition)?;
+            [tokens, condition] = self.block(pass, i, &tokens, &condition)?;
         }
         self.head(pass, &tokens, &condition)
     }
@@ -128,8 +128,7 @@ impl LightningDit {
         let [features] = pass.tape().apply(TimestepEmbedding { dim: FREQUENCIES }, [t])?;
         // Times are not rounded, what becomes of them may be.
         let features = pass.tape().constant(features.value().to_dtype(pass.dtype())?);
-        let [hidden] = pass.tape().apply(Silu, [&self.t_embedder[0].forward(pass, &features)?])?;
-        self.t_embedder[1].forward(pass, &hidden)
+        self.t_embedder.forward(pass, &features)
     }
 
     /// Labels (B) → (B, D).
@@ -145,8 +144,8 @@ impl LightningDit {
         Ok(condition)
     }
 
-    /// Block `i` over tokens (B, N, D): what checkpointing keeps nothing of.
-    pub fn block(&self, pass: &Forward, i: usize, tokens: &Var, condition: &Var) -> Result<Var> {
+    /// Block `i` over tokens (B, N, D): what checkpointing keeps nothing of. → tokens, and the condition for the next block.
+    pub fn block(&self, pass: &Forward, i: usize, tokens: &Var, condition: &Var) -> Result<[Var; 2]> {
         let (block, rope) = (self.blocks[i].clone(), self.rope.clone());
         pass.checkpoint_all([tokens, condition], move |pass, [tokens, condition]| {
             block.forward(pass, tokens, condition, rope.as_ref())
@@ -155,7 +154,7 @@ impl LightningDit {
 
     /// tokens (B, N, D) → the prediction (B, H, W, C).
     pub fn head(&self, pass: &Forward, tokens: &Var, condition: &Var) -> Result<Var> {
-        let [shift, scale] = self.final_modulation.forward(pass, condition)?;
+        let ([shift, scale], _) = self.final_modulation.forward(pass, condition)?;
         let modulation = Modulation { scale: Some(&scale), shift: Some(&shift) };
         let out = self.final_linear.forward(pass, &self.norm_final.forward(pass, tokens, modulation)?)?;
         let DitShape { input_size: side, patch_size: patch, in_channels: channels, learn_sigma, .. } = self.shape;

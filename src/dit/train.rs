@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
 use super::step::{Batch, StepLosses, evaluate, training_step};
-use super::{DitShape, LightningDit, Sampler, Transport, settings};
+use super::{DitShape, LightningDit, Sampler, Transport, random_run, settings};
 use crate::config::DitConfig;
 use crate::data::latents::{LatentBatch, LatentFolder, LatentLoader, LatentLoaderSettings, LatentStats, STATS_FILE};
 use crate::device::{Device, philox};
@@ -45,6 +45,7 @@ pub fn run(
         Some(path) => Some(Decoder::open(device, path, stats.clone(), &shape)?),
         None => None,
     };
+    training::announce(device, |device| random_run(&config, device))?;
     let place = Place::prepare(out, start)?;
     // Beside the checkpoints, so that sampling needs no latents.
     stats.write(&out.join(STATS_FILE), latents.shape())?;

@@ -4,10 +4,12 @@ use super::{Fill, Forward, Init, ParamId};
 use crate::error::Result;
 use crate::ops::conv2d::{Conv2d as Conv2dOp, Padding};
 use crate::ops::embedding::Embedding as EmbeddingOp;
+use crate::ops::gated_linear::GatedLinear;
 use crate::ops::group_norm::GroupNorm as GroupNormOp;
-use crate::ops::layer_norm::LayerNorm as LayerNormOp;
-use crate::ops::linear::Linear as LinearOp;
-use crate::ops::rms_norm::RmsNorm as RmsNormOp;
+use crate::ops::layer_norm::{LayerNorm as LayerNormOp, LayerNormResidual};
+use crate::ops::linear::{Activation, Linear as LinearOp, LinearResidual};
+use crate::ops::mlp::Mlp as MlpOp;
+use crate::ops::rms_norm::{RmsNorm as RmsNormOp, RmsNormResidual};
 use crate::tape::Var;
 
 /// A convolution of channels-last images, (B, H, W, I) → (B, H′, W′, O).
@@ -110,6 +112,45 @@ impl Linear {
         let [y] = pass.tape().apply(LinearOp, [x, &pass.param(self.weight), &pass.param(self.bias)])?;
         Ok(y)
     }
+
+    /// Applies the layer beside another user of x: → the same, and x for that user.
+    pub fn forward_residual(&self, pass: &Forward, x: &Var) -> Result<[Var; 2]> {
+        pass.tape().apply(LinearResidual, [x, &pass.param(self.weight), &pass.param(self.bias)])
+    }
+
+    /// residual + gate·layer(x) in one pass, the gate (B, O).
+    pub fn forward_gated(&self, pass: &Forward, x: &Var, residual: &Var, gate: &Var) -> Result<Var> {
+        let inputs = [x, &pass.param(self.weight), &pass.param(self.bias), residual, gate];
+        let [y] = pass.tape().apply(GatedLinear, inputs)?;
+        Ok(y)
+    }
+}
+
+/// Two linear layers with an activation between them: (.., I) → (.., O).
+pub struct Mlp {
+    first: Linear,
+    second: Linear,
+    op: MlpOp,
+}
+
+impl Mlp {
+    /// From layers; for SwiGLU the first has two outputs for each input of the second.
+    pub fn new(first: Linear, second: Linear, activation: Activation) -> Mlp {
+        Mlp { first, second, op: MlpOp { activation } }
+    }
+
+    /// Applies the layers.
+    pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+        self.forward_gated(pass, x, &pass.absent()?, &pass.absent()?)
+    }
+
+    /// residual + gate·layers(x), the gate (B, O).
+    pub fn forward_gated(&self, pass: &Forward, x: &Var, residual: &Var, gate: &Var) -> Result<Var> {
+        let [w1, b1] = [self.first.weight, self.first.bias].map(|id| pass.param(id));
+        let [w2, b2] = [self.second.weight, self.second.bias].map(|id| pass.param(id));
+        let [y] = pass.tape().apply(self.op, [x, &w1, &b1, &w2, &b2, residual, gate])?;
+        Ok(y)
+    }
 }
 
 /// The scale and shift of adaptive layer norm, each (B, C) or not there: y·(1 + scale) + shift.
@@ -146,6 +187,12 @@ impl RmsNorm {
         let [y] = pass.tape().apply(RmsNormOp { eps: self.eps }, [x, &pass.param(self.weight), &scale, &shift])?;
         Ok(y)
     }
+
+    /// Applies the layer at the head of a residual branch: → the same, and x for the residual sum.
+    pub fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
+        let [scale, shift] = modulation.vars(pass)?;
+        pass.tape().apply(RmsNormResidual { eps: self.eps }, [x, &pass.param(self.weight), &scale, &shift])
+    }
 }
 
 /// Layer norm over the last dimension, modulated in the same pass.
@@ -168,11 +215,21 @@ impl LayerNorm {
 
     /// Applies the layer: (B, .., C) → the same.
     pub fn forward(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<Var> {
+        let [weight, bias, scale, shift] = self.vars(pass, modulation)?;
+        let [y] = pass.tape().apply(LayerNormOp { eps: self.eps }, [x, &weight, &bias, &scale, &shift])?;
+        Ok(y)
+    }
+
+    /// As [`RmsNorm::forward_residual`].
+    pub fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
+        let [weight, bias, scale, shift] = self.vars(pass, modulation)?;
+        pass.tape().apply(LayerNormResidual { eps: self.eps }, [x, &weight, &bias, &scale, &shift])
+    }
+
+    fn vars(&self, pass: &Forward, modulation: Modulation) -> Result<[Var; 4]> {
         let [weight, bias] = [self.affine.map(|ids| ids[0]), self.affine.map(|ids| ids[1])];
         let [scale, shift] = modulation.vars(pass)?;
-        let inputs = [x, &pass.optional(weight)?, &pass.optional(bias)?, &scale, &shift];
-        let [y] = pass.tape().apply(LayerNormOp { eps: self.eps }, inputs)?;
-        Ok(y)
+        Ok([pass.optional(weight)?, pass.optional(bias)?, scale, shift])
     }
 }
 

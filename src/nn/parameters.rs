@@ -319,15 +319,16 @@ impl<'a> Forward<'a> {
     /// Runs `block` on `x`. With [`Forward::checkpointing`] on, nothing of what it computes is kept for backward, which runs it
     /// again instead.
     pub fn checkpoint(&self, x: &Var, block: impl Fn(&Forward, &Var) -> Result<Var> + 'static) -> Result<Var> {
-        self.checkpoint_all([x], move |pass, [x]| block(pass, x))
+        let [y] = self.checkpoint_all([x], move |pass, [x]| Ok([block(pass, x)?]))?;
+        Ok(y)
     }
 
     /// As [`Forward::checkpoint`], of several values.
-    pub fn checkpoint_all<const N: usize>(
+    pub fn checkpoint_all<const N: usize, const M: usize>(
         &self,
         values: [&Var; N],
-        block: impl Fn(&Forward, [&Var; N]) -> Result<Var> + 'static,
-    ) -> Result<Var> {
+        block: impl Fn(&Forward, [&Var; N]) -> Result<[Var; M]> + 'static,
+    ) -> Result<[Var; M]> {
         if !self.checkpointing {
             return block(self, values);
         }
@@ -335,12 +336,12 @@ impl<'a> Forward<'a> {
         let (used, dtype) = (RefCell::default(), self.dtype);
         let pass = Forward { tape: &once, params: self.params, used, dtype, checkpointing: false };
         let constants = values.map(|var| once.constant(var.value().clone()));
-        let output = block(&pass, constants.each_ref())?.value().clone();
+        let outputs = block(&pass, constants.each_ref())?.map(|var| var.value().clone());
         let mut ids: Vec<ParamId> = pass.used.borrow().keys().copied().collect();
         ids.sort();
         let params: Vec<Var> = ids.iter().map(|&id| self.param(id)).collect();
         let inputs: Vec<&Var> = values.into_iter().chain(&params).collect();
-        Ok(self.tape.checkpoint(&inputs, output, move |tape, inputs| {
+        Ok(self.tape.checkpoint(&inputs, outputs, move |tape, inputs| {
             let used = RefCell::new(ids.iter().copied().zip(inputs[N..].iter().cloned()).collect());
             let pass = Forward { tape, params: None, used, dtype, checkpointing: false };
             block(&pass, std::array::from_fn(|i| &inputs[i]))

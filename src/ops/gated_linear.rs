@@ -38,7 +38,7 @@ impl Op<5> for GatedLinear {
         let [mut dx, mut dweight, mut dbias] = [None, None, None];
         if let Some(dy) = dy {
             [dweight, dbias] = weight_gradient([&s.x, &dy], [needs_weight, needs_bias])?;
-            dx = if needs_x { Some(input_gradient([&dy, &s.weight], None)?.0) } else { None };
+            dx = if needs_x { Some(input_gradient([&dy, &s.weight], None)?) } else { None };
         }
         Ok([dx, dweight, dbias, needs_residual.then(|| dout.clone()), dgate])
     }

@@ -4,7 +4,7 @@
 //! that takes the gradient through f.
 
 use super::gated_linear::{BranchEnd, check_end};
-use super::linear::{Activation, Outputs, Then, forward, input_gradient, weight_gradient};
+use super::linear::{Activation, Outputs, Then, forward, input_gradient, sums_gradient, weight_gradient};
 use super::{Case, Input, Tolerance, Values, gate, linear};
 use crate::device::KernelInfo;
 use crate::error::{Error, Result};
@@ -55,16 +55,15 @@ impl Op<7> for Mlp {
         let (dgate, dy) = s.end.gradients(Self::NAME, dout, needs_gate, needs_first || needs_w2 || needs_b2)?;
         let [mut dx, mut dw1, mut db1, mut dw2, mut db2] = [const { None }; 5];
         if let Some(dy) = dy {
-            let mut ds = None;
-            let mut hidden = None;
-            if needs_first || needs_w2 {
-                let (gradient, again) = input_gradient([&dy, &s.w2], Some((&s.sums, self.activation)))?;
-                (ds, hidden) = (Some(gradient), again);
-            }
-            [dw2, db2] = weight_gradient([hidden.as_ref().unwrap_or(&dy), &dy], [needs_w2, needs_b2])?;
-            if let (Some(ds), true) = (ds, needs_first) {
-                [dw1, db1] = weight_gradient([&s.x, &ds], [needs_w1, needs_b1])?;
-                dx = if needs_x { Some(input_gradient([&ds, &s.w1], None)?.0) } else { None };
+            let through = match needs_first || needs_w2 {
+                true => Some(sums_gradient([&dy, &s.w2], &s.sums, self.activation)?),
+                false => None,
+            };
+            let hidden = through.as_ref().map_or(&dy, |(_, hidden)| hidden);
+            [dw2, db2] = weight_gradient([hidden, &dy], [needs_w2, needs_b2])?;
+            if let (Some((ds, _)), true) = (&through, needs_first) {
+                [dw1, db1] = weight_gradient([&s.x, ds], [needs_w1, needs_b1])?;
+                dx = if needs_x { Some(input_gradient([ds, &s.w1], None)?) } else { None };
             }
         }
         Ok([dx, dw1, db1, dw2, db2, needs_residual.then(|| dout.clone()), dgate])

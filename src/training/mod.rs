@@ -5,6 +5,8 @@
 //! checkpoint holds tensors and counters, and a resumed run repeats an unbroken one bit for bit.
 
 mod place;
+mod plan;
+mod random_run;
 mod settings;
 mod spikes;
 mod state;
@@ -18,6 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use place::{CHECKPOINTS, CONFIG, GRIDS, Place, Start, locate};
+pub use plan::{KernelPlan, StepPlan, announce, plan};
+pub use random_run::RandomRun;
 pub use settings::{StepOptions, adam_settings, learning_rate, set_precision, step_options};
 pub use state::load_weights;
 

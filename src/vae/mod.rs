@@ -10,12 +10,13 @@ mod encoder;
 pub mod extract;
 mod features;
 mod model;
-pub mod plan;
+mod random;
 mod step;
 mod tokenizer;
 pub mod train;
 
 pub use model::{Projection, VaVae, VaeShape};
+pub use random::random_run;
 pub use step::{
     Batch, Evaluation, Losses, Objective, Step, StepLosses, VfLosses, VfObjective, evaluate, training_step,
 };

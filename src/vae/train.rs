@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use super::features::Features;
-use super::plan;
 use super::step::{Batch, Evaluation, Objective, StepLosses, VfObjective, evaluate, training_step};
-use super::{Projection, VaVae, VaeShape};
+use super::{Projection, VaVae, VaeShape, random_run};
 use crate::config::Config;
 use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
@@ -63,11 +62,7 @@ pub fn objective(config: &Config) -> Objective {
 pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt: &AtomicBool) -> Result<Summary> {
     let folder = ImageFolder::open(config.training_images()?)?;
     let features = Features::open(config, &folder, device)?;
-    if let Some(free) = device.free_memory()? {
-        let plan = plan::plan(config, features.channels().unwrap_or_default())?;
-        eprintln!("memory of a step: {plan}; {} launches", plan.launches());
-        plan.fits(free)?;
-    }
+    training::announce(device, |device| random_run(config, features.channels().unwrap_or_default(), device))?;
     let place = Place::prepare(out, start)?;
     let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
     set_precision(&config.train, &mut params)?;

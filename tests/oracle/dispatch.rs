@@ -99,6 +99,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "layer_norm_residual" => return Some(vec![layer_norm_of(call), x.clone()]),
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
+        "linear_residual" => return Some(vec![linear(x, input(1), call.optional(2)), x.clone()]),
         "max_pool2" => max_pool2(x),
         "mlp" => {
             let f = [silu, gelu_erf, gelu_tanh, swiglu][call.size("activation")];

@@ -2,7 +2,7 @@
 //! average; and B/1 at full size.
 
 use crate::support::compare::{NOISE_MULTIPLE, Tolerance};
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dit::{Batch, DitShape, LightningDit, Transport, training_step};
@@ -23,7 +23,7 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     pub fn new(set: &Golden, shape: DitShape) -> Result<Bench<'_>> {
-        let device = Device::cpu_poisoned();
+        let device = golden::device()?;
         let (model, mut params) = LightningDit::new(&device, shape, 0)?;
         for id in params.ids().filter(|&id| params.is_trainable(id)).collect::<Vec<_>>() {
             let shape = params.export_shape(id);
@@ -163,11 +163,11 @@ fn check_forward(bench: &Bench, report: &mut Report) -> Result<()> {
     bench.check(report, "t_freq", frequencies.value())?;
     bench.check(report, "t_emb", model.time_embedding(&pass, &t)?.value())?;
     bench.check(report, "y_emb", model.label_embedding(&pass, &labels)?.value())?;
-    let condition = model.condition(&pass, &t, &labels)?;
+    let mut condition = model.condition(&pass, &t, &labels)?;
     let mut tokens = model.tokens(&pass, &x)?;
     bench.check(report, "tokens0", tokens.value())?;
     for i in 0..model.shape().depth {
-        tokens = model.block(&pass, i, &tokens, &condition)?;
+        [tokens, condition] = model.block(&pass, i, &tokens, &condition)?;
         bench.check(report, &format!("block{i}_out"), tokens.value())?;
     }
     bench.check(report, "out", model.head(&pass, &tokens, &condition)?.value())

@@ -1,7 +1,7 @@
 //! Paths, conversions, the losses of every prediction and weighting, time grids, and the distribution of times.
 
 use crate::support::compare::{Tolerance, compare};
-use crate::support::golden::Golden;
+use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dit::sampler::time_grid;
@@ -41,7 +41,7 @@ impl Bench<'_> {
 }
 
 pub fn check(set: &Golden) -> Result<Report> {
-    let mut bench = Bench { set, device: Device::cpu_poisoned(), report: vec![] };
+    let mut bench = Bench { set, device: golden::device()?, report: vec![] };
     for (name, _, path) in PATHS {
         check_path(&mut bench, name, path).with_context(|| name.to_owned())?;
     }

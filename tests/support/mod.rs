@@ -3,7 +3,9 @@
 
 pub mod cli;
 pub mod compare;
+pub mod dit;
 pub mod fill;
 pub mod golden;
 pub mod kind;
+pub mod step;
 pub mod tensor;

@@ -1,7 +1,8 @@
 //! The linear layer's rows of the case table.
 
-use super::Linear;
+use super::{Linear, LinearResidual};
 use crate::ops::{Case, Input, Tolerance, Values};
+use crate::tape::{Tape, Var};
 
 fn case(label: &'static str, x: &[usize], outputs: usize, bias: bool, bench: bool) -> Case {
     let inputs = x[x.len() - 1];
@@ -24,6 +25,11 @@ fn case(label: &'static str, x: &[usize], outputs: usize, bias: bool, bench: boo
     }
 }
 
+fn residual(case: Case) -> Case {
+    let run = |tape: &Tape, x: &[Var]| Ok(tape.apply(LinearResidual, [&x[0], &x[1], &x[2]])?.into());
+    Case { op: "linear_residual", run: Box::new(run), ..case }
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", &[2, 5, 7], 3, true, false),
@@ -35,6 +41,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("odd shapes, from several blocks", &[4100, 13], 9, true, false),
         case("tiles of two sizes", &[3973, 8], 1024, true, false),
         case("tiles of two sizes, backward", &[3973, 1024], 8, true, false),
+        residual(case("odd shapes", &[2, 5, 7], 3, true, false)),
+        residual(case("parts of tiles", &[1, 133, 136], 152, true, false)),
         case("DiT-B projection, one image", &[1, 256, 768], 768, true, true),
         case("DiT-XL projection, 128 tokens", &[1, 128, 1152], 1152, true, true),
         case("DiT-XL/1's patches, 16 images", &[16, 256, 32], 1152, true, true),

@@ -88,16 +88,19 @@ fn add_gated(x: &[f32], gate: &[f32], y: &mut [f32]) {
 
 pub(super) fn bwd_input(
     p: &params::LinearBwdInput,
-    [dy, weight, sums]: [&[f32]; 3],
+    [dy, weight, sums, dresidual]: [&[f32]; 4],
     [dx, x]: [&mut [f32]; 2],
 ) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
-    let product = |to: &mut [f32]| gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, false);
+    let product = |to: &mut [f32], add| gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, add);
     if sums.is_empty() {
-        return product(dx);
+        if !dresidual.is_empty() {
+            dx.copy_from_slice(dresidual);
+        }
+        return product(dx, !dresidual.is_empty());
     }
     let mut d = vec![0.0; rows * inputs];
-    product(&mut d);
+    product(&mut d, false);
     let columns = if p.activation == params::LINEAR_SWIGLU { 2 * inputs } else { inputs };
     let task = rows_per_task(columns);
     let x = chunks_mut(x, task * inputs, rows.div_ceil(task));

@@ -8,7 +8,7 @@ mod tiles;
 pub(super) use cases::cases;
 
 use self::tiles::Cut;
-use super::check;
+use super::{check, grads};
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -19,6 +19,11 @@ use crate::tensor::Tensor;
 /// A linear layer: x (.., I), weight (O, I), bias (O) or absent → (.., O). The bias is f32.
 #[derive(Debug, Clone, Copy)]
 pub struct Linear;
+
+/// The same, beside another user of x: → y and x itself. Where that takes the second output, the two gradients of x meet in this op's
+/// backward, in one pass.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearResidual;
 
 /// What comes between two linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +71,9 @@ const FWD: Kernel<params::LinearFwd, 5, 3> = Kernel {
     ),
 };
 
-const BWD_INPUT: Kernel<params::LinearBwdInput, 3, 2> = Kernel {
+const BWD_INPUT: Kernel<params::LinearBwdInput, 4, 2> = Kernel {
     name: "linear_bwd_input",
-    reads: ["dy", "weight", "sums"],
+    reads: ["dy", "weight", "sums", "dresidual"],
     writes: ["dx", "x"],
     cpu: cpu::bwd_input,
     cuda: Some(
@@ -177,11 +182,21 @@ pub(super) fn forward(op: &'static str, [x, weight, bias]: [&Tensor; 3], then: T
     Ok(Outputs { y, sums, branch })
 }
 
-/// dx of a linear layer, from dy (.., O) and weight (O, I). Where its input was f(s) of another layer's sums s: ds, and f(s) again.
-pub(super) fn input_gradient(
+/// dx of a linear layer, from dy (.., O) and weight (O, I), plus `dresidual` where something else reaches x.
+pub(super) fn input_gradient([dy, weight]: [&Tensor; 2], dresidual: Option<&Tensor>) -> Result<Tensor> {
+    Ok(input_gradient_through([dy, weight], None, dresidual)?.0)
+}
+
+/// As [`input_gradient`] of a layer whose input was f(s) of another layer's sums s: ds, and f(s) again.
+pub(super) fn sums_gradient(dy_weight: [&Tensor; 2], sums: &Tensor, f: Activation) -> Result<(Tensor, Tensor)> {
+    input_gradient_through(dy_weight, Some((sums, f)), None)
+}
+
+fn input_gradient_through(
     [dy, weight]: [&Tensor; 2],
     through: Option<(&Tensor, Activation)>,
-) -> Result<(Tensor, Option<Tensor>)> {
+    dresidual: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
     let (device, dtype) = (dy.device(), dy.dtype());
     let ((rows, outputs), inputs) = (dy.rows_cols(), weight.shape()[1]);
     let like_dy = |columns: usize| -> Result<Tensor> {
@@ -197,8 +212,8 @@ pub(super) fn input_gradient(
     let aligned = aligned(dtype, [inputs, outputs]);
     let Cut { tile, bulk } = Cut::new(rows, inputs, aligned, dtype, device.multiprocessors());
     let p = params::LinearBwdInput { rows, inputs, outputs, activation, tile, bulk, ..Default::default() };
-    device.launch(&BWD_INPUT, p, [dy, weight, sums], [&mut dx, &mut x])?;
-    Ok((dx, through.map(|_| x)))
+    device.launch(&BWD_INPUT, p, [dy, weight, sums, dresidual.unwrap_or(&absent)], [&mut dx, &mut x])?;
+    Ok((dx, x))
 }
 
 /// (dweight, dbias), in f32, as far as they are needed, of a linear layer with the input x (.., I) and the gradient dy (.., O) of its output.
@@ -253,26 +268,56 @@ impl Op<3> for Linear {
     type Saved = [Tensor; 2];
 
     fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 1], Self::Saved)> {
-        let absent = Tensor::absent(x.device())?;
-        let then = Then { activation: None, residual: &absent, gate: &absent };
-        let Outputs { y, .. } = forward(Self::NAME, [x, weight, bias], then)?;
-        Ok(([y], [x.clone(), weight.clone()]))
+        Ok(([alone(Self::NAME, [x, weight, bias])?], [x.clone(), weight.clone()]))
     }
 
     fn backward(
         &self,
-        [x, weight]: &Self::Saved,
+        saved: &Self::Saved,
         grads: [Option<&Tensor>; 1],
         needs: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
-        let dy = only(grads);
-        let [dweight, dbias] = weight_gradient([x, dy], [needs[1], needs[2]])?;
-        let dx = match needs[0] {
-            true => Some(input_gradient([dy, weight], None)?.0),
-            false => None,
-        };
-        Ok([dx, dweight, dbias])
+        gradients(saved, only(grads), None, needs)
     }
+}
+
+impl Op<3, 2> for LinearResidual {
+    const NAME: &'static str = "linear_residual";
+    /// x, weight and bias.
+    type Saved = [Tensor; 3];
+
+    fn forward(&self, [x, weight, bias]: [&Tensor; 3]) -> Result<([Tensor; 2], Self::Saved)> {
+        Ok(([alone(Self::NAME, [x, weight, bias])?, x.clone()], [x.clone(), weight.clone(), bias.clone()]))
+    }
+
+    fn backward(
+        &self,
+        [x, weight, bias]: &Self::Saved,
+        grads: [Option<&Tensor>; 2],
+        needs: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        match grads {
+            [Some(dy), dresidual] => gradients(&[x.clone(), weight.clone()], dy, dresidual, needs),
+            [None, dresidual] => grads::of_residual_alone([x, weight, bias], dresidual, needs),
+        }
+    }
+}
+
+/// A layer that nothing follows.
+fn alone(op: &'static str, inputs: [&Tensor; 3]) -> Result<Tensor> {
+    let absent = Tensor::absent(inputs[0].device())?;
+    Ok(forward(op, inputs, Then { activation: None, residual: &absent, gate: &absent })?.y)
+}
+
+fn gradients(
+    [x, weight]: &[Tensor; 2],
+    dy: &Tensor,
+    dresidual: Option<&Tensor>,
+    needs: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    let [dweight, dbias] = weight_gradient([x, dy], [needs[1], needs[2]])?;
+    let dx = if needs[0] { Some(input_gradient([dy, weight], dresidual)?) } else { None };
+    Ok([dx, dweight, dbias])
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {

@@ -4,22 +4,17 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Batch, StepLosses, VaVae, train, training_step};
-use crate::config::Config;
+use super::RandomRun;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{ParamGradients, Parameters};
-use crate::optim::Adam;
-use crate::random;
-use crate::training;
 
-/// What a step of `config` takes on a GPU, without computing anything; features have `feature_channels` channels.
+/// What a step of the run that `run` makes takes on a GPU, without computing anything.
 ///
 /// # Errors
 /// A kernel without a CUDA version, or shapes that CUDA does not take, named.
-pub fn plan(config: &Config, feature_channels: usize) -> Result<StepPlan> {
+pub fn plan<L>(run: impl FnOnce(&Device) -> Result<RandomRun<L>>) -> Result<StepPlan> {
     let device = Device::plan();
-    let mut run = RandomRun::new(config, feature_channels, &device)?;
+    let mut run = run(&device)?;
     device.reset_peak_memory();
     let mut kernels: Vec<KernelPlan> = vec![];
     for launch in device.record_launches(|| run.step().map(drop))? {
@@ -32,17 +27,28 @@ pub fn plan(config: &Config, feature_channels: usize) -> Result<StepPlan> {
         }
     }
     kernels.sort_by_key(|kernel| std::cmp::Reverse(kernel.dram_bytes));
-    let [parameter_bytes, optimizer_bytes, batch_bytes] = run.bytes;
+    let [parameter_bytes, optimizer_bytes, batch_bytes] = run.bytes();
     Ok(StepPlan {
-        images: config.train.batch_size,
+        images: run.images(),
         parameters: run.params.numel(),
         parameter_bytes,
         optimizer_bytes,
         batch_bytes,
-        working_bytes: device.memory().peak - run.bytes.iter().sum::<usize>(),
+        working_bytes: device.memory().peak - run.bytes().iter().sum::<usize>(),
         dram_bytes: kernels.iter().map(|kernel| kernel.dram_bytes).sum(),
         kernels,
     })
+}
+
+/// Says what a step takes, before a run on a GPU starts.
+///
+/// # Errors
+/// As [`plan`] and [`StepPlan::fits`].
+pub fn announce<L>(device: &Device, run: impl FnOnce(&Device) -> Result<RandomRun<L>>) -> Result<()> {
+    let Some(free) = device.free_memory()? else { return Ok(()) };
+    let plan = plan(run)?;
+    eprintln!("memory of a step: {plan}; {} launches", plan.launches());
+    plan.fits(free)
 }
 
 /// What a training step takes on a GPU, by its launches and tensors.
@@ -56,7 +62,7 @@ pub struct StepPlan {
     pub parameter_bytes: usize,
     /// Bytes of the optimizer's moments and averages.
     pub optimizer_bytes: usize,
-    /// Bytes of the batch: images, features, noise.
+    /// Bytes of the batch: images or latents, features, noise.
     pub batch_bytes: usize,
     /// The most bytes held beside these: what forward saves for backward, gradients, and scratch.
     pub working_bytes: usize,
@@ -111,66 +117,14 @@ impl StepPlan {
             true => {
                 "lower train.batch_size (and raise train.accumulate), set train.checkpoint_activations=true, or train.precision=bf16"
             }
-            false => "the model itself is too large: lower model.ch or model.ch_mult, or set optim.ema_decay=null",
+            false => {
+                "the model itself is too large: take a smaller one (the section model), or set optim.ema_decay=null"
+            }
         };
         Err(Error::Device(format!(
             "a step does not fit into the {:.0} MiB that are free: {self}; {way_out}",
             mib(free)
         )))
-    }
-}
-
-/// A model with its optimizer and a batch of random images and features: what steps are timed and planned with.
-pub struct RandomRun<'a> {
-    config: &'a Config,
-    model: VaVae,
-    /// The model's parameters.
-    pub params: Parameters,
-    adam: Adam,
-    batch: Batch,
-    /// Bytes of parameters, optimizer and batch.
-    bytes: [usize; 3],
-}
-
-impl<'a> RandomRun<'a> {
-    /// A new model as `config` says, on `device`; features have `feature_channels` channels.
-    pub fn new(config: &'a Config, feature_channels: usize, device: &Device) -> Result<RandomRun<'a>> {
-        let live = || device.memory().live;
-        let before = live();
-        let with_features = (config.loss.vf_weight > 0.0).then_some(feature_channels);
-        let (model, mut params) = VaVae::new(device, train::shape(config, with_features), config.train.seed)?;
-        training::set_precision(&config.train, &mut params)?;
-        let with_parameters = live();
-        let adam = Adam::new(&params, training::adam_settings(&config.optim))?;
-        let with_optimizer = live();
-        let side = config.model.resolution;
-        let image_shape = [config.train.batch_size, side, side, config.model.in_channels];
-        let [b, h, w, z] = model.latent_shape(image_shape)?;
-        let seed = config.train.seed;
-        let draw = |shape: &[usize], name| random::normal(device, shape, seed, random::stream(name));
-        let batch = Batch {
-            images: random::uniform(device, &image_shape, seed, random::stream("images"), -1.0, 1.0)?,
-            features: with_features.map(|channels| draw(&[b, h * w, channels], "features")).transpose()?,
-            noise: draw(&[b, h, w, z], "noise")?,
-        };
-        let bytes = [with_parameters - before, with_optimizer - with_parameters, live() - with_optimizer];
-        Ok(RandomRun { config, model, params, adam, batch, bytes })
-    }
-
-    /// One step: forward, backward and the optimizer's update. Returns its losses, which are not read yet.
-    pub fn step(&mut self) -> Result<StepLosses> {
-        let mut gradients = ParamGradients::default();
-        let objective = train::objective(self.config);
-        let step = training_step(
-            &self.model,
-            &self.params,
-            &objective,
-            &self.batch,
-            &mut gradients,
-            training::step_options(&self.config.train),
-        )?;
-        self.adam.update(&mut self.params, &gradients, 1.0)?;
-        Ok(step.losses)
     }
 }
 
