@@ -1,4 +1,4 @@
-// Cutting packed columns into equal parts: the modulations of adaptive layer norm.
+// Cutting packed columns into equal parts: q|k|v, and the modulations of adaptive layer norm.
 #pragma once
 #include <stdint.h>
 

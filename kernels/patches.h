@@ -14,7 +14,7 @@ struct AddPositionsFwd {
 /// dtable = Σ_b dy[b].
 struct AddPositionsBwd {
     uint64_t dy;      ///< (batch, count), read
-    uint64_t dtable;  ///< (count), written
+    uint64_t dtable;  ///< (count), f32, written
     uint32_t batch;
     uint32_t count;
 };

@@ -37,6 +37,11 @@ __device__ __forceinline__ uint32_t row_of_thread() { return blockIdx.x * blockD
 /// Its first column, where it takes `N`.
 template <int N> __device__ __forceinline__ uint32_t column_of_thread() { return (blockIdx.y * blockDim.x + threadIdx.x) * N; }
 
+/// The same of rows that are long enough for blocks of their own (`rows::long` on the host).
+__device__ __forceinline__ uint32_t row_of_block() { return blockIdx.y; }
+
+template <int N> __device__ __forceinline__ uint32_t column_of_block() { return (blockIdx.x * blockDim.x + threadIdx.x) * N; }
+
 /// Calls `body(width)` for the widest vectors that rows of `columns` are made of: 16 bytes, or single values.
 template <class T, class Body> __device__ __forceinline__ void by_width(uint32_t columns, Body body) {
     if (columns % Chunk<T>::N == 0) {

@@ -66,6 +66,7 @@ pub const SWIGLU_THREADS: u32 = 256;
 pub const TIMESTEP_EMBEDDING_THREADS: u32 = 128;
 pub const TRANSPOSE_TILE: u32 = 32;
 pub const TRANSPOSE_THREADS: u32 = 256;
+pub const VELOCITY_LOSS_ROWS: u32 = 4;
 pub const VF_LOSS_TILE: u32 = 64;
 pub const VF_LOSS_MAX_CHANNELS: u32 = 64;
 pub const VF_LOSS_NARROW_CHANNELS: u32 = 32;
@@ -2419,7 +2420,7 @@ const _: () = {
 pub struct AddPositionsBwd {
     #[doc = " (batch, count), read"]
     pub dy: u64,
-    #[doc = " (count), written"]
+    #[doc = " (count), f32, written"]
     pub dtable: u64,
     pub batch: u32,
     pub count: u32,
@@ -2941,58 +2942,6 @@ const _: () = {
     ["Offset of field: Rope::transpose"][::std::mem::offset_of!(Rope, transpose) - 48usize];
     ["Offset of field: Rope::reserved"][::std::mem::offset_of!(Rope, reserved) - 52usize];
 };
-#[doc = " a, b, c = the thirds of every row of x."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct SplitFwd {
-    #[doc = " (rows, 3·cols), read"]
-    pub x: u64,
-    #[doc = " (rows, cols), written"]
-    pub a: u64,
-    #[doc = " (rows, cols), written"]
-    pub b: u64,
-    #[doc = " (rows, cols), written"]
-    pub c: u64,
-    pub rows: u32,
-    pub cols: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of SplitFwd"][::std::mem::size_of::<SplitFwd>() - 40usize];
-    ["Alignment of SplitFwd"][::std::mem::align_of::<SplitFwd>() - 8usize];
-    ["Offset of field: SplitFwd::x"][::std::mem::offset_of!(SplitFwd, x) - 0usize];
-    ["Offset of field: SplitFwd::a"][::std::mem::offset_of!(SplitFwd, a) - 8usize];
-    ["Offset of field: SplitFwd::b"][::std::mem::offset_of!(SplitFwd, b) - 16usize];
-    ["Offset of field: SplitFwd::c"][::std::mem::offset_of!(SplitFwd, c) - 24usize];
-    ["Offset of field: SplitFwd::rows"][::std::mem::offset_of!(SplitFwd, rows) - 32usize];
-    ["Offset of field: SplitFwd::cols"][::std::mem::offset_of!(SplitFwd, cols) - 36usize];
-};
-#[doc = " dx = da | db | dc, zeros where one is absent."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct SplitBwd {
-    #[doc = " (rows, cols) or absent, read"]
-    pub da: u64,
-    #[doc = " (rows, cols) or absent, read"]
-    pub db: u64,
-    #[doc = " (rows, cols) or absent, read"]
-    pub dc: u64,
-    #[doc = " (rows, 3·cols), written"]
-    pub dx: u64,
-    pub rows: u32,
-    pub cols: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of SplitBwd"][::std::mem::size_of::<SplitBwd>() - 40usize];
-    ["Alignment of SplitBwd"][::std::mem::align_of::<SplitBwd>() - 8usize];
-    ["Offset of field: SplitBwd::da"][::std::mem::offset_of!(SplitBwd, da) - 0usize];
-    ["Offset of field: SplitBwd::db"][::std::mem::offset_of!(SplitBwd, db) - 8usize];
-    ["Offset of field: SplitBwd::dc"][::std::mem::offset_of!(SplitBwd, dc) - 16usize];
-    ["Offset of field: SplitBwd::dx"][::std::mem::offset_of!(SplitBwd, dx) - 24usize];
-    ["Offset of field: SplitBwd::rows"][::std::mem::offset_of!(SplitBwd, rows) - 32usize];
-    ["Offset of field: SplitBwd::cols"][::std::mem::offset_of!(SplitBwd, cols) - 36usize];
-};
 #[doc = " sum = Σ parts, in an order that does not change."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -3281,7 +3230,7 @@ const _: () = {
     ["Offset of field: UpsampleBwd::width"][::std::mem::offset_of!(UpsampleBwd, width) - 24usize];
     ["Offset of field: UpsampleBwd::channels"][::std::mem::offset_of!(UpsampleBwd, channels) - 28usize];
 };
-#[doc = " mse[b] = weight[b]·mean over the sample of (pred − target)²;\n cos[b] = mean over its rows of 1 − pred·target / (max(‖pred‖, eps)·max(‖target‖, eps))."]
+#[doc = " mse[b] = weight[b]·mean over the sample of (pred − target)²;\n cos[b] = mean over its rows of 1 − pred·target / (max(‖pred‖, eps)·max(‖target‖, eps)). Both as sums over parts of the rows.\n Grid: (parts, batch)."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VelocityLossFwd {
@@ -3291,18 +3240,21 @@ pub struct VelocityLossFwd {
     pub target: u64,
     #[doc = " (batch), f32, or absent, read"]
     pub weight: u64,
-    #[doc = " (batch), f32, written"]
+    #[doc = " (batch, parts), f32, written"]
     pub mse: u64,
-    #[doc = " (batch), f32, written"]
+    #[doc = " (batch, parts), f32, written"]
     pub cos: u64,
     pub batch: u32,
     pub rows: u32,
     pub channels: u32,
+    #[doc = " a sample's rows are cut into this many equal parts, the last ones shorter"]
+    pub parts: u32,
     pub eps: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VelocityLossFwd"][::std::mem::size_of::<VelocityLossFwd>() - 56usize];
+    ["Size of VelocityLossFwd"][::std::mem::size_of::<VelocityLossFwd>() - 64usize];
     ["Alignment of VelocityLossFwd"][::std::mem::align_of::<VelocityLossFwd>() - 8usize];
     ["Offset of field: VelocityLossFwd::pred"][::std::mem::offset_of!(VelocityLossFwd, pred) - 0usize];
     ["Offset of field: VelocityLossFwd::target"][::std::mem::offset_of!(VelocityLossFwd, target) - 8usize];
@@ -3312,7 +3264,9 @@ const _: () = {
     ["Offset of field: VelocityLossFwd::batch"][::std::mem::offset_of!(VelocityLossFwd, batch) - 40usize];
     ["Offset of field: VelocityLossFwd::rows"][::std::mem::offset_of!(VelocityLossFwd, rows) - 44usize];
     ["Offset of field: VelocityLossFwd::channels"][::std::mem::offset_of!(VelocityLossFwd, channels) - 48usize];
-    ["Offset of field: VelocityLossFwd::eps"][::std::mem::offset_of!(VelocityLossFwd, eps) - 52usize];
+    ["Offset of field: VelocityLossFwd::parts"][::std::mem::offset_of!(VelocityLossFwd, parts) - 52usize];
+    ["Offset of field: VelocityLossFwd::eps"][::std::mem::offset_of!(VelocityLossFwd, eps) - 56usize];
+    ["Offset of field: VelocityLossFwd::reserved"][::std::mem::offset_of!(VelocityLossFwd, reserved) - 60usize];
 };
 #[doc = " dpred = dmse[b]·weight[b]·2(pred − target)/(rows·channels)\n       − dcos[b]/rows·(target/(‖pred‖‖target‖) − cos·pred/‖pred‖²), the last term only where ‖pred‖ > eps."]
 #[repr(C)]

@@ -8,7 +8,6 @@ use crate::ops::chunk::Chunk;
 use crate::ops::linear::Activation;
 use crate::ops::qkv_attention::QkvAttention;
 use crate::ops::rope::Rope2d;
-use crate::ops::split::Split3;
 use crate::tape::Var;
 use crate::tensor::Tensor;
 
@@ -117,7 +116,7 @@ impl Attention {
     /// Step by step, for the one norm that the fused kernels do not know.
     fn layer_normed(&self, pass: &Forward, qkv: &Var, norms: &[LayerNorm; 2], rope: Option<&Rope>) -> Result<Var> {
         let tape = pass.tape();
-        let [q, k, v] = tape.apply(Split3, [qkv])?;
+        let [q, k, v] = tape.apply(Chunk::<3>, [qkv])?;
         let [batch, tokens, dim] = v.value().dims("attention")?;
         let embed = |norm: &LayerNorm, x: Var| {
             let heads = x.reshape(&[batch * tokens, self.heads, dim / self.heads])?;

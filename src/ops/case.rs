@@ -33,6 +33,12 @@ pub struct Case {
 }
 
 impl Case {
+    /// The same case, with the gradient of input `i` not asked for.
+    pub(super) fn constant(mut self, i: usize) -> Case {
+        self.inputs[i].differentiable = false;
+        self
+    }
+
     /// The inputs' values, the same for the same seed on every device.
     pub fn draw(&self, device: &Device, seed: u64) -> Result<Vec<Tensor>> {
         self.inputs.iter().map(|input| input.draw(device, seed)).collect()

@@ -1,11 +1,11 @@
-//! Packed columns cut into equal parts, as the shifts, scales and gates of adaptive layer norm come (Peebles and Xie, 2023);
-//! the gradient puts them together again.
+//! Packed columns cut into equal parts, as q, k and v come, and the shifts, scales and gates of adaptive layer norm (Peebles and
+//! Xie, 2023); the gradient puts them together again.
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check};
+use super::{Case, Input, Tolerance, check, rows};
 use crate::device::cpu::rows::rows_per_task;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
 use crate::error::{Error, Result};
 use crate::op::Op;
 use crate::params;
@@ -23,7 +23,7 @@ const FWD: Kernel<params::ChunkFwd, 1, MOST> = Kernel {
     reads: ["x"],
     writes: ["a", "b", "c", "d", "e", "f"],
     cpu: fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("chunk", |p, math| parts(p.rows, p.cols, p.parts, math))),
 };
 
 const BWD: Kernel<params::ChunkBwd, MOST, 1> = Kernel {
@@ -31,8 +31,13 @@ const BWD: Kernel<params::ChunkBwd, MOST, 1> = Kernel {
     reads: ["da", "db", "dc", "dd", "de", "df"],
     writes: ["dx"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("chunk", |p, math| parts(p.rows, p.cols, p.parts, math))),
 };
+
+/// A layer of blocks for each part.
+fn parts(rows: u32, cols: u32, parts: u32, math: Math) -> Geometry {
+    rows::rows(rows, cols, rows::width(cols, math), parts)
+}
 
 impl<const M: usize> Op<1, M> for Chunk<M> {
     const NAME: &'static str = "chunk";
@@ -131,7 +136,11 @@ pub(super) fn cases() -> Vec<Case> {
         case::<2>("two parts, odd shapes", &[5, 14], false),
         case::<4>("four parts, many rows", &[3, 501, 20], false),
         case::<6>("six parts, one dimension", &[6], false),
+        case::<1>("one part", &[3, 24], false),
+        case::<3>("three parts, several vectors a row", &[2, 37, 3 * 72], false),
+        case::<5>("five parts, more columns than a warp's", &[3, 5 * 264], false),
         case::<6>("six parts, odd shapes", &[2, 3, 42], false),
+        case::<3>("DiT-B/1 qkv", &[8, 256, 2304], true),
         case::<6>("DiT-XL, six parts", &[64, 6912], true),
     ]
 }

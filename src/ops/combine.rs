@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::math::mul_add;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::error::Result;
 use crate::op::{Op, only};
 use crate::params;
@@ -23,7 +23,7 @@ const FWD: Kernel<params::CombineFwd, MOST, 1> = Kernel {
     reads: ["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"],
     writes: ["y"],
     cpu: fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("combine", |p, math| Geometry::elementwise(p.count, math))),
 };
 
 const BWD: Kernel<params::CombineBwd, 1, MOST> = Kernel {
@@ -31,7 +31,7 @@ const BWD: Kernel<params::CombineBwd, 1, MOST> = Kernel {
     reads: ["dy"],
     writes: ["dx0", "dx1", "dx2", "dx3", "dx4", "dx5", "dx6", "dx7"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("combine", |p, math| Geometry::elementwise(p.count, math))),
 };
 
 /// Elements per parallel task.
@@ -132,7 +132,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("one tensor", &[3, 5], [-1.5], false),
         case("an Euler step, odd shapes", &[2, 7, 11], [1.0, 0.01], false),
+        case("three tensors, two gradients", &[5, 409], [0.5, -2.0, 0.75], false).constant(1),
         case("eight tensors", &[3, 131], [1.0, 0.5, -0.25, 2.0, 0.0, -1.0, 0.125, 3.0], false),
         case("an Euler step of f16d32 latents", &[64, 16, 16, 32], [1.0, 0.004], true),
+        case("a step of order five of f16d32 latents", &[64, 16, 16, 32], [1.0, 0.091, 0.449, 0.651, -0.322, 0.131], true),
     ]
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::{Case, Input, Tolerance, check, grads};
 use crate::device::cpu::rows::rows_per_task;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
@@ -20,11 +20,21 @@ pub struct Guidance {
     pub guided: usize,
 }
 
-const FWD: Kernel<params::GuidanceFwd, 2, 1> =
-    Kernel { name: "guidance_fwd", reads: ["cond", "uncond"], writes: ["y"], cpu: fwd_cpu, cuda: None };
+const FWD: Kernel<params::GuidanceFwd, 2, 1> = Kernel {
+    name: "guidance_fwd",
+    reads: ["cond", "uncond"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(CudaKernel::new("guidance", |p, math| Geometry::elementwise(p.pixels * p.channels, math))),
+};
 
-const BWD: Kernel<params::GuidanceBwd, 1, 2> =
-    Kernel { name: "guidance_bwd", reads: ["dy"], writes: ["dcond", "duncond"], cpu: bwd_cpu, cuda: None };
+const BWD: Kernel<params::GuidanceBwd, 1, 2> = Kernel {
+    name: "guidance_bwd",
+    reads: ["dy"],
+    writes: ["dcond", "duncond"],
+    cpu: bwd_cpu,
+    cuda: Some(CudaKernel::new("guidance", |p, math| Geometry::elementwise(p.pixels * p.channels, math))),
+};
 
 impl Op<2> for Guidance {
     const NAME: &'static str = "guidance";
@@ -116,6 +126,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("three channels of seven", &[2, 5, 7], 3, false),
         case("no channel", &[3, 4], 0, false),
         case("every channel", &[3, 11, 32], 32, false),
+        case("three channels of thirty-two, one gradient", &[2, 37, 32], 3, false).constant(1),
+        case("guided beyond a sector, the other gradient", &[7, 48], 19, false).constant(0),
+        case("several pixels a chunk", &[67, 3], 2, false),
         case("latents of f16d32, three channels", &[64, 16, 16, 32], 3, true),
     ]
 }

@@ -3,15 +3,16 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check, grads};
+use super::{Case, Input, Tolerance, check, grads, rows};
 use crate::device::cpu::rows::chunks_mut;
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Kernel, KernelInfo};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::Op;
 use crate::params;
 use crate::tensor::Tensor;
 
-/// x0, x1 (B, ..), coefficients (B, 4), which are constants → (xt, ut), both as x1.
+/// x0, x1 (B, ..), coefficients (B, 4), which are f32 and constants → (xt, ut), both as x1.
 #[derive(Debug, Clone, Copy)]
 pub struct Interpolate;
 
@@ -20,7 +21,7 @@ const FWD: Kernel<params::InterpolateFwd, 3, 2> = Kernel {
     reads: ["x0", "x1", "coefficients"],
     writes: ["xt", "ut"],
     cpu: fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("interpolate", |p, math| rows::long(p.batch, p.count, rows::width(p.count, math)))),
 };
 
 const BWD: Kernel<params::InterpolateBwd, 3, 2> = Kernel {
@@ -28,7 +29,7 @@ const BWD: Kernel<params::InterpolateBwd, 3, 2> = Kernel {
     reads: ["dxt", "dut", "coefficients"],
     writes: ["dx0", "dx1"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("interpolate", |p, math| rows::long(p.batch, p.count, rows::width(p.count, math)))),
 };
 
 impl Op<3, 2> for Interpolate {
@@ -41,6 +42,8 @@ impl Op<3, 2> for Interpolate {
         check::shape(Self::NAME, "x0", x0, x1.shape())?;
         let batch = x1.shape()[0];
         check::shape(Self::NAME, "coefficients", coefficients, &[batch, 4])?;
+        check::dtype(Self::NAME, "x0", x0, x1.dtype())?;
+        check::dtype(Self::NAME, "coefficients", coefficients, DType::F32)?;
         let (mut xt, mut ut) = (x1.uninit_like()?, x1.uninit_like()?);
         let p =
             params::InterpolateFwd { batch: batch as u32, count: (x1.numel() / batch) as u32, ..Default::default() };
@@ -129,6 +132,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("odd shapes", &[3, 5, 7], false),
         case("one number a sample", &[4, 1], false),
+        case("several blocks a sample, one gradient", &[2, 16, 19, 32], false).constant(0),
+        case("the other gradient", &[3, 5, 12], false).constant(1),
         case("latents of f16d32", &[2, 16, 16, 32], false),
         case("latents of f16d32, a batch", &[64, 16, 16, 32], true),
     ]

@@ -72,7 +72,6 @@ ops! {
     resize,
     rms_norm,
     rope,
-    split,
     sum,
     swiglu,
     timestep_embedding,

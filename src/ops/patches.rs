@@ -3,15 +3,16 @@
 
 use rayon::prelude::*;
 
-use super::{Case, Input, Tolerance, check};
+use super::{Case, Input, Tolerance, check, rows};
 use crate::device::cpu::rows::{column_sums, store};
-use crate::device::{Kernel, KernelInfo};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 
-/// One table for all of the batch: x (B, N, C) + table (N, C) → (B, N, C).
+/// One table for all of the batch: x (B, N, C) + table (N, C) → (B, N, C). The table's gradient is f32.
 #[derive(Debug, Clone, Copy)]
 pub struct AddPositions;
 
@@ -33,7 +34,7 @@ const POSITIONS_FWD: Kernel<params::AddPositionsFwd, 2, 1> = Kernel {
     reads: ["x", "table"],
     writes: ["y"],
     cpu: positions_fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("patches", |p, math| rows::long(p.batch, p.count, rows::width(p.count, math)))),
 };
 
 const POSITIONS_BWD: Kernel<params::AddPositionsBwd, 1, 1> = Kernel {
@@ -41,14 +42,33 @@ const POSITIONS_BWD: Kernel<params::AddPositionsBwd, 1, 1> = Kernel {
     reads: ["dy"],
     writes: ["dtable"],
     cpu: positions_bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("patches", |p, _| rows::long(1, p.count, rows::fours(p.count)))),
 };
 
-const UNPATCHIFY_FWD: Kernel<params::UnpatchifyFwd, 1, 1> =
-    Kernel { name: "unpatchify_fwd", reads: ["x"], writes: ["y"], cpu: unpatchify_fwd_cpu, cuda: None };
+const UNPATCHIFY_FWD: Kernel<params::UnpatchifyFwd, 1, 1> = Kernel {
+    name: "unpatchify_fwd",
+    reads: ["x"],
+    writes: ["y"],
+    cpu: unpatchify_fwd_cpu,
+    cuda: Some(CudaKernel::new("patches", |p, math| {
+        by_patches(p.batch * p.grid_h * p.grid_w * p.patch * p.patch, p.x_channels, math)
+    })),
+};
 
-const UNPATCHIFY_BWD: Kernel<params::UnpatchifyBwd, 1, 1> =
-    Kernel { name: "unpatchify_bwd", reads: ["dy"], writes: ["dx"], cpu: unpatchify_bwd_cpu, cuda: None };
+const UNPATCHIFY_BWD: Kernel<params::UnpatchifyBwd, 1, 1> = Kernel {
+    name: "unpatchify_bwd",
+    reads: ["dy"],
+    writes: ["dx"],
+    cpu: unpatchify_bwd_cpu,
+    cuda: Some(CudaKernel::new("patches", |p, math| {
+        by_patches(p.batch * p.grid_h * p.grid_w * p.patch * p.patch, p.x_channels, math)
+    })),
+};
+
+/// The patches' pixels as rows.
+fn by_patches(pixels: u32, channels: u32, math: Math) -> Geometry {
+    rows::rows(pixels, channels, rows::width_or_fours(channels, math), 1)
+}
 
 impl Op<2> for AddPositions {
     const NAME: &'static str = "add_positions";
@@ -58,6 +78,7 @@ impl Op<2> for AddPositions {
         check::matrix(Self::NAME, "x", x)?;
         let [batch, tokens, cols] = x.dims(Self::NAME)?;
         check::shape(Self::NAME, "table", table, &[tokens, cols])?;
+        check::dtype(Self::NAME, "table", table, x.dtype())?;
         let mut y = x.uninit_like()?;
         let p = params::AddPositionsFwd { batch: batch as u32, count: (tokens * cols) as u32, ..Default::default() };
         x.device().launch(&POSITIONS_FWD, p, [x, table], [&mut y])?;
@@ -71,7 +92,7 @@ impl Op<2> for AddPositions {
         if needs[1] {
             let p =
                 params::AddPositionsBwd { batch: batch as u32, count: (tokens * cols) as u32, ..Default::default() };
-            let sum = dtable.insert(Tensor::uninit(dy.device(), &[tokens, cols], dy.dtype())?);
+            let sum = dtable.insert(Tensor::uninit(dy.device(), &[tokens, cols], DType::F32)?);
             dy.device().launch(&POSITIONS_BWD, p, [dy], [sum])?;
         }
         Ok([needs[0].then(|| dy.clone()), dtable])
@@ -222,11 +243,18 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         positions_case("odd shapes", [3, 5, 7], false),
         positions_case("one token", [2, 1, 130], false),
+        positions_case("several blocks, a longer batch", [19, 4, 1160], false),
+        positions_case("a fixed table", [3, 4, 12], false).constant(1),
         positions_case("DiT-XL/1", [4, 256, 1152], true),
         unpatchify_case("oblong grid, patch 2", 2, op(2, [3, 5], 4), 4, false),
         unpatchify_case("patch 3, odd channels", 1, op(3, [2, 2], 5), 5, false),
         unpatchify_case("the second half of the channels dropped", 3, op(1, [3, 2], 6), 12, false),
         unpatchify_case("patch 2, half dropped", 2, op(2, [2, 3], 3), 6, false),
-        unpatchify_case("DiT-XL/2 on f8d4", 64, op(2, [16, 16], 4), 8, true),
+        unpatchify_case("fours, patch 2", 2, op(2, [3, 4], 4), 12, false),
+        unpatchify_case("half of the fours dropped, patch 2", 2, op(2, [4, 3], 4), 8, false),
+        unpatchify_case("sixteen bytes, patch 2", 1, op(2, [3, 3], 24), 48, false),
+        unpatchify_case("odd channels of whole vectors, patch 2", 1, op(2, [3, 3], 13), 16, false),
+        unpatchify_case("LightningDiT-XL/2 on f8d4", 64, op(2, [16, 16], 4), 4, true),
+        unpatchify_case("DiT-XL/2 on f8d4, with variances", 64, op(2, [16, 16], 4), 8, true),
     ]
 }

@@ -9,15 +9,16 @@
 use rayon::prelude::*;
 
 use super::l2_normalize::dot;
-use super::{Case, Input, Tolerance, Values, check};
-use crate::device::{Kernel, KernelInfo};
+use super::part_sums::add_parts;
+use super::{Case, Input, Tolerance, Values, check, rows};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::Op;
 use crate::params;
 use crate::tensor::Tensor;
 
-/// pred (B, .., C), target as pred and f32, weight (B) or absent → (B) squared errors and (B) directions, f32.
+/// pred (B, .., C), target of its shape and f32, weight (B) or absent → (B) squared errors and (B) directions, f32.
 ///
 /// Target and weight are constants: their gradients do not exist, and asking for one is an error.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +29,10 @@ const FWD: Kernel<params::VelocityLossFwd, 3, 2> = Kernel {
     reads: ["pred", "target", "weight"],
     writes: ["mse", "cos"],
     cpu: fwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("velocity_loss", |p, _| {
+        let block = rows::team(p.channels, rows::fours(p.channels));
+        Geometry { grid: [p.parts, p.batch, 1], block, shared_bytes: 0 }
+    })),
 };
 
 const BWD: Kernel<params::VelocityLossBwd, 5, 1> = Kernel {
@@ -36,11 +40,42 @@ const BWD: Kernel<params::VelocityLossBwd, 5, 1> = Kernel {
     reads: ["pred", "target", "weight", "dmse", "dcos"],
     writes: ["dpred"],
     cpu: bwd_cpu,
-    cuda: None,
+    cuda: Some(CudaKernel::new("velocity_loss", |p, _| {
+        let block = rows::team(p.channels, rows::fours(p.channels));
+        Geometry { grid: [(p.batch * p.rows).div_ceil(block[1]), 1, 1], block, shared_bytes: 0 }
+    })),
 };
 
 /// The least length that is divided by, PyTorch's default.
 const EPS: f32 = 1e-8;
+
+/// Blocks of the forward on a GPU, if there is work: two for each multiprocessor of a large one.
+const BLOCKS: usize = 256;
+
+/// The least turns of a block's teams that are worth a part of their own, whose sums another launch adds up.
+const TURNS: usize = 4;
+
+/// Parts of a sample on this device.
+fn parts(pred: &Tensor, batch: usize, rows: usize, channels: usize) -> usize {
+    if pred.device().is_cpu() {
+        return 1;
+    }
+    let [_, teams, _] = rows::team(channels as u32, rows::fours(channels as u32));
+    let turn = (teams * params::VELOCITY_LOSS_ROWS) as usize;
+    BLOCKS.div_ceil(batch).min(rows / (TURNS * turn)).max(1)
+}
+
+/// Losses (B, parts) → (B).
+fn of_parts(losses: Tensor) -> Result<Tensor> {
+    let [batch, parts] = losses.dims("velocity_loss")?;
+    if parts == 1 {
+        return losses.reshape(&[batch]);
+    }
+    let mut sums = Tensor::uninit(losses.device(), &[batch], DType::F32)?;
+    let parts = losses.reshape(&[batch, parts, 1, 1])?;
+    add_parts(&parts, &parts, [&mut sums, &mut Tensor::absent(losses.device())?])?;
+    Ok(sums)
+}
 
 impl Op<3, 2> for VelocityLoss {
     const NAME: &'static str = "velocity_loss";
@@ -52,17 +87,22 @@ impl Op<3, 2> for VelocityLoss {
         check::shape(Self::NAME, "target", target, pred.shape())?;
         let batch = pred.shape()[0];
         check::optional(Self::NAME, "weight", weight, &[batch])?;
-        let output = || Tensor::uninit(pred.device(), &[batch], DType::F32);
+        check::dtype(Self::NAME, "target", target, DType::F32)?;
+        check::dtype(Self::NAME, "weight", weight, DType::F32)?;
+        let rows = rows / batch;
+        let parts = parts(pred, batch, rows, channels);
+        let output = || Tensor::uninit(pred.device(), &[batch, parts], DType::F32);
         let (mut mse, mut cos) = (output()?, output()?);
         let p = params::VelocityLossFwd {
             batch: batch as u32,
-            rows: (rows / batch) as u32,
+            rows: rows as u32,
             channels: channels as u32,
+            parts: parts as u32,
             eps: EPS,
             ..Default::default()
         };
         pred.device().launch(&FWD, p, [pred, target, weight], [&mut mse, &mut cos])?;
-        Ok(([mse, cos], [pred, target, weight].map(Clone::clone)))
+        Ok(([of_parts(mse)?, of_parts(cos)?], [pred, target, weight].map(Clone::clone)))
     }
 
     fn backward(
@@ -178,7 +218,12 @@ pub(super) fn cases() -> Vec<Case> {
         case("odd shapes", &[2, 3, 5, 7], false, false),
         case("weighted", &[3, 11, 32], true, false),
         case("two channels, a vector a sample", &[3, 2], true, false),
+        case("images in several parts", &[2, 2100, 3], true, false),
+        case("latents in several parts, whole vectors", &[3, 45, 49, 16], false, false),
+        case("several vectors a thread", &[2, 5, 520], true, false),
+        case("more columns than a warp's", &[3, 7, 37], false, false),
         case("latents of f16d32", &[2, 16, 16, 32], false, false),
         case("latents of f16d32, a batch", &[64, 16, 16, 32], false, true),
+        case("latents of f8d4 at 512×512, weighted", &[16, 64, 64, 4], true, true),
     ]
 }

@@ -119,10 +119,6 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             rope_2d(&x.reshape(&[b, n, heads, c / heads]), call.size("grid_w")).reshape(&x.shape)
         }
         "silu" => silu(x),
-        "split" => {
-            let third = x.shape[x.shape.len() - 1] / 3;
-            return Some((0..3).map(|i| x.last_axis(i * third, (i + 1) * third)).collect());
-        }
         "swiglu" => swiglu(x),
         "timestep_embedding" => timestep_embedding(x, call.size("dim")),
         "transpose" => {

@@ -14,6 +14,7 @@ use vf_engine::ops::activation::{Gelu, LeakyRelu, Silu};
 use vf_engine::ops::add::Add;
 use vf_engine::ops::attention::Attention;
 use vf_engine::ops::batch_norm::{BatchNormEval, BatchNormTrain, track};
+use vf_engine::ops::chunk::Chunk;
 use vf_engine::ops::conv2d::{Conv2d, Padding};
 use vf_engine::ops::cosine_similarity::CosineSimilarity;
 use vf_engine::ops::gate::GateResidual;
@@ -29,7 +30,6 @@ use vf_engine::ops::position::sincos_table;
 use vf_engine::ops::resize::Resize;
 use vf_engine::ops::rms_norm::RmsNorm;
 use vf_engine::ops::rope::{Rope2d, rope_tables};
-use vf_engine::ops::split::Split3;
 use vf_engine::ops::swiglu::SwiGlu;
 use vf_engine::ops::timestep_embedding::TimestepEmbedding;
 use vf_engine::ops::upsample::Upsample;
@@ -278,7 +278,7 @@ fn dit_attention(b: &Bench) -> Result<Var> {
     let (cos, sin) = rope_tables(&b.device, side, side, dim / heads)?;
     let (cos, sin) = (b.tape.constant(cos), b.tape.constant(sin));
     let none = b.absent()?;
-    let [q, k, v] = b.tape.apply(Split3, [&b.linear(&x, "qkv")?])?;
+    let [q, k, v] = b.tape.apply(Chunk::<3>, [&b.linear(&x, "qkv")?])?;
     let turned = |x: &Var, norm: &str| -> Result<Var> {
         let per_head = x.reshape(&[batch * n, heads, dim / heads])?;
         let normed = match b.has(&format!("p.{norm}weight")) {
