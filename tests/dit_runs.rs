@@ -349,7 +349,8 @@ fn the_software_gpu_trains_and_samples() {
         // Three steps of sums in another order.
         assert!((got - want).abs() < 1e-4 * want, "{got}, and {want} on the CPU");
     }
-    let printed = succeed(&mut bench.sample("graph", "simulated", &["--tokenizer", "vae", "--count", "2", "--device", "sim"]));
+    let printed =
+        succeed(&mut bench.sample("graph", "simulated", &["--tokenizer", "vae", "--count", "2", "--device", "sim"]));
     assert!(printed.contains("2 images made"), "{printed}");
 }
 

@@ -190,7 +190,8 @@ impl Block {
                 ([(None, scale1, gate1), (None, scale2, gate2)], condition)
             }
             false => {
-                let ([shift1, scale1, gate1, shift2, scale2, gate2], condition) = self.modulation.forward(pass, condition)?;
+                let ([shift1, scale1, gate1, shift2, scale2, gate2], condition) =
+                    self.modulation.forward(pass, condition)?;
                 ([(Some(shift1), scale1, gate1), (Some(shift2), scale2, gate2)], condition)
             }
         };

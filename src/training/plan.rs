@@ -117,7 +117,9 @@ impl StepPlan {
             true => {
                 "lower train.batch_size (and raise train.accumulate), set train.checkpoint_activations=true, or train.precision=bf16"
             }
-            false => "the model itself is too large: take a smaller one (the section model), or set optim.ema_decay=null",
+            false => {
+                "the model itself is too large: take a smaller one (the section model), or set optim.ema_decay=null"
+            }
         };
         Err(Error::Device(format!(
             "a step does not fit into the {:.0} MiB that are free: {self}; {way_out}",

@@ -18,7 +18,10 @@ pub struct Outcome {
 
 impl Outcome {
     /// Of `step`, which adds the gradients of `params` and gives its losses.
-    pub fn of(params: &Parameters, step: impl FnOnce(&mut ParamGradients) -> vf_engine::Result<Row>) -> Result<Outcome> {
+    pub fn of(
+        params: &Parameters,
+        step: impl FnOnce(&mut ParamGradients) -> vf_engine::Result<Row>,
+    ) -> Result<Outcome> {
         let device = params.device();
         let before = device.memory().live;
         device.reset_peak_memory();
