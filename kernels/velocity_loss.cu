@@ -8,7 +8,7 @@
 //           the backward would read them: 6 + 4 and 4 + 2, 16 in all.
 // FLOPs     9 an element forward, 12 backward: memory-bound.
 // Scratch   where a sample is cut into several parts 8 bytes a part, which `part_sums` adds.
-// Rounding  everything in f32; dpred is rounded once. Sums have a fixed order: columns, a team, a thread's rows, the block, parts.
+// Rounding  everything in f32, 1/√ to 2 units in the last place; dpred is rounded once. Sums have a fixed order: columns, a team, a thread's rows, the block, parts.
 // Source    Yao, Yang and Wang, "Reconstruction vs. generation" (CVPR 2025).
 #include "columns.cuh"
 #include "rows.h"
@@ -43,6 +43,9 @@ template <int N> struct Row {
         }
     }
 };
+
+/// 1 over a length, which is at least eps, from its square.
+static __device__ __forceinline__ float one_over_length(float squares, float eps) { return rsqrtf(fmaxf(squares, eps * eps)); }
 
 /// The sums over the block of both, in thread (0, 0), in an order that does not change.
 static __device__ __forceinline__ float2 block_totals(float a, float b) {
@@ -80,9 +83,9 @@ template <class T> static __device__ __forceinline__ void velocity_loss_fwd(cons
 #pragma unroll
             for (int r = 0; r < R; r++) {
                 row[r].sum_over_team();
-                float lengths = fmaxf(sqrtf(row[r].pred_squares), p.eps) * fmaxf(sqrtf(row[r].target_squares), p.eps);
+                float cosine = row[r].dot * one_over_length(row[r].pred_squares, p.eps) * one_over_length(row[r].target_squares, p.eps);
                 bool counts = threadIdx.x == 0 && base + r * blockDim.y + threadIdx.y < part.end;
-                directions += counts ? 1.0f - row[r].dot / lengths : 0.0f;
+                directions += counts ? 1.0f - cosine : 0.0f;
             }
         }
     });
@@ -112,9 +115,9 @@ template <class T> static __device__ __forceinline__ void velocity_loss_bwd(cons
         }
         if (p.dcos) {
             row.sum_over_team();
-            float length = sqrtf(row.pred_squares), target_length = fmaxf(sqrtf(row.target_squares), p.eps);
-            of_target = -at<const float>(p.dcos)[sample] / (float)p.rows / (fmaxf(length, p.eps) * target_length);
-            of_pred = length > p.eps ? of_target * row.dot / row.pred_squares : 0.0f;
+            float over_length = one_over_length(row.pred_squares, p.eps);
+            of_target = -at<const float>(p.dcos)[sample] / (float)p.rows * over_length * one_over_length(row.target_squares, p.eps);
+            of_pred = row.pred_squares > p.eps * p.eps ? of_target * row.dot * over_length * over_length : 0.0f;
         }
         for (uint32_t col = threadIdx.x * N; col < end; col += step) {
             // A thread's only vector is still there.
