@@ -2,6 +2,7 @@
 
     cargo build --release && cargo bench --bench ops --no-run
     python bench/compare.py step [--rounds 3]     whole VA-VAE training steps, presets demo and small
+    python bench/compare.py dit [--rounds 3]      LightningDiT: training steps, and sampling with guidance
     python bench/compare.py ops [--rounds 3]      single operations
 
 Run it with the Python that has PyTorch (`cargo xtask bench-peers compare.py step` does), on a quiet machine: each
@@ -55,6 +56,61 @@ def steps(rounds):
         )
 
 
+# Hidden size, depth and batch of the training steps; hidden channels of SwiGLU are two thirds of four times the size.
+DITS = {"small": (256, 6, 16), "B/1": (768, 12, 4)}
+TOKENS = 256
+POINTS = 51
+
+
+def dit_flops(dim, depth, batch):
+    """Of a training step's products, backward twice forward: linear layers on tokens and on the condition, and attention."""
+    hidden = int(2 / 3 * 4 * dim)
+    of_token = 2 * (4 * dim * dim + 3 * dim * hidden) + 4 * TOKENS * dim
+    return 3 * batch * depth * (TOKENS * of_token + 2 * 6 * dim * dim)
+
+
+def dit_of_engine(command, preset, *arguments):
+    command = [TARGET / "release/vf-engine", "bench", command, "--device", "cpu", "--json", "--preset", preset, *arguments]
+    return json_lines(command)[-1]
+
+
+def dits(rounds):
+    print(
+        "| | engine | of FMA peak | eager | compiled | faster than eager | than compiled | engine's memory | eager's | compiled's |\n"
+        "|---|---|---|---|---|---|---|---|---|---|"
+    )
+    median = lambda runs: statistics.median(run["median_s"] for run in runs)
+    for preset, (dim, depth, batch) in DITS.items():
+        training = (f"training, {preset}, batch {batch}", "dit-step", ["--set", f"train.batch_size={batch}"], ["--batch", str(batch)])
+        points = ["--set", f"sample.num_sampling_steps={POINTS}"]
+        sampling = (
+            f"sampling, {preset}, 4 images, {POINTS - 1} steps",
+            "dit-sample",
+            [*points, "--images", "4", "--runs", "1"],
+            ["--sample", "--batch", "4", "--points", str(POINTS), "--steps", "1", "--warmup", "1"],
+        )
+        for title, command, arguments, peer_arguments in (training, sampling):
+            ours, eager, compiled, peaks = [], [], [], []
+            for _ in range(rounds):
+                report = dit_of_engine(command, preset, *arguments)
+                ours.append(report["results"])
+                peaks.append(report["peaks"]["gflops"])
+                peer = json_lines([sys.executable, PEERS / "dit_step.py", "--preset", preset, *peer_arguments])[-1]
+                eager.append(peer["eager"])
+                compiled.append(peer["compile"])
+            engine = median(ours)
+            share = dit_flops(dim, depth, batch) / engine / 1e9 / statistics.median(peaks) if command == "dit-step" else None
+            memory = [max(run["process_peak_bytes"] for run in ours)]
+            memory += [min(run["peak_growth_bytes"] for run in runs) for runs in (eager, compiled)]
+            print(
+                f"| {title} | {1e3 * engine:.0f} ms | {f'{100 * share:.0f} %' if share else ''} | {1e3 * median(eager):.0f} ms "
+                f"| {1e3 * median(compiled):.0f} ms | {median(eager) / engine:.2f}× | {median(compiled) / engine:.2f}× | "
+                + " | ".join(f"{size / 2**20:.0f} MiB" for size in memory)
+                + " |",
+                flush=True,
+            )
+
+
 def medians(rounds_of_lines):
     """{(op, shape, part): median of the rounds' medians}."""
     found = {}
@@ -80,7 +136,7 @@ def ops(rounds):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["step", "ops"])
+    parser.add_argument("what", choices=["step", "dit", "ops"])
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    {"step": steps, "ops": ops}[arguments.what](arguments.rounds)
+    {"step": steps, "dit": dits, "ops": ops}[arguments.what](arguments.rounds)

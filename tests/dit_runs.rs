@@ -13,6 +13,7 @@ use support::cli::{assert_same_state, fail, last_checkpoint, succeed, text};
 use tempfile::TempDir;
 use vf_engine::checkpoint;
 use vf_engine::data::latents::{LatentFolder, LatentStats};
+use vf_engine::data::{ImageFolder, Rgb};
 use vf_engine::metrics;
 
 /// A folder with images of three classes, a tokenizer trained for a step, and the latents of the images: made once.
@@ -447,6 +448,32 @@ fn distances_between_images() {
         "16",
     ]));
     assert!(unlike.contains("cannot be compared"), "{unlike}");
+}
+
+#[test]
+fn a_tokenizer_gives_images_back() {
+    let bench = bench();
+    let reconstruct = |arguments: &[&str]| {
+        let mut command = bench.engine(&["eval", "reconstruction", "images", "--tokenizer", "vae"]);
+        command.args(arguments);
+        command
+    };
+    let printed = succeed(&mut reconstruct(&["--batch", "3", "--out", "back"]));
+    assert!(printed.contains("over 7 images of 32×32"), "{printed}");
+    let report: serde_json::Value = serde_json::from_str(&succeed(&mut reconstruct(&["--json"]))).unwrap();
+    let psnr = report["psnr"].as_f64().unwrap();
+    assert!(printed.contains(&format!("{psnr:.2} dB")), "{printed}");
+
+    // The mean again, from what was written: as good but for its rounding to 8 bits.
+    let folder = ImageFolder::open(bench.path("images")).unwrap();
+    let again = (0..IMAGES).map(|i| {
+        let back = Rgb::open(bench.path("back").join(format!("{i:06}.png"))).unwrap();
+        let crop = folder.center_crop(i, 32).unwrap();
+        let squares = crop.pixels.iter().zip(&back.pixels).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2));
+        10.0 * (255f64.powi(2) / (squares.sum::<f64>() / crop.pixels.len() as f64)).log10()
+    });
+    assert!((again.sum::<f64>() / IMAGES as f64 - psnr).abs() < 0.1, "{psnr}");
+    assert!(fail(&mut reconstruct(&["--size", "30"])).contains("30"));
 }
 
 /// A ViT of one block in MAE style, its weights arbitrary.

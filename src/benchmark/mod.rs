@@ -1,9 +1,11 @@
 //! Timing of ops and training steps against peaks measured in the same run, and counting of kernels on the software GPU.
 
 mod kernels;
+mod sample;
 mod step;
 
 pub use kernels::{KernelCount, Timing, count_case, time_case};
+pub use sample::{SampleTiming, time_sampling};
 pub use step::{StepTiming, time_step};
 
 use std::time::Instant;

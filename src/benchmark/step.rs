@@ -43,7 +43,7 @@ pub fn time_step<L>(mut run: RandomRun<L>, device: &Device, runs: usize) -> Resu
     })
 }
 
-fn process_peak_bytes() -> Option<usize> {
+pub(super) fn process_peak_bytes() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)

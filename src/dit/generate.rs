@@ -5,7 +5,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoder;
@@ -16,7 +15,7 @@ use crate::config::DitConfig;
 use crate::data::latents::{LatentStats, STATS_FILE};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::metrics::save_png;
+use crate::metrics::{save_png, to_rgb};
 use crate::nn::Parameters;
 use crate::training::{self, CONFIG};
 
@@ -187,10 +186,4 @@ impl Generator {
 /// Where image `i` is.
 pub fn path(out: &Path, i: usize) -> PathBuf {
     out.join(IMAGES).join(format!("{i:06}.png"))
-}
-
-/// (height, width, 3) about in [−1, 1] → 8 bits, as the reference rounds: clamp(127.5·x + 128, 0, 255), cut off.
-fn to_rgb(image: &[f32], height: usize, width: usize) -> RgbImage {
-    let bytes = image.iter().map(|x| (127.5 * x + 128.0).clamp(0.0, 255.0) as u8).collect();
-    RgbImage::from_raw(width as u32, height as u32, bytes).expect("as many values as the shape says")
 }

@@ -69,6 +69,15 @@ impl Metrics {
     }
 }
 
+/// (height, width, 3) about in [−1, 1] → 8 bits, as the reference rounds: clamp(127.5·x + 128, 0, 255), cut off.
+///
+/// # Panics
+/// If `image` has another length.
+pub fn to_rgb(image: &[f32], height: usize, width: usize) -> RgbImage {
+    let bytes = image.iter().map(|x| (127.5 * x + 128.0).clamp(0.0, 255.0) as u8).collect();
+    RgbImage::from_raw(width as u32, height as u32, bytes).expect("as many values as the shape says")
+}
+
 /// Writes an image as PNG.
 pub fn save_png(path: &Path, image: &RgbImage) -> Result<()> {
     atomic::write(path, |file| file.write_all(&png(image)))

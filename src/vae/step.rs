@@ -10,6 +10,7 @@
 
 use super::model::{LinearProj, VaVae};
 use crate::error::{Error, Result};
+use crate::eval::reconstruction::psnr;
 use crate::nn::{Forward, ParamGradients, ParamId, Parameters};
 use crate::ops::adaptive;
 use crate::ops::gaussian::GaussianSample;
@@ -340,7 +341,7 @@ pub fn evaluate(
     features: Option<&Tensor>,
 ) -> Result<(Tensor, Evaluation)> {
     let (latents, reconstruction) = model.reconstruct(params, images)?;
-    let psnr = psnr(&images.to_vec()?, &reconstruction.to_vec()?, images.shape()[0]);
+    let psnr = psnr(&images.to_vec()?, &reconstruction.to_vec()?, images.shape()[0]) as f32;
     let vf_alignment = match (features, &model.linear_proj) {
         (Some(features), Some(_)) => {
             let tape = Tape::inference(images.device());
@@ -355,16 +356,4 @@ pub fn evaluate(
         _ => None,
     };
     Ok((reconstruction, Evaluation { psnr, vf_alignment }))
-}
-
-/// Mean over `count` images in [−1, 1] of 10·log₁₀(2² / mean squared error), reconstructions clamped to that range.
-fn psnr(images: &[f32], reconstructions: &[f32], count: usize) -> f32 {
-    let size = images.len() / count.max(1);
-    let of_image = |(x, y): (&[f32], &[f32])| {
-        let error: f64 = x.iter().zip(y).map(|(x, y)| f64::from(x - y.clamp(-1.0, 1.0)).powi(2)).sum();
-        10.0 * (4.0 * size as f64 / error).log10()
-    };
-    let total: f64 =
-        images.chunks_exact(size.max(1)).zip(reconstructions.chunks_exact(size.max(1))).map(of_image).sum();
-    (total / count as f64) as f32
 }

@@ -1,0 +1,76 @@
+//! How well a tokenizer gives images back.
+
+use std::path::Path;
+
+use crate::data::{CropLoader, ImageFolder};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::metrics::{save_png, to_rgb};
+use crate::tensor::Tensor;
+use crate::vae::Tokenizer;
+
+/// What is reconstructed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Side of the centre crops in pixels.
+    pub size: usize,
+    /// Images at a time.
+    pub batch: usize,
+    /// Decoding threads.
+    pub workers: usize,
+}
+
+/// Reconstructs every image of `folder` from its posterior's mean, writes them as `out`/NNNNNN.png in the folder's order where `out`
+/// is given, and returns the mean of their PSNR in dB. `progress` is told how many are done.
+///
+/// # Errors
+/// Sizes that do not fit, or an image that cannot be read or written, named.
+pub fn reconstruct(
+    tokenizer: &Tokenizer,
+    device: &Device,
+    folder: &ImageFolder,
+    settings: Settings,
+    out: Option<&Path>,
+    mut progress: impl FnMut(usize),
+) -> Result<f64> {
+    let Settings { size, batch, workers } = settings;
+    if batch == 0 || workers == 0 {
+        return Err(Error::Config("batch and workers must be 1 or more".to_owned()));
+    }
+    tokenizer.latent_shape(size)?;
+    if let Some(out) = out {
+        std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+    }
+    let of_image = size * size * 3;
+    let (mut done, mut sum) = (0, 0.0);
+    let mut crops = CropLoader::new(folder, (0..folder.len()).collect(), size, batch, workers)?;
+    while done < folder.len() {
+        let drawn = crops.next_batch()?;
+        let count = drawn.len();
+        let mut pixels = vec![0.0; count * of_image];
+        for ((_, crop), to) in drawn.into_iter().zip(pixels.chunks_exact_mut(of_image)) {
+            crop?.write_f32(false, to);
+        }
+        let images = Tensor::from_slice(device, &[count, size, size, 3], &pixels)?;
+        let reconstructions = tokenizer.decode(&tokenizer.encode(&images, None)?)?.to_vec()?;
+        sum += psnr(&pixels, &reconstructions, count) * count as f64;
+        if let Some(out) = out {
+            for (i, image) in reconstructions.chunks_exact(of_image).enumerate() {
+                save_png(&out.join(format!("{:06}.png", done + i)), &to_rgb(image, size, size))?;
+            }
+        }
+        done += count;
+        progress(done);
+    }
+    Ok(sum / done as f64)
+}
+
+/// Mean over `count` images in [−1, 1] of 10·log₁₀(2² / mean squared error), in dB; reconstructions are clamped to that range.
+pub fn psnr(images: &[f32], reconstructions: &[f32], count: usize) -> f64 {
+    let size = (images.len() / count.max(1)).max(1);
+    let of_image = |(x, y): (&[f32], &[f32])| {
+        let error: f64 = x.iter().zip(y).map(|(x, y)| f64::from(x - y.clamp(-1.0, 1.0)).powi(2)).sum();
+        10.0 * (4.0 * size as f64 / error).log10()
+    };
+    images.chunks_exact(size).zip(reconstructions.chunks_exact(size)).map(of_image).sum::<f64>() / count as f64
+}
