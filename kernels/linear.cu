@@ -193,31 +193,26 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input
     for_each_chunk<Tile, N>(shared, [&](uint32_t row, uint32_t, float (&d)[N]) {
         row += place.row;
         if (row >= p.rows) return;
-        size_t at_x = (size_t)row * p.inputs + column, at_s = (size_t)row * columns + column;
+        size_t at_s = (size_t)row * columns + column;
         T *dx = at<T>(p.dx) + at_s;
         if (p.dresidual) {
-            Chunk<T> more = Cells<T, ALIGNED>::load(at<const T>(p.dresidual) + at_x, inside);
+            Chunk<T> more = Cells<T, ALIGNED>::load(at<const T>(p.dresidual) + at_s, inside);
             for (uint32_t i = 0; i < N; i++) d[i] += more.v[i];
         }
         if (!p.sums) return Cells<T, ALIGNED>::store(d, dx, inside);
-        Chunk<T> s = Cells<T, ALIGNED>::load(at<const T>(p.sums) + at_s, inside), x;
+        Chunk<T> s = Cells<T, ALIGNED>::load(at<const T>(p.sums) + at_s, inside);
         if (swiglu) {
             Chunk<T> s2 = Cells<T, ALIGNED>::load(at<const T>(p.sums) + at_s + p.inputs, inside), d2;
             for (uint32_t i = 0; i < N; i++) {
                 Nonlinear f = nonlinear<ACTIVATION_SILU>(s.v[i]);
-                x.v[i] = f.value * s2.v[i];
                 d2.v[i] = d[i] * f.value;
                 d[i] *= s2.v[i] * f.slope;
             }
             Cells<T, ALIGNED>::store(d2.v, dx + p.inputs, inside);
         } else {
-            for_each_nonlinear(p.activation, s.v, [&](int i, Nonlinear f) {
-                x.v[i] = f.value;
-                d[i] *= f.slope;
-            });
+            for_each_nonlinear(p.activation, s.v, [&](int i, Nonlinear f) { d[i] *= f.slope; });
         }
         Cells<T, ALIGNED>::store(d, dx, inside);
-        if (p.x) Cells<T, ALIGNED>::store(x.v, at<T>(p.x) + at_x, inside);
     });
 }
 

@@ -50,7 +50,6 @@ struct LinearBwdInput {
     uint64_t sums;       ///< s: (rows, inputs), for SwiGLU (rows, 2·inputs); absent without an activation; read
     uint64_t dresidual;  ///< (rows, inputs): what else reaches x; absent where nothing does, or with an activation; read
     uint64_t dx;         ///< shaped as s, written
-    uint64_t x;          ///< (rows, inputs): f(s), which was this layer's input, or absent, written
     uint32_t rows;
     uint32_t inputs;
     uint32_t outputs;

@@ -2106,8 +2106,6 @@ pub struct LinearBwdInput {
     pub dresidual: u64,
     #[doc = " shaped as s, written"]
     pub dx: u64,
-    #[doc = " (rows, inputs): f(s), which was this layer's input, or absent, written"]
-    pub x: u64,
     pub rows: u32,
     pub inputs: u32,
     pub outputs: u32,
@@ -2119,20 +2117,19 @@ pub struct LinearBwdInput {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 72usize];
+    ["Size of LinearBwdInput"][::std::mem::size_of::<LinearBwdInput>() - 64usize];
     ["Alignment of LinearBwdInput"][::std::mem::align_of::<LinearBwdInput>() - 8usize];
     ["Offset of field: LinearBwdInput::dy"][::std::mem::offset_of!(LinearBwdInput, dy) - 0usize];
     ["Offset of field: LinearBwdInput::weight"][::std::mem::offset_of!(LinearBwdInput, weight) - 8usize];
     ["Offset of field: LinearBwdInput::sums"][::std::mem::offset_of!(LinearBwdInput, sums) - 16usize];
     ["Offset of field: LinearBwdInput::dresidual"][::std::mem::offset_of!(LinearBwdInput, dresidual) - 24usize];
     ["Offset of field: LinearBwdInput::dx"][::std::mem::offset_of!(LinearBwdInput, dx) - 32usize];
-    ["Offset of field: LinearBwdInput::x"][::std::mem::offset_of!(LinearBwdInput, x) - 40usize];
-    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 48usize];
-    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 52usize];
-    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 56usize];
-    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 60usize];
-    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 64usize];
-    ["Offset of field: LinearBwdInput::bulk"][::std::mem::offset_of!(LinearBwdInput, bulk) - 68usize];
+    ["Offset of field: LinearBwdInput::rows"][::std::mem::offset_of!(LinearBwdInput, rows) - 40usize];
+    ["Offset of field: LinearBwdInput::inputs"][::std::mem::offset_of!(LinearBwdInput, inputs) - 44usize];
+    ["Offset of field: LinearBwdInput::outputs"][::std::mem::offset_of!(LinearBwdInput, outputs) - 48usize];
+    ["Offset of field: LinearBwdInput::activation"][::std::mem::offset_of!(LinearBwdInput, activation) - 52usize];
+    ["Offset of field: LinearBwdInput::tile"][::std::mem::offset_of!(LinearBwdInput, tile) - 56usize];
+    ["Offset of field: LinearBwdInput::bulk"][::std::mem::offset_of!(LinearBwdInput, bulk) - 60usize];
 };
 #[doc = " dweight = dyᵀ·x, and dbias = Σ_rows dy in the same pass. Tiles are dealt out to `blocks` as far as they go round; the rest is cut along the\n rows of x, so that all have the same work, and such parts of a tile are left to linear_bwd_weight_sum."]
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! out = residual + gate·(w2·f(w1·x + b1) + b2), where f may be SwiGLU: the MLP of a transformer's block and, without a residual, of its embeddings.
 //!
-//! The activation is applied while the first layer's sums s are at hand, and s is what is kept: f(s) is made again in backward, in the same pass
-//! that takes the gradient through f.
+//! The activation is applied while the first layer's sums s are at hand. Both s and f(s) are kept: forward has written them anyway, and backward
+//! would write f(s) again.
 
 use super::gated_linear::{BranchEnd, check_end};
 use super::linear::{Activation, Outputs, Then, forward, input_gradient, sums_gradient, weight_gradient};
@@ -26,6 +26,8 @@ pub struct Saved {
     w2: Tensor,
     /// w1·x + b1.
     sums: Tensor,
+    /// f of them.
+    hidden: Tensor,
     end: BranchEnd,
 }
 
@@ -45,7 +47,7 @@ impl Op<7> for Mlp {
         let Outputs { y: hidden, sums, .. } = forward(Self::NAME, [x, w1, b1], then)?;
         let Outputs { y, branch, .. } = forward(Self::NAME, [&hidden, w2, b2], Then { activation: None, residual, gate })?;
         let end = BranchEnd { gate: gate.clone(), branch };
-        Ok(([y], Saved { x: x.clone(), w1: w1.clone(), w2: w2.clone(), sums, end }))
+        Ok(([y], Saved { x: x.clone(), w1: w1.clone(), w2: w2.clone(), sums, hidden, end }))
     }
 
     fn backward(&self, s: &Saved, grads: [Option<&Tensor>; 1], needs: [bool; 7]) -> Result<[Option<Tensor>; 7]> {
@@ -55,15 +57,11 @@ impl Op<7> for Mlp {
         let (dgate, dy) = s.end.gradients(Self::NAME, dout, needs_gate, needs_first || needs_w2 || needs_b2)?;
         let [mut dx, mut dw1, mut db1, mut dw2, mut db2] = [const { None }; 5];
         if let Some(dy) = dy {
-            let through = match needs_first || needs_w2 {
-                true => Some(sums_gradient([&dy, &s.w2], &s.sums, self.activation)?),
-                false => None,
-            };
-            let hidden = through.as_ref().map_or(&dy, |(_, hidden)| hidden);
-            [dw2, db2] = weight_gradient([hidden, &dy], [needs_w2, needs_b2])?;
-            if let (Some((ds, _)), true) = (&through, needs_first) {
-                [dw1, db1] = weight_gradient([&s.x, ds], [needs_w1, needs_b1])?;
-                dx = if needs_x { Some(input_gradient([ds, &s.w1], None)?) } else { None };
+            [dw2, db2] = weight_gradient([&s.hidden, &dy], [needs_w2, needs_b2])?;
+            if needs_first {
+                let ds = sums_gradient([&dy, &s.w2], &s.sums, self.activation)?;
+                [dw1, db1] = weight_gradient([&s.x, &ds], [needs_w1, needs_b1])?;
+                dx = if needs_x { Some(input_gradient([&ds, &s.w1], None)?) } else { None };
             }
         }
         Ok([dx, dw1, db1, dw2, db2, needs_residual.then(|| dout.clone()), dgate])

@@ -89,7 +89,7 @@ fn add_gated(x: &[f32], gate: &[f32], y: &mut [f32]) {
 pub(super) fn bwd_input(
     p: &params::LinearBwdInput,
     [dy, weight, sums, dresidual]: [&[f32]; 4],
-    [dx, x]: [&mut [f32]; 2],
+    [dx]: [&mut [f32]; 1],
 ) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
     let product = |to: &mut [f32], add| gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, add);
@@ -103,27 +103,21 @@ pub(super) fn bwd_input(
     product(&mut d, false);
     let columns = if p.activation == params::LINEAR_SWIGLU { 2 * inputs } else { inputs };
     let task = rows_per_task(columns);
-    let x = chunks_mut(x, task * inputs, rows.div_ceil(task));
     let read = sums.par_chunks(task * columns).zip(d.par_chunks(task * inputs));
-    dx.par_chunks_mut(task * columns).zip(read).zip(x).for_each(|((dx, (s, d)), x)| match p.activation {
-        params::ACTIVATION_SILU => through(s, d, dx, x, silu),
-        params::ACTIVATION_GELU_ERF => through(s, d, dx, x, gelu_erf),
-        params::ACTIVATION_GELU_TANH => through(s, d, dx, x, gelu_tanh),
+    dx.par_chunks_mut(task * columns).zip(read).for_each(|(dx, (s, d))| match p.activation {
+        params::ACTIVATION_SILU => through(s, d, dx, silu),
+        params::ACTIVATION_GELU_ERF => through(s, d, dx, gelu_erf),
+        params::ACTIVATION_GELU_TANH => through(s, d, dx, gelu_tanh),
         _ => {
-            let mut x = x.chunks_exact_mut(inputs);
             for ((dx, s), d) in dx.chunks_exact_mut(columns).zip(s.chunks_exact(columns)).zip(d.chunks_exact(inputs)) {
                 through_swiglu(s, d, dx);
-                if let Some(x) = x.next() {
-                    swiglu_row(s, x);
-                }
             }
         }
     });
 }
 
-fn through(s: &[f32], d: &[f32], dx: &mut [f32], x: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+fn through(s: &[f32], d: &[f32], dx: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
     dx.iter_mut().zip(s).zip(d).for_each(|((dx, &s), d)| *dx = d * f(s).1);
-    map(x, s, |s| f(s).0);
 }
 
 #[inline(never)]

@@ -71,10 +71,10 @@ const FWD: Kernel<params::LinearFwd, 5, 3> = Kernel {
     ),
 };
 
-const BWD_INPUT: Kernel<params::LinearBwdInput, 4, 2> = Kernel {
+const BWD_INPUT: Kernel<params::LinearBwdInput, 4, 1> = Kernel {
     name: "linear_bwd_input",
     reads: ["dy", "weight", "sums", "dresidual"],
-    writes: ["dx", "x"],
+    writes: ["dx"],
     cpu: cpu::bwd_input,
     cuda: Some(
         CudaKernel::new("linear", |p: &params::LinearBwdInput, _| {
@@ -184,11 +184,11 @@ pub(super) fn forward(op: &'static str, [x, weight, bias]: [&Tensor; 3], then: T
 
 /// dx of a linear layer, from dy (.., O) and weight (O, I), plus `dresidual` where something else reaches x.
 pub(super) fn input_gradient([dy, weight]: [&Tensor; 2], dresidual: Option<&Tensor>) -> Result<Tensor> {
-    Ok(input_gradient_through([dy, weight], None, dresidual)?.0)
+    input_gradient_through([dy, weight], None, dresidual)
 }
 
-/// As [`input_gradient`] of a layer whose input was f(s) of another layer's sums s: ds, and f(s) again.
-pub(super) fn sums_gradient(dy_weight: [&Tensor; 2], sums: &Tensor, f: Activation) -> Result<(Tensor, Tensor)> {
+/// ds, where the layer's input was f(s) of another layer's sums s.
+pub(super) fn sums_gradient(dy_weight: [&Tensor; 2], sums: &Tensor, f: Activation) -> Result<Tensor> {
     input_gradient_through(dy_weight, Some((sums, f)), None)
 }
 
@@ -196,24 +196,20 @@ fn input_gradient_through(
     [dy, weight]: [&Tensor; 2],
     through: Option<(&Tensor, Activation)>,
     dresidual: Option<&Tensor>,
-) -> Result<(Tensor, Tensor)> {
+) -> Result<Tensor> {
     let (device, dtype) = (dy.device(), dy.dtype());
     let ((rows, outputs), inputs) = (dy.rows_cols(), weight.shape()[1]);
-    let like_dy = |columns: usize| -> Result<Tensor> {
-        let mut shape = dy.shape().to_vec();
-        shape[dy.shape().len() - 1] = columns;
-        Tensor::uninit(device, &shape, dtype)
-    };
     let absent = Tensor::absent(device)?;
     let (sums, activation) = through.map_or((&absent, params::LINEAR_IDENTITY), |(sums, f)| (sums, f.kind()));
-    let mut dx = like_dy(inputs * through.map_or(1, |(_, f)| f.width()))?;
-    let mut x = if through.is_some() { like_dy(inputs)? } else { Tensor::absent(device)? };
+    let mut shape = dy.shape().to_vec();
+    shape[dy.shape().len() - 1] = inputs * through.map_or(1, |(_, f)| f.width());
+    let mut dx = Tensor::uninit(device, &shape, dtype)?;
     let [rows, inputs, outputs] = [rows, inputs, outputs].map(|length| length as u32);
     let aligned = aligned(dtype, [inputs, outputs]);
     let Cut { tile, bulk } = Cut::new(rows, inputs, aligned, dtype, device.multiprocessors());
     let p = params::LinearBwdInput { rows, inputs, outputs, activation, tile, bulk, ..Default::default() };
-    device.launch(&BWD_INPUT, p, [dy, weight, sums, dresidual.unwrap_or(&absent)], [&mut dx, &mut x])?;
-    Ok((dx, x))
+    device.launch(&BWD_INPUT, p, [dy, weight, sums, dresidual.unwrap_or(&absent)], [&mut dx])?;
+    Ok(dx)
 }
 
 /// (dweight, dbias), in f32, as far as they are needed, of a linear layer with the input x (.., I) and the gradient dy (.., O) of its output.
