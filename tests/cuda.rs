@@ -19,7 +19,7 @@ fn kernels_match_the_oracle() -> Result<()> {
             return Ok(());
         }
     };
-    let ran = suite::check_all(|case, dtype| suite::check_case(case, &device, dtype))?;
+    let ran = suite::check_all(|case, math| suite::check_case(case, &device, math))?;
     println!("{}: {ran} cases", device.name());
     suite::check_random(&device)?;
     suite::check_untaped(&device)?;

@@ -12,8 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::ThreadPoolBuilder;
 use suite::Drawn;
-use vf_engine::device::Device;
-use vf_engine::dtype::DType;
+use vf_engine::device::{Device, Math};
 use vf_engine::ops::REGISTRY;
 use vf_engine::tensor::Tensor;
 
@@ -25,7 +24,7 @@ fn for_each_case(check: impl Fn(&Drawn) -> Result<()>) -> Result<()> {
         for case in (entry.cases)().iter().filter(|case| !case.bench) {
             count += 1;
             // Fresh memory full of NaN shows outputs that were not written.
-            let drawn = Drawn::new(case, &Device::cpu_poisoned(), DType::F32);
+            let drawn = Drawn::new(case, &Device::cpu_poisoned(), Math::F32);
             if let Err(error) = drawn.and_then(|drawn| check(&drawn)) {
                 failures
                     .push(format!("{} ({}): {error:#}\n  (tolerances: {})", case.op, case.label, case.tolerance.why));
@@ -115,8 +114,8 @@ fn wrong_shapes_are_errors_and_never_panic() -> Result<()> {
             for shape in wrong_shapes(drawn.tensors[i].shape()) {
                 let mut tensors = drawn.tensors.clone();
                 tensors[i] = Tensor::zeros(&drawn.device, &shape)?;
-                let (device, dtype) = (drawn.device.clone(), drawn.dtype);
-                let wrong = Drawn { case: drawn.case, device, dtype, tensors, arrays: vec![] };
+                let (device, math) = (drawn.device.clone(), drawn.math);
+                let wrong = Drawn { case: drawn.case, device, math, tensors, arrays: vec![] };
                 let name = drawn.case.inputs[i].name;
                 match catch_unwind(AssertUnwindSafe(|| wrong.try_out())) {
                     Ok(result) => {

@@ -8,6 +8,8 @@ mod support;
 
 use anyhow::{Context, Result};
 use parity_kinds::{dit, ops, sampler, transport, vae, vf_loss, vit};
+use std::process::Command;
+use support::cli;
 use support::golden::Golden;
 use support::kind::{Kind, files};
 
@@ -108,4 +110,17 @@ fn samplers() {
 #[test]
 fn frozen_vits() {
     check_sets(&[Kind::VitDinov2, Kind::VitMae]);
+}
+
+/// The bundled sets through the CUDA kernels, with the same tolerances. The device is a process's, so this is another one.
+#[test]
+fn the_software_gpu_agrees_as_the_cpu_does() {
+    if vf_engine::kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return;
+    }
+    let mut tests = Command::new(std::env::current_exe().expect("this test's file"));
+    tests.args(["--exact", "operations", "vf_losses", "frozen_vits", "va_vaes"]);
+    let printed = cli::succeed(tests.env("VF_GOLDEN_DEVICE", "sim").env_remove("VF_GOLDEN_DIR"));
+    assert!(printed.contains("4 passed"), "{printed}");
 }

@@ -89,14 +89,19 @@ fn logged(run: &Path) -> Vec<(u64, BTreeMap<String, Option<f64>>)> {
     without_speed.collect()
 }
 
-#[test]
-fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
+/// Four steps with these settings are two, and two more after resuming; the device is not among a run's settings.
+fn check_resuming(device: &str, settings: &[&str]) {
     let bench = Workbench::new();
-    // Two micro-batches per step, so that the data's position is not the step.
-    let accumulate = ["--set", "train.accumulate=2"];
-    succeed(bench.new_run("whole", &["--steps", "4"]).args(accumulate));
-    succeed(bench.new_run("broken", &["--steps", "2"]).args(accumulate));
-    succeed(&mut bench.train(&["--resume", "broken", "--steps", "4"]));
+    let new_run = |out: &str, steps: &str| {
+        let mut command = bench.new_run(out, &["--device", device, "--steps", steps]);
+        settings.iter().for_each(|setting| {
+            command.args(["--set", setting]);
+        });
+        succeed(&mut command);
+    };
+    new_run("whole", "4");
+    new_run("broken", "2");
+    succeed(&mut bench.train(&["--device", device, "--resume", "broken", "--steps", "4"]));
     let (whole, broken) = (last_checkpoint(&bench.path("whole")), last_checkpoint(&bench.path("broken")));
     assert_eq!((whole.step(), broken.step()), (4, 4));
     assert!(whole.names().iter().any(|name| name.starts_with("ema.")));
@@ -108,6 +113,23 @@ fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
     };
     assert_eq!(losses("whole"), losses("broken"));
     assert_eq!(losses("whole").len(), 4);
+}
+
+#[test]
+fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
+    // Two micro-batches per step, so that the data's position is not the step.
+    check_resuming("cpu", &["train.accumulate=2"]);
+}
+
+/// The unbroken run records its second step as a CUDA graph and runs that for the rest; the resumed one starts anew with a step that it
+/// does not record.
+#[test]
+fn a_resumed_run_on_the_software_gpu_equals_an_unbroken_one_bit_for_bit() {
+    if vf_engine::kernels::FATBINS.is_empty() {
+        eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
+        return;
+    }
+    check_resuming("sim", &["train.precision=bf16", "train.cuda_graph=true", "train.batch_size=1"]);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use support::fill::hash_fill;
 use vf_engine::config::Crop;
 use vf_engine::data::{FeatureCache, ImageFolder};
 use vf_engine::device::Device;
+use vf_engine::dtype::DType;
+use vf_engine::ops::image::from_bytes;
 use vf_engine::tensor::Tensor;
 use vf_engine::vision::{Extraction, Options, Style, Vit, VitShape, Weights};
 
@@ -255,9 +257,9 @@ fn a_cache_holds_the_features_of_crops_and_mirror_images_averaged_to_the_grid() 
 
     let vit = load(tiny(14), Options::default()).expect("a whole ViT");
     for (index, mirrored) in [(0, false), (1, true), (2, false), (2, true)] {
-        let mut crop = vec![0.0; 64 * 64 * 3];
-        folder.center_crop(index, 64).expect("a whole image").write_f32(mirrored, &mut crop);
-        let crop = Tensor::from_slice(&DEVICE, &[1, 64, 64, 3], &crop).expect("one crop");
+        let mut crop = vec![];
+        folder.center_crop(index, 64).expect("a whole image").append_to(&mut crop, mirrored);
+        let crop = from_bytes(&DEVICE, &[1, 64, 64, 3], DType::F32, &crop).expect("one crop");
         let all = vit.features(&crop).and_then(|f| f.to_vec()).expect("features");
         let cached = cache.features(index, mirrored).expect("features");
         for (i, value) in cached.iter().enumerate() {

@@ -52,28 +52,14 @@ impl Rgb {
         .unwrap_or_else(|_| Err("the decoder broke down on this image".to_owned()))
     }
 
-    /// Writes the image into `out` (height, width, 3) as f32 in [−1, 1], mirrored left to right if asked.
-    ///
-    /// # Panics
-    /// If `out` has another length.
-    pub fn write_f32(&self, mirrored: bool, out: &mut [f32]) {
-        assert_eq!(out.len(), self.pixels.len(), "an image of {}x{}", self.width, self.height);
-        let row = self.width * 3;
-        for (from, to) in self.pixels.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
-            if mirrored {
-                for (from, to) in from.rchunks_exact(3).zip(to.chunks_exact_mut(3)) {
-                    level_to_f32(from, to);
-                }
-            } else {
-                level_to_f32(from, to);
-            }
+    /// Appends the pixels (height, width, 3) to `bytes`, mirrored left to right if asked.
+    pub fn append_to(&self, bytes: &mut Vec<u8>, mirrored: bool) {
+        if !mirrored {
+            return bytes.extend_from_slice(&self.pixels);
         }
-    }
-}
-
-fn level_to_f32(from: &[u8], to: &mut [f32]) {
-    for (from, to) in from.iter().zip(to) {
-        *to = f32::from(*from) / 127.5 - 1.0;
+        for row in self.pixels.chunks_exact(self.width * 3) {
+            row.rchunks_exact(3).for_each(|pixel| bytes.extend_from_slice(pixel));
+        }
     }
 }
 

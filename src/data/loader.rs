@@ -36,8 +36,8 @@ pub struct LoaderSettings {
 /// Images to train on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// (B, H, W, 3), values in [−1, 1].
-    pub images: Vec<f32>,
+    /// (B, H, W, 3), as they come out of files.
+    pub images: Vec<u8>,
     /// Each image's place in the folder.
     pub indices: Vec<usize>,
     /// Whether each image is mirrored left to right.
@@ -121,22 +121,22 @@ impl Shared {
     fn batch(&self, order: &mut Order, number: u64) -> Result<Batch> {
         let LoaderSettings { batch_size, size, flip, .. } = self.settings;
         let mut batch = Batch {
-            images: vec![0.0; batch_size * size * size * 3],
+            images: Vec::with_capacity(batch_size * size * size * 3),
             indices: Vec::with_capacity(batch_size),
             flipped: Vec::with_capacity(batch_size),
             labels: None,
         };
         let first = number * batch_size as u64;
-        for (place, out) in (first..).zip(batch.images.chunks_exact_mut(size * size * 3)) {
+        for place in first..first + batch_size as u64 {
             let placement = order.placement(place);
             let mirrored = flip && placement.mirrored;
             let write = |image: &Rgb| {
                 let slack = (image.width - size, image.height - size);
                 if slack == (0, 0) {
-                    return image.write_f32(mirrored, out);
+                    return image.append_to(&mut batch.images, mirrored);
                 }
                 let (x, y) = placement.corner(slack);
-                image.square(x, y, size).write_f32(mirrored, out);
+                image.square(x, y, size).append_to(&mut batch.images, mirrored);
             };
             batch.indices.push(self.first_readable(order.images(place), write)?);
             batch.flipped.push(mirrored);

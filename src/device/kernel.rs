@@ -82,7 +82,8 @@ impl Math {
         }
     }
 
-    pub(super) const fn suffix(self) -> &'static str {
+    /// How names of entries end.
+    pub const fn suffix(self) -> &'static str {
         match self {
             Math::F32 => "f32",
             Math::Tf32 => "tf32",
@@ -125,6 +126,8 @@ pub struct KernelInfo {
     pub params_bytes: usize,
     /// The CUDA module that holds it, where there is one.
     pub cuda_module: Option<&'static str>,
+    /// Whether it has an entry for TF32 there.
+    pub tf32: bool,
 }
 
 impl<P, const R: usize, const W: usize> Kernel<P, R, W> {
@@ -135,6 +138,7 @@ impl<P, const R: usize, const W: usize> Kernel<P, R, W> {
             tensors: self.reads.iter().chain(&self.writes).copied().collect(),
             params_bytes: size_of::<P>(),
             cuda_module: self.cuda.as_ref().map(|c| c.module),
+            tf32: self.cuda.as_ref().is_some_and(|c| c.tf32),
         }
     }
 }

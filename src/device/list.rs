@@ -57,6 +57,7 @@ impl<P, const S: usize, const T: usize, const R: usize, const W: usize> ListKern
             tensors: names.copied().collect(),
             params_bytes: size_of::<P>(),
             cuda_module: Some(self.module),
+            tf32: false,
         }
     }
 

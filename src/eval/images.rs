@@ -5,7 +5,9 @@ use std::path::Path;
 use super::FrechetStats;
 use crate::data::{CropLoader, ImageFolder, sha256_of_file};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::image;
 use crate::tensor::Tensor;
 use crate::vision::{CELL, Options, Vit, Weights};
 
@@ -88,12 +90,12 @@ pub fn image_stats(
     let mut crops = CropLoader::new(folder, (0..folder.len()).collect(), size, batch, workers)?;
     while stats.count() < folder.len() {
         let drawn = crops.next_batch()?;
-        let mut pixels = vec![0.0; drawn.len() * size * size * 3];
-        let count = drawn.len();
-        for ((_, crop), out) in drawn.into_iter().zip(pixels.chunks_exact_mut(size * size * 3)) {
-            crop?.write_f32(false, out);
+        let (count, mut pixels) = (drawn.len(), vec![]);
+        for (_, crop) in drawn {
+            crop?.append_to(&mut pixels, false);
         }
-        stats.add(&extractor.vectors(&Tensor::from_slice(device, &[count, size, size, 3], &pixels)?)?);
+        let images = image::from_bytes(device, &[count, size, size, 3], DType::F32, &pixels)?;
+        stats.add(&extractor.vectors(&images)?);
         progress(stats.count());
     }
     Ok(stats)

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use crate::data::{CropLoader, ImageFolder};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{save_png, to_rgb};
-use crate::tensor::Tensor;
+use crate::ops::image;
 use crate::vae::Tokenizer;
 
 /// What is reconstructed.
@@ -46,14 +47,13 @@ pub fn reconstruct(
     let mut crops = CropLoader::new(folder, (0..folder.len()).collect(), size, batch, workers)?;
     while done < folder.len() {
         let drawn = crops.next_batch()?;
-        let count = drawn.len();
-        let mut pixels = vec![0.0; count * of_image];
-        for ((_, crop), to) in drawn.into_iter().zip(pixels.chunks_exact_mut(of_image)) {
-            crop?.write_f32(false, to);
+        let (count, mut pixels) = (drawn.len(), vec![]);
+        for (_, crop) in drawn {
+            crop?.append_to(&mut pixels, false);
         }
-        let images = Tensor::from_slice(device, &[count, size, size, 3], &pixels)?;
+        let images = image::from_bytes(device, &[count, size, size, 3], DType::F32, &pixels)?;
         let reconstructions = tokenizer.decode(&tokenizer.encode(&images, None)?)?.to_vec()?;
-        sum += psnr(&pixels, &reconstructions, count) * count as f64;
+        sum += psnr(&images.to_vec()?, &reconstructions, count) * count as f64;
         if let Some(out) = out {
             for (i, image) in reconstructions.chunks_exact(of_image).enumerate() {
                 save_png(&out.join(format!("{:06}.png", done + i)), &to_rgb(image, size, size))?;

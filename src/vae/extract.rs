@@ -9,7 +9,9 @@ use super::Tokenizer;
 use crate::data::latents::{LatentFolder, LatentSource, LatentStats, Posterior, ShardWriter, shard_name};
 use crate::data::{CropLoader, ImageFolder, Rgb};
 use crate::device::{Device, philox};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::image;
 use crate::random;
 use crate::tensor::Tensor;
 
@@ -189,10 +191,12 @@ fn encode(
 ) -> Result<()> {
     let size = settings.size;
     let [h, w, c] = tokenizer.latent_shape(size)?;
-    let mut pixels = vec![0.0; 2 * batch.len() * size * size * 3];
-    let halves = pixels.chunks_exact_mut(size * size * 3).enumerate();
-    halves.for_each(|(i, image)| batch[i / 2].1.write_f32(i % 2 == 1, image));
-    let images = Tensor::from_slice(device, &[2 * batch.len(), size, size, 3], &pixels)?;
+    let mut pixels = vec![];
+    for (_, crop) in batch {
+        crop.append_to(&mut pixels, false);
+        crop.append_to(&mut pixels, true);
+    }
+    let images = image::from_bytes(device, &[2 * batch.len(), size, size, 3], DType::F32, &pixels)?;
     let noise = match settings.posterior {
         Posterior::Mean => None,
         Posterior::Sample => {

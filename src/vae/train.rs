@@ -9,9 +9,11 @@ use super::{Projection, VaVae, VaeShape, random_run};
 use crate::config::Config;
 use crate::data::{ImageFolder, Loader, LoaderSettings};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{GridRow, Metrics, Panel, image_grid, save_png};
 use crate::nn::{ParamGradients, Parameters};
+use crate::ops::image;
 use crate::optim::Adam;
 use crate::random;
 use crate::tensor::Tensor;
@@ -136,7 +138,7 @@ impl Task for VaeTask {
         let drawn = self.loader.as_mut().expect("a run starts before it steps").next_batch()?;
         let side = self.config.model.resolution;
         let shape = [drawn.indices.len(), side, side, 3];
-        let images = Tensor::from_slice(&self.device, &shape, &drawn.images)?;
+        let images = image::from_bytes(&self.device, &shape, DType::F32, &drawn.images)?;
         let features = self.features.of(&images, &drawn.indices, &drawn.flipped)?;
         let stream = random::stream("posterior").wrapping_add(number);
         let noise = random::normal(&self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
@@ -226,16 +228,14 @@ fn first_images(
             break;
         }
         let Ok(crop) = folder.center_crop(index, side) else { continue };
-        let start = pixels.len();
-        pixels.resize(start + side * side * 3, 0.0);
-        crop.write_f32(false, &mut pixels[start..]);
+        crop.append_to(&mut pixels, false);
         indices.push(index);
     }
     if indices.is_empty() {
         let message = format!("all {} images in {} are unreadable", folder.len(), folder.root().display());
         return Err(Error::data(message));
     }
-    let images = Tensor::from_slice(device, &[indices.len(), side, side, 3], &pixels)?;
+    let images = image::from_bytes(device, &[indices.len(), side, side, 3], DType::F32, &pixels)?;
     let flips = vec![false; indices.len()];
     let features = features.of(&images, &indices, &flips)?;
     Ok((images, features))

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use crate::data::{FeatureCache, FeatureSource, ImageFolder, Rgb, sha256_of_file};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::ops::image;
 
 use super::{CELL, Vit};
 
@@ -110,10 +111,12 @@ impl Vit {
         let readable: Vec<&Rgb> = crops.iter().flatten().collect();
         let mut pairs = Vec::new();
         if !readable.is_empty() {
-            let mut images = vec![0.0; 2 * readable.len() * size * size * 3];
-            let halves = images.chunks_exact_mut(size * size * 3).enumerate();
-            halves.for_each(|(i, image)| readable[i / 2].write_f32(i % 2 == 1, image));
-            let images = Tensor::from_slice(device, &[2 * readable.len(), size, size, 3], &images)?;
+            let mut pixels = vec![];
+            for crop in &readable {
+                crop.append_to(&mut pixels, false);
+                crop.append_to(&mut pixels, true);
+            }
+            let images = image::from_bytes(device, &[2 * readable.len(), size, size, 3], DType::F32, &pixels)?;
             let features = self.features(&images)?;
             let [b, side, _, dim] = features.dims::<4>("vit")?;
             let features = average_pool(&features.to_vec()?, [b, side, dim], size / settings.size);

@@ -59,17 +59,13 @@ fn every_format_equals_pils_rgb() {
 }
 
 #[test]
-fn values_lie_in_minus_one_to_one_and_mirror() {
-    let image = Rgb { width: 2, height: 1, pixels: vec![0, 51, 255, 102, 153, 204] };
-    let mut values = [0.0; 6];
-    image.write_f32(false, &mut values);
-    let expected = [-1.0, -0.6, 1.0, -0.2, 0.2, 0.6f32];
-    // x / 127.5 − 1 in f32: one rounding near 1 or 2 is at most 1.2e-7.
-    assert!(values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 2e-7), "{values:?}");
-    let plain = values;
-    image.write_f32(true, &mut values);
-    assert_eq!(values[..3], plain[3..]);
-    assert_eq!(values[3..], plain[..3]);
+fn images_are_appended_as_they_are_and_mirrored() {
+    let image = Rgb { width: 2, height: 2, pixels: (0..12).collect() };
+    let mut bytes = vec![99];
+    image.append_to(&mut bytes, false);
+    image.append_to(&mut bytes, true);
+    assert_eq!(bytes[1..13], image.pixels);
+    assert_eq!((bytes[0], &bytes[13..]), (99, &[3, 4, 5, 0, 1, 2, 9, 10, 11, 6, 7, 8][..]));
 }
 
 #[test]

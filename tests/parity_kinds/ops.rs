@@ -23,14 +23,14 @@ use vf_engine::ops::group_norm::GroupNorm;
 use vf_engine::ops::hinge::HingeLoss;
 use vf_engine::ops::l2_normalize::L2Normalize;
 use vf_engine::ops::layer_norm::LayerNorm;
-use vf_engine::ops::linear::Linear;
+use vf_engine::ops::linear::{Activation, Linear};
 use vf_engine::ops::max_pool::MaxPool;
+use vf_engine::ops::mlp::Mlp;
 use vf_engine::ops::modulate::Modulate;
 use vf_engine::ops::position::sincos_table;
 use vf_engine::ops::resize::Resize;
 use vf_engine::ops::rms_norm::RmsNorm;
 use vf_engine::ops::rope::{Rope2d, rope_tables};
-use vf_engine::ops::swiglu::SwiGlu;
 use vf_engine::ops::timestep_embedding::TimestepEmbedding;
 use vf_engine::ops::upsample::Upsample;
 use vf_engine::tape::{Tape, Var};
@@ -179,7 +179,12 @@ fn forward(b: &Bench) -> Result<Vec<(&'static str, Var)>> {
         _ if is("rope2d") => return rope(b),
         _ if is("sdpa") => attention(b)?,
         _ if is("dit_attention") => dit_attention(b)?,
-        _ if is("swiglu") => b.linear(&b.apply(SwiGlu, [&b.linear(&b.var("x")?, "w12")?])?, "w3")?,
+        _ if is("swiglu") => {
+            let [w1, b1, w2, b2] =
+                ["p.w12.weight", "p.w12.bias", "p.w3.weight", "p.w3.bias"].map(|part| b.optional(part));
+            let op = Mlp { activation: Activation::SwiGlu };
+            b.apply(op, [&b.var("x")?, &w1?, &b1?, &w2?, &b2?, &none, &none])?
+        }
         _ if is("modulate") => {
             let y = b.apply(Modulate, [&b.var("h")?, &b.var("scale")?, &b.optional("shift")?])?;
             match b.has("gate") {

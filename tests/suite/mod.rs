@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use vf_engine::device::Device;
+use vf_engine::device::{Device, Math};
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
 use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
@@ -17,7 +17,7 @@ use super::oracle::{Array, directional};
 const SEED: u64 = 7;
 
 /// What CUDA kernels compute in.
-const DTYPES: [DType; 2] = [DType::F32, DType::Bf16];
+const MATHS: [Math; 3] = [Math::F32, Math::Tf32, Math::Bf16];
 
 /// Directions per input along which gradients are compared.
 const DIRECTIONS: u64 = 3;
@@ -30,15 +30,16 @@ const STEP: f64 = 1e-6;
 pub struct Drawn<'a> {
     pub case: &'a Case,
     pub device: Device,
-    pub dtype: DType,
+    pub math: Math,
     pub tensors: Vec<Tensor>,
     pub arrays: Vec<Array>,
 }
 
 impl<'a> Drawn<'a> {
-    /// Draws the inputs; the oracle gets them as they are rounded to `dtype`.
-    pub fn new(case: &'a Case, device: &Device, dtype: DType) -> Result<Drawn<'a>> {
+    /// Draws the inputs and lets the device compute in `math`; the oracle gets the inputs as they are rounded to it.
+    pub fn new(case: &'a Case, device: &Device, math: Math) -> Result<Drawn<'a>> {
         let device = device.clone();
+        device.set_tf32(math == Math::Tf32);
         let mut tensors = case.draw(&device, SEED)?;
         let mut arrays = Vec::new();
         for (tensor, input) in tensors.iter_mut().zip(&case.inputs) {
@@ -50,12 +51,13 @@ impl<'a> Drawn<'a> {
                     Array::new(tensor.shape(), values.iter().map(|&v| f64::from(v)).collect())
                 }
                 _ => {
-                    *tensor = input.as_taken(tensor.clone(), dtype)?;
+                    let rounded = if input.keeps_f32 { tensor.clone() } else { round(tensor, math)? };
+                    *tensor = input.as_taken(rounded, math.dtype())?;
                     Array::from_f32(tensor.shape(), &tensor.to_vec()?)
                 }
             });
         }
-        Ok(Drawn { case, device, dtype, tensors, arrays })
+        Ok(Drawn { case, device, math, tensors, arrays })
     }
 
     pub fn differentiable(&self) -> Vec<usize> {
@@ -76,7 +78,8 @@ impl<'a> Drawn<'a> {
 
     /// The upstream gradient of output `i`, which has this shape and dtype.
     pub fn upstream(&self, i: usize, shape: &[usize], dtype: DType) -> Result<Tensor> {
-        Ok(random::normal(&self.device, shape, SEED, random::stream(&format!("upstream {i}")))?.to_dtype(dtype)?)
+        let upstream = random::normal(&self.device, shape, SEED, random::stream(&format!("upstream {i}")))?;
+        Ok(round(&upstream, self.math)?.to_dtype(dtype)?)
     }
 
     /// The gradients of the inputs `wanted`, from upstream gradients of the outputs `seeded`.
@@ -95,10 +98,27 @@ impl<'a> Drawn<'a> {
         vars.iter().map(|var| Ok(gradients.take(var)?.to_vec()?)).collect()
     }
 
-    /// What rounding to the dtype adds to a tolerance, relative to the largest result: each time half a unit in the last of bf16's 8
-    /// bits, which is 2⁻⁸ of a value just above a power of two. (A backward rounds twice, because it reads what the forward rounded.)
+    /// What rounding adds to a tolerance, relative to the largest result: each time half a unit in the last bit, which of bf16's 8 bits
+    /// is 2⁻⁸ of a value just above a power of two, and of TF32's 11 bits 2⁻¹¹. (A backward rounds twice, because it reads what the
+    /// forward rounded.)
     fn rounding(&self) -> f64 {
-        if self.dtype == DType::Bf16 { f64::from(self.case.tolerance.roundings) * 2f64.powi(-8) } else { 0.0 }
+        let roundings = f64::from(self.case.tolerance.roundings);
+        match self.math {
+            Math::F32 => 0.0,
+            Math::Tf32 if self.factors_are_inputs() => 0.0,
+            Math::Tf32 => roundings * 2f64.powi(-11),
+            Math::Bf16 => roundings * 2f64.powi(-8),
+        }
+    }
+
+    /// Whether all that is multiplied are inputs and upstream gradients. These have no more bits than TF32 here, so that their products are
+    /// as exact as in f32. Other ops multiply what they made on the way, a convolution through an upsample sums of weights.
+    fn factors_are_inputs(&self) -> bool {
+        match self.case.op {
+            "linear" => true,
+            "conv2d" => self.case.settings.iter().all(|&(name, value)| name != "upsample" || value == 0.0),
+            _ => false,
+        }
     }
 
     fn oracle(&self, inputs: &[Array]) -> Result<Vec<Array>> {
@@ -169,6 +189,15 @@ impl<'a> Drawn<'a> {
     }
 }
 
+/// Values that TF32 holds exactly, where `math` is that: f32 without its last 13 bits.
+fn round(tensor: &Tensor, math: Math) -> Result<Tensor> {
+    if math != Math::Tf32 {
+        return Ok(tensor.clone());
+    }
+    let values: Vec<f32> = tensor.to_vec()?.into_iter().map(|v| f32::from_bits(v.to_bits() & !0x1FFF)).collect();
+    Ok(Tensor::from_slice(tensor.device(), tensor.shape(), &values)?)
+}
+
 impl Drawn<'_> {
     /// Whether the op takes these inputs.
     ///
@@ -190,18 +219,26 @@ impl Drawn<'_> {
     }
 }
 
-/// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there; of those that the variable `VF_OPS` names, if it is set.
-fn cuda_cases() -> Vec<Case> {
+/// Every case, not for benchmarks alone, of the ops whose CUDA kernels are there, and what these compute in; of the ops that the variable
+/// `VF_OPS` names, if it is set.
+fn cuda_cases() -> Vec<(Case, Math)> {
     let asked = std::env::var("VF_OPS").ok();
     let chosen = |name| asked.as_deref().is_none_or(|names| names.split(',').any(|asked| asked == name));
     let complete = |entry: &OpEntry| (entry.kernels)().iter().all(|kernel| kernel.cuda_module.is_some());
     let entries = REGISTRY.iter().filter(|entry| chosen(entry.name) && complete(entry));
-    entries.flat_map(|entry| (entry.cases)()).filter(|case| !case.bench).collect()
+    let mut cases = vec![];
+    for entry in entries {
+        let tf32 = (entry.kernels)().iter().any(|kernel| kernel.tf32);
+        for math in MATHS.into_iter().filter(|&math| math != Math::Tf32 || tf32) {
+            cases.extend((entry.cases)().into_iter().filter(|case| !case.bench).map(|case| (case, math)));
+        }
+    }
+    cases
 }
 
 /// Outputs and gradients of one case against the oracle. `false`: the op says that it does not take this shape on this device.
-pub fn check_case(case: &Case, device: &Device, dtype: DType) -> Result<bool> {
-    let drawn = Drawn::new(case, device, dtype)?;
+pub fn check_case(case: &Case, device: &Device, math: Math) -> Result<bool> {
+    let drawn = Drawn::new(case, device, math)?;
     let outputs = match drawn.apply(&[]) {
         Ok((_, _, outputs)) => outputs.len(),
         Err(error) if matches!(error.downcast_ref(), Some(Error::Shape { message, .. }) if message.contains("CUDA")) => {
@@ -214,16 +251,15 @@ pub fn check_case(case: &Case, device: &Device, dtype: DType) -> Result<bool> {
     Ok(true)
 }
 
-/// Checks every case in both dtypes by `check`, which is [`check_case`] and what else its device has to say. Of each op and dtype, two
-/// cases at least must have run.
-pub fn check_all(check: impl Fn(&Case, DType) -> Result<bool>) -> Result<usize> {
-    let cases = cuda_cases();
+/// Checks every case in all that its kernels compute in by `check`, which is [`check_case`] and what else its device has to say. Of each op
+/// and arithmetic, two cases at least must have run.
+pub fn check_all(check: impl Fn(&Case, Math) -> Result<bool>) -> Result<usize> {
     let (mut failures, mut ran) = (Vec::new(), BTreeMap::new());
-    for (case, dtype) in cases.iter().flat_map(|case| DTYPES.map(|dtype| (case, dtype))) {
-        let count: &mut usize = ran.entry((case.op, dtype.suffix())).or_default();
-        match check(case, dtype) {
+    for (case, math) in cuda_cases() {
+        let count: &mut usize = ran.entry((case.op, math.suffix())).or_default();
+        match check(&case, math) {
             Ok(taken) => *count += usize::from(taken),
-            Err(error) => failures.push(format!("{} ({}) {dtype}: {error:#}", case.op, case.label)),
+            Err(error) => failures.push(format!("{} ({}) {}: {error:#}", case.op, case.label, math.suffix())),
         }
     }
     ensure!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
@@ -249,7 +285,8 @@ pub fn check_untaped(device: &Device) -> Result<()> {
         let largest = want.iter().fold(0f64, |most, v| most.max(v.abs()));
         got.len() == want.len() && got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() <= allowed * largest)
     };
-    for (dtype, count) in [1, 7, 1023, 70_001].into_iter().flat_map(|count| DTYPES.map(|dtype| (dtype, count))) {
+    let dtypes = [DType::F32, DType::Bf16];
+    for (dtype, count) in [1, 7, 1023, 70_001].into_iter().flat_map(|count| dtypes.map(|dtype| (dtype, count))) {
         let draw = |stream| random::normal(device, &[count], 5, stream)?.to_dtype(dtype);
         let wide = |x: &Tensor| -> Result<Vec<f64>> { Ok(x.to_vec()?.into_iter().map(f64::from).collect()) };
         let (x, y, factor) = (draw(1)?, draw(2)?, Tensor::scalar(device, -0.7)?);
