@@ -180,7 +180,8 @@ fn forward(b: &Bench) -> Result<Vec<(&'static str, Var)>> {
         _ if is("sdpa") => attention(b)?,
         _ if is("dit_attention") => dit_attention(b)?,
         _ if is("swiglu") => {
-            let [w1, b1, w2, b2] = ["p.w12.weight", "p.w12.bias", "p.w3.weight", "p.w3.bias"].map(|part| b.optional(part));
+            let [w1, b1, w2, b2] =
+                ["p.w12.weight", "p.w12.bias", "p.w3.weight", "p.w3.bias"].map(|part| b.optional(part));
             let op = Mlp { activation: Activation::SwiGlu };
             b.apply(op, [&b.var("x")?, &w1?, &b1?, &w2?, &b2?, &none, &none])?
         }
