@@ -79,6 +79,10 @@ fn check(root: &Path, strict: bool) -> Result<()> {
     for step in steps {
         let mut cargo = cargo(root, step);
         cargo.env("RUSTDOCFLAGS", "-D warnings");
+        if step[0] == "clippy" {
+            // It runs build.rs once more, for itself: no need for machine code.
+            cargo.env("VF_CUDA_ARCHS", "ptx");
+        }
         if strict {
             cargo.env("VF_REQUIRE_NVCC", "1");
         }
