@@ -567,7 +567,13 @@ template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = 
             copies_pending<Tile::STAGES - 2>();
             __syncthreads();
         };
-        if constexpr (Tile::HAS_ROUNDS && ASYNC) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+        // There ptxas takes more registers, and the sums of rows would be too many.
+        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC && !ROW_SUMS;
+#else
+        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC;
+#endif
+        if constexpr (HAS_ROUNDS) {
 #pragma unroll 1
             for (; whole >= Tile::STAGES; whole -= Tile::STAGES) {
                 for_each<Tile::STAGES>([&](auto slab) {
