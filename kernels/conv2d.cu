@@ -20,17 +20,13 @@
 #include "conv2d.cuh"
 
 /// One position of the kernel.
-struct alignas(16) Tap {
+struct alignas(8) Tap {
     /// Elements from a pixel's first source to this tap's.
     int32_t image;
     /// The element of weight where the tap's matrix begins.
     uint32_t weight;
-    /// Pixels from a pixel's first source to this tap's.
-    int32_t row, column;
 
-    __device__ __forceinline__ void store(Tap *to) const {
-        store_shared(shared_address(to), make_uint4(image, weight, row, column));
-    }
+    __device__ __forceinline__ void store(Tap *to) const { store_shared_pair(shared_address(to), __int_as_float(image), __uint_as_float(weight)); }
 };
 
 /// The pixels that a launch writes, or a class of them, and where each finds the pixels of the image that it sums over: pixel (i, j) of
@@ -47,7 +43,7 @@ struct Gather {
 
     __device__ __forceinline__ Tap tap(uint32_t index, uint32_t weight) const {
         int32_t row = direction * (int32_t)(index / taps_wide), column = direction * (int32_t)(index % taps_wide);
-        return {(row * (int32_t)width + column) * (int32_t)channels, weight, row, column};
+        return {(row * (int32_t)width + column) * (int32_t)channels, weight};
     }
 };
 
@@ -84,25 +80,56 @@ struct Pixel {
     }
 };
 
-/// The order in which K goes by: all channels of a tap, in slabs of which the last may have fewer, then those of the next tap.
-template <class Slab> struct TapSteps {
+/// The kernel's taps, in shared memory, and the channels of each: K runs over the channels of a tap, then over those of the next one.
+struct Taps {
+    const Tap *taps;
+    uint32_t count, channels;
+};
+
+/// A k: a channel of a tap, or where K has ended.
+struct TapChannel {
+    uint32_t tap, channel;
+
+    __device__ __forceinline__ TapChannel() {}
+    __device__ __forceinline__ TapChannel(const Taps &taps, uint32_t k) : tap(min(k / taps.channels, taps.count)), channel(k % taps.channels) {}
+
+    __device__ __forceinline__ void skip(const Taps &taps, uint32_t k) {
+        tap += k / taps.channels;
+        channel += k % taps.channels;
+        bool carry = channel >= taps.channels;
+        channel -= carry ? taps.channels : 0;
+        // Behind the last tap there is one more that may be read.
+        tap = min(tap + carry, taps.count);
+    }
+};
+
+/// Slabs where each has one tap only. The image's loader moves them, and with them the weight's.
+struct TapSlabs {
+    Taps taps;
+    /// Slabs of a tap, and from here to the next tap.
+    uint32_t of_tap, left;
     const Tap *tap;
-    uint32_t slabs, left, channels;
+    /// Where the weight's loader finds its first line; bytes from slab to slab, and from a tap's end to the next.
+    const unsigned char *weight;
+    size_t weight_step;
+    uint32_t weight_line;
 
-    __device__ __forceinline__ TapSteps(const Tap *taps, uint32_t channels)
-        : tap(taps), slabs(ceil_div(channels, Slab::K)), left(slabs), channels(channels) {}
+    __device__ __forceinline__ TapSlabs(const Taps &taps) : taps(taps) {}
 
-    /// On to the next slab; whether it is another tap's.
-    __device__ __forceinline__ bool advance() {
-        if (--left != 0) return false;
-        left = slabs;
-        tap++;
-        return true;
+    /// Whether no slab has channels of two taps.
+    template <uint32_t K> __device__ __forceinline__ bool whole() const { return taps.channels % K == 0; }
+
+    template <uint32_t K> __device__ __forceinline__ void begin(TapChannel at) {
+        of_tap = taps.channels / K;
+        left = of_tap - at.channel / K;
+        tap = taps.taps + at.tap;
     }
 
-    /// Whether some of this slab's chunks have no channels any more, and whether the one at `k` is among them.
-    __device__ __forceinline__ bool is_partial() const { return left == 1 && channels % Slab::K != 0; }
-    __device__ __forceinline__ bool is_cut(uint32_t k) const { return k >= channels % Slab::K; }
+    __device__ __forceinline__ void begin_tap(uint32_t element) {
+        left = of_tap;
+        tap++;
+        weight += (ptrdiff_t)(int32_t)(tap[0].weight - tap[-1].weight - taps.channels * weight_line) * element;
+    }
 };
 
 /// The sources of a tile's pixels, channels along K.
@@ -110,102 +137,119 @@ template <class Slab_> struct ImageLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
-    static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    TapSteps<Slab> at;
-    /// A slab's chunks lie its number times a line's length further on, so that pointers change with taps and rounds only.
-    const unsigned char *from[LINES];
-    uint32_t inside[LINES], bit = 1, valid[Slab::CHUNKS];
+    static constexpr uint32_t RUN = Slab::ACROSS;
+    TapSlabs &slabs;
+    const T *image;
+    /// The k of this thread's chunks.
+    TapChannel at[Slab::ACROSS];
+    /// What Pixel says of its rows.
+    int32_t first[Slab::LINES];
+    uint32_t inside[Slab::LINES];
+    /// Of whole slabs: where the round's first one lies, and whether its tap is inside.
+    const unsigned char *from[Slab::LINES];
+    uint32_t bit, valid[Slab::LINES], zero = 0;
 
     /// `row_from` and `row_inside`: what Pixel says of the tile's rows.
-    __device__ __forceinline__ ImageLoader(const T *image, const Gather &g, const Tap *taps, const int32_t *row_from, const uint32_t *row_inside)
-        : at(taps, g.channels) {
-        for_each<LINES>([&](auto i) {
-            uint32_t row = Slab::row(i * Slab::HALVES);
-            from[i] = reinterpret_cast<const unsigned char *>(image + row_from[row] + taps[0].image + Slab::k(0));
+    __device__ __forceinline__ ImageLoader(const T *image, TapSlabs &slabs, const int32_t *row_from, const uint32_t *row_inside)
+        : slabs(slabs), image(image) {
+        for_each<Slab::ACROSS>([&](auto i) { at[i] = TapChannel(slabs.taps, Slab::k(i)); });
+        for_each<Slab::LINES>([&](auto i) {
+            uint32_t row = Slab::row(i * Slab::ACROSS);
+            first[i] = row_from[row];
             inside[i] = row_inside[row];
         });
-        begin_tap();
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<SLAB * Slab::LINE + I % Slab::HALVES * 64>{from[I / Slab::HALVES], valid[I]};
+    template <uint32_t I> __device__ __forceinline__ Source source(Constant<I>, uint32_t left) const {
+        TapChannel k = at[I % Slab::ACROSS];
+        uint32_t row = I / Slab::ACROSS;
+        return {image + (first[row] + slabs.taps.taps[k.tap].image + (int32_t)k.channel), Slab::k(I) < left && (inside[row] >> k.tap % 32 & 1)};
     }
 
-    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        if (at.advance()) {
-            int32_t step = (at.tap[0].image - at.tap[-1].image) * (int32_t)sizeof(T) - (int32_t)(at.slabs * Slab::LINE);
-            for_each<LINES>([&](auto i) { from[i] += step; });
+    __device__ __forceinline__ void advance() {
+        for (TapChannel &k : at) k.skip(slabs.taps, Slab::K);
+    }
+
+    __device__ __forceinline__ bool whole() const { return slabs.whole<Slab::K>(); }
+
+    __device__ __forceinline__ void begin_whole(uint32_t count) {
+        slabs.begin<Slab::K>(at[0]);
+        keep(zero);
+        bit = 1 << at[0].tap % 32;
+        for_each<Slab::LINES>([&](auto i) {
+            from[i] = reinterpret_cast<const unsigned char *>(image + (first[i] + slabs.tap->image + (int32_t)at[0].channel));
+            valid[i] = inside[i] & bit;
+        });
+        for (TapChannel &k : at) k.skip(slabs.taps, count * Slab::K);
+    }
+
+    template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
+        return OptionalSourceAt<SLAB * Slab::LINE>{from[J], zero, valid[J]};
+    }
+
+    template <uint32_t SLAB, uint32_t ROUND> __device__ __forceinline__ void advance(Constant<SLAB>, Constant<ROUND>) {
+        slabs.weight += slabs.weight_step;
+        if (--slabs.left == 0) {
+            slabs.begin_tap(sizeof(T));
+            int32_t step = (slabs.tap[0].image - slabs.tap[-1].image - (int32_t)slabs.taps.channels) * (int32_t)sizeof(T);
             bit = bit << 1 | bit >> 31;
-            begin_tap();
-        } else if (at.is_partial()) {
-            cut();
+            for_each<Slab::LINES>([&](auto i) {
+                from[i] += step;
+                valid[i] = inside[i] & bit;
+            });
         }
-        if (SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += Slab::ROUND * Slab::LINE; });
-    }
-
-  private:
-    __device__ __forceinline__ void begin_tap() {
-        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = inside[i / Slab::HALVES] & bit; });
-        if (at.is_partial()) cut();
-    }
-
-    __device__ __forceinline__ void cut() {
-        for_each<Slab::CHUNKS>([&](auto i) { valid[i] = at.is_cut(Slab::k(i)) ? 0 : valid[i]; });
+        if (SLAB == ROUND - 1) for_each<Slab::LINES>([&](auto i) { from[i] += ROUND * Slab::LINE; });
     }
 };
 
-/// The taps' matrices of weight, the channels that are summed over along K: K contiguous (forward) or not (data gradient). `line` elements
-/// from line to line.
+/// The taps' matrices of weight, (channels that are summed over, columns): as MatrixLoader, with a jump between taps. `line` elements from
+/// line to line.
 template <class Slab_> struct WeightLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
-    static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    /// What a slab's number adds to addresses.
-    static constexpr uint32_t AHEAD = Slab::K_CONTIGUOUS ? Slab::LINE : 0;
-    TapSteps<Slab> at;
-    const unsigned char *from[LINES];
-    /// From slab to slab, beyond AHEAD.
-    uint32_t step, valid[Slab::K_CONTIGUOUS ? Slab::HALVES : LINES];
+    static constexpr uint32_t RUN = Slab::ACROSS;
+    TapSlabs &slabs;
+    /// This thread's first column, and how many there are from it on.
+    const T *weight;
+    uint32_t line, columns_left;
+    bool has_all_columns;
+    TapChannel at[Slab::LINES];
 
-    __device__ __forceinline__ WeightLoader(const T *weight, uint32_t line, uint32_t columns, uint32_t column, const Tap *taps, uint32_t channels)
-        : at(taps, channels), step(Slab::K_CONTIGUOUS ? 0 : Slab::K * line * sizeof(T)) {
-        for_each<LINES>([&](auto i) {
-            uint32_t first = Slab::K_CONTIGUOUS ? min(column + Slab::row(i * Slab::HALVES), columns - 1) * line + Slab::k(0)
-                                                : Slab::k(i) * line + min(column + Slab::row(0), columns - Slab::N);
-            from[i] = reinterpret_cast<const unsigned char *>(weight + taps[0].weight + first);
-        });
-        begin_tap();
+    __device__ __forceinline__ WeightLoader(const T *matrix, uint32_t line, uint32_t columns, uint32_t column, TapSlabs &slabs)
+        : slabs(slabs), line(line) {
+        uint32_t first = min(column + Slab::row(0), columns - Slab::N);
+        weight = matrix + first;
+        columns_left = column + Slab::row(0) < columns || Slab::ACROSS == 1 ? columns - first : 0;
+        has_all_columns = Slab::ACROSS == 1 || column + Slab::ROWS <= columns;
+        for_each<Slab::LINES>([&](auto i) { at[i] = TapChannel(slabs.taps, Slab::k(i * Slab::ACROSS)); });
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<SLAB * AHEAD + I % Slab::HALVES * 64>{from[I / Slab::HALVES], valid[Slab::K_CONTIGUOUS ? I % Slab::HALVES : I]};
+    __device__ __forceinline__ const T *place(TapChannel k) const { return weight + (k.channel * line + slabs.taps.taps[k.tap].weight); }
+
+    template <uint32_t I> __device__ __forceinline__ Source source(Constant<I>, uint32_t left) const {
+        constexpr uint32_t COLUMN = I % Slab::ACROSS * Slab::LANES * Slab::N;
+        return {place(at[I / Slab::ACROSS]) + COLUMN, Slab::k(I) < left && COLUMN < columns_left};
     }
 
-    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        bool next = at.advance();
-        if (next || !Slab::K_CONTIGUOUS) {
-            ptrdiff_t by = step;
-            if (next) {
-                int32_t between = at.tap[0].weight - at.tap[-1].weight;
-                by = (ptrdiff_t)between * (int32_t)sizeof(T) - (ptrdiff_t)(Slab::K_CONTIGUOUS ? at.slabs * AHEAD : (at.slabs - 1) * (size_t)step);
-            }
-            for_each<LINES>([&](auto i) { from[i] += by; });
-        }
-        if (next) begin_tap();
-        if (!next && at.is_partial()) cut();
-        if (AHEAD != 0 && SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += Slab::ROUND * AHEAD; });
+    __device__ __forceinline__ void advance() {
+        for (TapChannel &k : at) k.skip(slabs.taps, Slab::K);
     }
 
-  private:
-    __device__ __forceinline__ void begin_tap() {
-        for (uint32_t &v : valid) v = 1;
-        if (at.is_partial()) cut();
+    __device__ __forceinline__ bool whole() const { return has_all_columns && slabs.whole<Slab::K>(); }
+
+    __device__ __forceinline__ void begin_whole(uint32_t count) {
+        slabs.weight = reinterpret_cast<const unsigned char *>(place(at[0]));
+        slabs.weight_step = Slab::K * line * sizeof(T);
+        slabs.weight_line = line;
+        for (TapChannel &k : at) k.skip(slabs.taps, count * Slab::K);
     }
 
-    __device__ __forceinline__ void cut() {
-        for_each<sizeof valid / sizeof *valid>([&](auto i) { valid[i] = !at.is_cut(Slab::k(i)); });
+    template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
+        return SourceAt<0>{slabs.weight + J * Slab::DOWN * line * sizeof(T)};
     }
+
+    template <uint32_t SLAB, uint32_t ROUND> __device__ __forceinline__ void advance(Constant<SLAB>, Constant<ROUND>) {}
 };
 
 /// What a gather multiplies and adds, and where it goes.
@@ -226,7 +270,8 @@ template <class Tile, bool WEIGHT_ROWS, class TapWeight>
 static __device__ __forceinline__ void convolve(const Gather &g, const Operands<typename Tile::T> &o, uint32_t row, uint32_t column, TapWeight &&tap_weight) {
     using T = typename Tile::T;
     using A = ImageLoader<typename Tile::template RowSlab<true>>;
-    using B = WeightLoader<typename Tile::template ColumnSlab<WEIGHT_ROWS>>;
+    using SlabB = typename Tile::template ColumnSlab<WEIGHT_ROWS>;
+    using B = std::conditional_t<WEIGHT_ROWS, MatrixLoader<SlabB>, WeightLoader<SlabB>>;
     extern __shared__ __align__(128) unsigned char shared[];
     // Behind the slabs: for each row the pixel that it writes, and the taps.
     uint32_t *out = reinterpret_cast<uint32_t *>(shared + MATRIX_SHARED);
@@ -246,10 +291,15 @@ static __device__ __forceinline__ void convolve(const Gather &g, const Operands<
     if (g.taps() == 0) {
         zero_sums<Tile>(shared);
     } else {
-        A a(o.image, g, taps, row_from, row_inside);
-        B b(o.weight, o.line, o.columns, column, taps, g.channels);
+        TapSlabs slabs({taps, g.taps(), g.channels});
+        A a(o.image, slabs, row_from, row_inside);
+        auto b = [&] {
+            // Along a row of weight, taps follow each other as they do along K.
+            if constexpr (WEIGHT_ROWS) return B(o.weight + tap_weight(0), o.line, o.columns, column, 0);
+            else return B(o.weight, o.line, o.columns, column, slabs);
+        }();
         __syncthreads();
-        Product<Tile, A, B, false, true>::compute(a, b, g.taps() * ceil_div(g.channels, Tile::K) * Tile::K, shared);
+        Product<Tile, A, B>::compute(a, b, g.taps() * g.channels, shared);
     }
     constexpr uint32_t N = Chunk<T>::N;
     uint32_t rows = g.pixels() - row;

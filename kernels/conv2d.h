@@ -2,8 +2,9 @@
 #pragma once
 #include <stdint.h>
 
-/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, and for few channels 128×32 (weight gradient: 64×128). Rows are pixels (weight
-/// gradient: outputs), columns channels (of each tap).
+/// CUDA's tiles: 128×128 (exact f32: 128×64), 128×64, and for few channels 128×32. Rows are pixels, columns channels.
+/// Weight gradient, outputs by channels of taps: large for outputs and inputs in multiples of 128, as large (narrow) of outputs alone, else
+/// 64×128.
 #define CONV2D_TILE_LARGE 0
 #define CONV2D_TILE_NARROW 1
 #define CONV2D_TILE_FEW 2

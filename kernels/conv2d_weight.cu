@@ -16,7 +16,8 @@
 #include "conv2d.cuh"
 
 /// How K runs over a class of pixels in the weight gradient: a slab is `wide` neighbouring pixels of a row, or of `tall` rows where they are
-/// short. (What does not fill a slab is zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
+/// short; slabs follow each other down the rows of such a strip, then come the next strip and the next image. (What does not fill a slab is
+/// zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
 template <uint32_t K> struct PixelSlabs {
     uint32_t rows, columns, wide, tall, across, down;
 
@@ -24,117 +25,159 @@ template <uint32_t K> struct PixelSlabs {
         : rows(rows), columns(columns), wide(min(columns, K)), tall(K / wide), across(ceil_div(columns, wide)), down(ceil_div(rows, tall)) {}
 
     __device__ __forceinline__ uint32_t in_image() const { return across * down; }
-
-    /// Whether every slab is full.
-    __device__ __forceinline__ bool whole() const { return wide * tall == K && columns % wide == 0 && rows % tall == 0; }
 };
 
-/// A place of a PixelSlabs. A's loader moves it, B's follows.
+/// A place of a PixelSlabs.
 template <uint32_t K> struct PixelSlab {
     PixelSlabs<K> all;
-    uint32_t image, row, column;
-    /// Whether this slab is the first of a row, and of an image.
-    bool new_row = false, new_image = false;
+    uint32_t image, column;
+    /// Slabs above this one in its strip, and from it to the strip's end.
+    uint32_t above, left;
 
     __device__ __forceinline__ PixelSlab(const PixelSlabs<K> &all, uint32_t index) : all(all) {
         image = index / all.in_image();
-        row = index / all.across % all.down * all.tall;
-        column = index % all.across * all.wide;
+        column = index / all.down % all.across * all.wide;
+        above = index % all.down;
+        left = all.down - above;
     }
 
-    __device__ __forceinline__ void advance() {
+    /// On to the next strip; whether it is the first of an image.
+    __device__ __forceinline__ bool begin_strip() {
+        left = all.down;
         column += all.wide;
-        new_row = column >= all.columns;
-        column = new_row ? 0 : column;
-        row += new_row ? all.tall : 0;
-        new_image = row >= all.rows;
-        row = new_image ? 0 : row;
+        bool new_image = column >= all.columns;
+        column = new_image ? 0 : column;
+        return new_image;
     }
-
-    /// Between the first and the last slab of a row nothing changes in what leaves the image.
-    __device__ __forceinline__ bool at_edge() const { return column <= all.wide || column + all.wide >= all.columns; }
 };
 
 /// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
 struct Lattice {
     uint32_t height, width, channels;
     int32_t step, first_row, first_column;
+};
 
-    __device__ __forceinline__ Lattice shifted(int32_t rows, int32_t columns) const {
-        return {height, width, channels, step, first_row + rows, first_column + columns};
-    }
-
-    /// Rows and columns from here on are outside of the image, or belong to no pixel of the class.
-    __device__ __forceinline__ uint32_t row_end(uint32_t rows) const { return max(0, min((int32_t)height, step * ((int32_t)rows - 1) + first_row + 1)); }
-    __device__ __forceinline__ uint32_t column_end(uint32_t columns) const {
-        return max(0, min((int32_t)width, step * ((int32_t)columns - 1) + first_column + 1));
-    }
+/// What a chunk of the tile's rows (columns) reads: `channel` of pixels, which are those of the lattice (tap_row, tap_column) further on.
+struct RowSource {
+    uint32_t channel, tap_row, tap_column;
+    bool exists;
 };
 
 /// Pixels of an image along K: A's are dy's with their channels along the tile's rows, B's are x's with their channels at one tap along its
-/// columns.
-template <class Slab_, bool IS_A> struct PixelLoader {
+/// columns. RUN chunks of a line belong to the same tap and are all there, or none is. KEPT: what
+/// a strip's begin needs is in registers, and not in shared memory.
+template <class Slab_, bool IS_A, uint32_t RUN_, bool KEPT> struct Pixels {
     using Slab = Slab_;
     using T = typename Slab::T;
-    static constexpr bool ASYNC = true;
-    PixelSlab<Slab::K> &at;
+    static constexpr uint32_t RUN = RUN_, RUNS = Slab::CHUNKS / RUN;
     const uint4 *image;
-    uint32_t from[Slab::CHUNKS];
-    /// Chunks from slab to slab of a row; from the last of a row to the first of the next, less that; from image to image, less these.
-    int32_t across, down, next;
-    /// The row (high half) and column of each chunk in a slab: of a pixel of the class (A), or of its source (B).
-    int32_t place[Slab::CHUNKS];
-    /// A bit for each chunk that is there.
-    uint32_t valid = ~0u;
-    /// B: of the lattice.
-    int32_t step;
-    uint32_t row_end, column_end;
-    bool inside;
+    /// Of each run: the chunk of the image where it lies; its row of the image (B) or of the class (A), past the end where its column is.
+    uint32_t from[RUNS], row[RUNS];
+    /// That row in the first slab of a strip (high half) and the column.
+    int32_t places[KEPT ? RUNS : 1], *shared_places;
+    /// Chunks from slab to slab down a strip; from the last to the first of the next strip, less that; from image to image, less these.
+    int32_t down, across, next;
+    uint32_t row_end, column_end, row_step, column_step;
 
-    /// `channel` is the thread's, `lattice` that of its tap. `exists`: the thread's columns of the tile do. `inside`: no slab leaves the image.
-    __device__ __forceinline__ PixelLoader(const T *image, const Lattice &l, PixelSlab<Slab::K> &at, uint32_t channel, bool exists, bool inside)
-        : at(at), image(reinterpret_cast<const uint4 *>(image)), step(l.step), row_end(exists ? l.row_end(at.all.rows) : 0), column_end(l.column_end(at.all.columns)), inside(inside) {
+    /// source_of(row): the RowSource of a chunk. `shared_places`: RUNS for each thread, unless KEPT.
+    template <class SourceOf>
+    __device__ __forceinline__ Pixels(const T *image, const Lattice &l, const PixelSlab<Slab::K> &at, int32_t *shared_places, SourceOf &&source_of)
+        : image(reinterpret_cast<const uint4 *>(image)), shared_places(shared_places) {
+        const PixelSlabs<Slab::K> &all = at.all;
         const int32_t pixel = l.channels / Slab::N, line = pixel * l.width;
-        across = at.all.wide * l.step * pixel;
-        down = at.all.tall * l.step * line - at.all.across * across;
-        next = l.height * line - at.all.down * at.all.tall * l.step * line;
-        for_each<Slab::CHUNKS>([&](auto i) {
-            int32_t r = Slab::k(i) / at.all.wide, c = Slab::k(i) % at.all.wide;
-            int32_t row = l.step * r + l.first_row, column = l.step * c + l.first_column;
-            int32_t y = at.image * l.height + l.step * at.row + row, x = l.step * at.column + column;
-            from[i] = y * line + x * pixel + channel / Slab::N;
-            place[i] = (r >= at.all.tall ? OUTSIDE : IS_A ? r : row) << 16 | ((IS_A ? c : column) & 0xFFFF);
+        row_step = all.tall * (IS_A ? 1 : l.step);
+        column_step = IS_A ? 1 : l.step;
+        // Where a pixel is none of the class, A's zero is enough.
+        row_end = IS_A ? all.rows : l.height;
+        column_end = IS_A ? all.columns : l.width;
+        down = all.tall * l.step * line;
+        across = all.wide * l.step * pixel - all.down * down;
+        next = l.height * line - all.across * all.wide * l.step * pixel;
+        for_each<RUNS>([&](auto j) {
+            constexpr uint32_t I = j.value * RUN;
+            RowSource source = source_of(Slab::row(I));
+            int32_t r = Slab::k(I) / all.wide, c = Slab::k(I) % all.wide;
+            int32_t row = l.step * r + l.first_row + source.tap_row, column = l.step * c + l.first_column + source.tap_column;
+            int32_t y = at.image * l.height + l.step * at.above * all.tall + row, x = l.step * at.column + column;
+            from[j] = y * line + x * pixel + source.channel / Slab::N;
+            place(j) = (!source.exists || r >= all.tall ? OUTSIDE : IS_A ? r : row) * 0x10000 | ((IS_A ? c : column) & 0xFFFF);
         });
-        if (!inside) check();
+        begin_rows(at.column, at.above * row_step);
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        return OptionalSourceAt<0>{image + from[I], valid & 1 << I};
+    __device__ __forceinline__ void advance() {
+        for_each<RUNS>([&](auto j) {
+            from[j] += down;
+            row[j] += row_step;
+        });
     }
 
-    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        if (IS_A) at.advance();
-        int32_t by = across + (at.new_row ? down : 0) + (at.new_image ? next : 0);
-        for_each<Slab::CHUNKS>([&](auto i) { from[i] += by; });
-        if (!inside && at.at_edge()) check();
+    __device__ __forceinline__ void begin_strip(uint32_t column, bool new_image) {
+        int32_t by = across + (new_image ? next : 0);
+        for_each<RUNS>([&](auto j) { from[j] += by; });
+        begin_rows(column, 0);
     }
 
   private:
+    __device__ __forceinline__ int32_t &place(uint32_t j) {
+        if constexpr (KEPT) return places[j];
+        else return shared_places[j * MATRIX_THREADS + threadIdx.x];
+    }
+
+    /// No row, wherever a strip ends.
     static constexpr int32_t OUTSIDE = 0x4000;
 
-    __device__ __forceinline__ void check() {
-        int32_t y = at.row * (IS_A ? 1 : step), x = at.column * (IS_A ? 1 : step);
-        uint32_t rows = IS_A ? at.all.rows : row_end, columns = IS_A ? at.all.columns : column_end;
-        valid = 0;
-        for_each<Slab::CHUNKS>([&](auto i) {
-            // No branch, at which lanes would part.
-            uint32_t is_valid = ((uint32_t)(y + (place[i] >> 16)) < rows) & ((uint32_t)(x + (int16_t)place[i]) < columns);
-            valid |= is_valid << i.value;
+    __device__ __forceinline__ void begin_rows(uint32_t column, uint32_t rows) {
+        int32_t x = column * column_step;
+        for_each<RUNS>([&](auto j) {
+            int32_t at = place(j);
+            row[j] = (uint32_t)(x + (int16_t)at) < column_end ? (at >> 16) + rows : OUTSIDE;
         });
     }
 };
 
-template <class Tile> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
+/// Both operands' pixels, which move together.
+template <class SlabA, class SlabB, bool WHOLE_A, bool WHOLE_B> struct PixelPairs {
+    static constexpr bool KEPT = WHOLE_A;
+    PixelSlab<SlabA::K> at;
+    Pixels<SlabA, true, WHOLE_A ? SlabA::ACROSS : 1, KEPT> a;
+    Pixels<SlabB, false, WHOLE_B ? SlabB::ACROSS : 1, KEPT> b;
+
+    __device__ __forceinline__ void advance() {
+        a.advance();
+        b.advance();
+        if (--at.left == 0) {
+            bool new_image = at.begin_strip();
+            a.begin_strip(at.column, new_image);
+            b.begin_strip(at.column, new_image);
+        }
+    }
+};
+
+/// One of the two. A's moves both.
+template <class Pairs, bool IS_A> struct PixelLoader {
+    Pairs &pairs;
+    using Of = std::conditional_t<IS_A, decltype(Pairs::a), decltype(Pairs::b)>;
+    using Slab = typename Of::Slab;
+    static constexpr bool ASYNC = true;
+    static constexpr uint32_t RUN = Of::RUN;
+
+    __device__ __forceinline__ const Of &of() const {
+        if constexpr (IS_A) return pairs.a;
+        else return pairs.b;
+    }
+
+    template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
+        return OptionalSourceAt<0>{of().image + of().from[J], of().row[J], of().row_end};
+    }
+
+    template <uint32_t SLAB, uint32_t ROUND> __device__ __forceinline__ void advance(Constant<SLAB>, Constant<ROUND>) {
+        if (IS_A) pairs.advance();
+    }
+};
+
+/// WHOLE_A: all rows of tiles are there. WHOLE_B: all columns, and a tile's belong to one tap.
+template <class Tile, bool WHOLE_A, bool WHOLE_B> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
     using T = typename Tile::T;
     extern __shared__ __align__(128) unsigned char shared[];
     uint32_t steps = p.phased ? 2 : 1, classes = steps * steps;
@@ -153,19 +196,26 @@ template <class Tile> static __device__ __forceinline__ void backward_weight_til
     Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
     Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
                  p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
-    using A = PixelLoader<typename Tile::template RowSlab<false>, true>;
-    using B = PixelLoader<typename Tile::template ColumnSlab<false>, false>;
+    using Pairs = PixelPairs<typename Tile::template RowSlab<false>, typename Tile::template ColumnSlab<false>, WHOLE_A, WHOLE_B>;
+    using A = PixelLoader<Pairs, true>;
+    using B = PixelLoader<Pairs, false>;
     PixelSlabs<Tile::K> slabs(class_rows, class_columns);
     uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
     PixelSlab<Tile::K> slab(slabs, begin);
-    uint32_t column = n + B::Slab::row(0), tap = column / p.inputs;
-    bool inside = slabs.whole() && p.dweight && columns % Tile::COLUMNS == 0 && columns == p.inputs && p.top == 0 && p.left == 0;
-    A rows(at<const T>(p.dy), dy, slab, min(m + A::Slab::row(0), p.outputs - A::Slab::N), true, slabs.whole());
-    B of_tap(at<const T>(p.x), x.shifted(tap / taps_wide, tap % taps_wide), slab, column % p.inputs, column < columns_there, inside);
+    auto of_row = [&](uint32_t row) { return RowSource{min(m + row, p.outputs - A::Slab::N), 0, 0, true}; };
+    auto of_column = [&](uint32_t column) {
+        column += n;
+        uint32_t tap = column / p.inputs;
+        return RowSource{column % p.inputs, tap / taps_wide, tap % taps_wide, column < columns_there};
+    };
+    constexpr uint32_t SLABS = Tile::STAGES * Tile::STAGE, RUNS_A = decltype(Pairs::a)::RUNS, RUNS_B = decltype(Pairs::b)::RUNS;
+    static_assert(Pairs::KEPT || SLABS + (RUNS_A + RUNS_B) * MATRIX_THREADS * sizeof(int32_t) <= MATRIX_SHARED, "there is room behind the slabs");
+    int32_t *places = reinterpret_cast<int32_t *>(shared + SLABS);
+    Pairs pairs = {slab, {at<const T>(p.dy), dy, slab, places, of_row}, {at<const T>(p.x), x, slab, places + RUNS_A * MATRIX_THREADS, of_column}};
     if (begin == end) {
         zero_sums<Tile>(shared);
     } else {
-        Product<Tile, A, B, true, true>::compute(rows, of_tap, (end - begin) * Tile::K, shared, sum_rows);
+        Product<Tile, A, B, true, true>::compute(A{pairs}, B{pairs}, (end - begin) * Tile::K, shared, sum_rows);
     }
     if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
     n += chunk_column<4, Tile::COLUMNS>();
@@ -238,7 +288,12 @@ template <class T> static __device__ __forceinline__ void conv2d_phases(const Co
 
 /// Tiles are outputs by (tap, channel).
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
-    with_tile<Math, Tile<Math, 64, 128>>(p.tile, [&](auto tile) { backward_weight_tile<decltype(tile)>(p); });
+    using Large = Tile<Math, 128, Math::TENSOR ? 128 : 64>;
+    switch (p.tile) {
+    case CONV2D_TILE_LARGE: return backward_weight_tile<Large, true, true>(p);
+    case CONV2D_TILE_NARROW: return backward_weight_tile<Large, true, false>(p);
+    default: return backward_weight_tile<Tile<Math, 64, 128>, false, false>(p);
+    }
 }
 
 VF_EXPORT_MATRIX(conv2d_bwd_weight, Conv2dBwdWeight)

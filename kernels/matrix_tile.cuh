@@ -5,19 +5,24 @@
 //   1. Choose a `Tile<Math, ROWS, COLUMNS>`: 128×128 (not in exact f32), 128×64, 64×128, 64×64 or 128×32; Math is F32, Tf32 or Bf16.
 //   2. Give each operand a *loader*, which knows where in device memory the slabs come from. K goes by in slabs of Tile::K; of each slab
 //      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x). K_CONTIGUOUS: a
-//      chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k.
+//      chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k. Slab::ACROSS chunks in a row lie on one
+//      line, 16·Slab::LANES bytes apart.
 //          struct Loader {
 //              using Slab = …;                     // Tile::RowSlab<K_CONTIGUOUS> for A, Tile::ColumnSlab<K_CONTIGUOUS> for B
 //              static constexpr bool ASYNC = true;
-//              Source source(i, slab);             // where chunk i of the current slab lies, or that it is zero
-//              void advance(slab);                 // on to the next slab
+//              Source source(i, left);             // where chunk i of the current slab lies, or that it is zero, as it is at k ≥ left
+//              void advance();                     // on to the next slab
+//              // The same for slabs that are all there, in rounds of one or several:
+//              static constexpr uint32_t RUN = …;  // neighbouring chunks of a line that share a source: Slab::ACROSS or 1
+//              bool whole();                       // whether the tile has such slabs: not needed where all are
+//              void begin_whole(slabs);            // so many follow, before any other: nor is this
+//              Source run(j, slab);                // where run j of the round's current slab lies
+//              void advance(slab, round);          // on from this slab of a round of so many
 //          };
-//      i and slab are `Constant`s (which convert to uint32_t); slab is the current slab's number modulo Slab::ROUND, of interest only to
-//      loaders that advance once a round. Where 16 bytes are not aligned, ASYNC is false and `uint4 gather(i, left)` gives the elements
-//      themselves, zeros at k ≥ left. A loader with `source` need not look at K's end: chunks that begin there or later become zeros.
-//      Rows that do not exist may hold anything: they end up in rows of the tile that nobody stores. A thread's chunks i and
-//      i + Slab::HALVES, … of a K_CONTIGUOUS slab lie in different rows, those within a group of HALVES in the same; otherwise all its
-//      chunks lie in the same rows. `MatrixLoader` below, for plain matrices, is the one to imitate.
+//      i, j, slab and round are `Constant`s (which convert to uint32_t). A's loader goes first, but both copy before either advances. Where 16
+//      bytes are not aligned, ASYNC is false and `uint4 gather(i, left)` gives the elements themselves, zeros at k ≥ left.
+//      Rows that do not exist may hold anything: they end up in rows of the tile that nobody stores. `MatrixLoader` below, for plain
+//      matrices, is the one to imitate.
 //   3. `Product<Tile, A, B>::compute(a, b, depth, shared)` sums A·Bᵀ over the next `depth` k and lays the sums into `shared`: MATRIX_SHARED
 //      bytes of dynamic shared memory, aligned to 128.
 //   4. `for_each_chunk<Tile, N>(shared, f)` calls f(row, column, float (&v)[N]) for every N (4 or 8) neighbouring sums, so that warps
@@ -28,8 +33,9 @@
 // How it works
 //   Warps    each has 64×64 sums (64×32 in exact f32 and in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than
 //            four of these, warps take turns along K, and `load_chunk` adds their sums in a fixed order.
-//   Slabs    3 to 5 stages of cp.async; one barrier a slab. A round of the loop is unrolled over the stages, so that addresses in shared
-//            memory are a register and a constant, and so are those in device memory where K is contiguous.
+//   Slabs    3 to 5 stages of cp.async; one barrier a slab. Rounds of as many slabs as there are stages are unrolled, so that addresses in
+//            shared memory are a register and a constant, and so are those in device memory along lines. What is less than a round, and
+//            tiles that are not whole, take a loop that is not.
 //   Swizzle  see Slab::offset and Staged::offset: neither the copies, nor ldmatrix, nor the loads and stores of f32 conflict.
 //   TF32     factors are rounded to nearest, ties away.
 //   Count    of the PTX instructions that a warp executes in the loop for a slab, mma are 64 % (A·Bᵀ with K contiguous), 62 % (in A only) and
@@ -76,15 +82,6 @@ template <uint32_t V> struct Constant {
     __device__ constexpr operator uint32_t() const { return V; }
 };
 
-template <class F, size_t... I> static __device__ __forceinline__ bool all_of(F &&f, std::index_sequence<I...>) {
-    return (f(Constant<I>()) && ...);
-}
-
-/// f of 0, 1, … N − 1 as constants, as long as it returns true. Whether it always did.
-template <uint32_t N, class F> static __device__ __forceinline__ bool while_true(F &&f) {
-    return all_of(f, std::make_index_sequence<N>());
-}
-
 template <class F, size_t... I> static __device__ __forceinline__ void each_of(F &&f, std::index_sequence<I...>) {
     (f(Constant<I>()), ...);
 }
@@ -98,87 +95,65 @@ struct Source {
     bool valid;
 };
 
-/// A chunk that is always there, AT bytes beyond `from`.
+/// Chunks that are always there, from AT bytes beyond `from` on.
 template <uint32_t AT> struct SourceAt {
     const void *from;
 };
 
-/// A chunk AT bytes beyond `from`, or zeros where `valid` is 0. Meant for loaders that change `valid` more seldom than slabs, and which know
-/// where K ends.
+/// Chunks from AT bytes beyond `from` on, or zeros where not at < end.
 template <uint32_t AT> struct OptionalSourceAt {
     const void *from;
-    uint32_t valid;
+    uint32_t at, end;
 };
 
-template <uint32_t TO> static __device__ __forceinline__ void copy_chunk(uint32_t to, Source source, bool inside) {
-    copy_async_at<TO, 0>(to, source.from, source.valid && inside);
-}
-
-template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_chunk(uint32_t to, SourceAt<AT> source, bool inside) {
-    copy_async_at<TO, AT>(to, source.from, inside);
-}
-
-template <uint32_t TO> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, Source source) { copy_chunk<TO>(to, source, true); }
-
-template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, SourceAt<AT> source) {
-    copy_async_at<TO, AT>(to, source.from);
-}
-
-template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_whole_chunk(uint32_t to, OptionalSourceAt<AT> source) {
-    copy_async_if<TO, AT>(to, source.from, source.valid);
-}
-
-template <uint32_t TO, uint32_t AT> static __device__ __forceinline__ void copy_chunk(uint32_t to, OptionalSourceAt<AT> source, bool) {
-    copy_whole_chunk<TO>(to, source);
-}
-
-/// A slab of an operand in shared memory: ROWS rows (columns, for B) by K. K_CONTIGUOUS: [row][k], otherwise [k][row].
-/// ROUND slabs make a round of the pipeline.
-template <class T_, uint32_t ROWS_, uint32_t K_, uint32_t ROUND_, bool K_CONTIGUOUS_> struct Slab {
+/// A slab of an operand in shared memory: ROWS rows (columns, for B) by K. K_CONTIGUOUS: lines [row][k], otherwise [k][row].
+template <class T_, uint32_t ROWS_, uint32_t K_, bool K_CONTIGUOUS_> struct Slab {
     using T = T_;
-    static constexpr uint32_t ROWS = ROWS_, K = K_, ROUND = ROUND_;
+    static constexpr uint32_t ROWS = ROWS_, K = K_;
     static constexpr bool K_CONTIGUOUS = K_CONTIGUOUS_;
     /// Elements of a chunk.
     static constexpr uint32_t N = 16 / sizeof(T);
     static constexpr uint32_t LINE = (K_CONTIGUOUS ? K : ROWS) * sizeof(T);
-    static constexpr uint32_t LINE_CHUNKS = LINE / 16;
     static constexpr uint32_t BYTES = ROWS * K * sizeof(T);
     /// Chunks that a thread copies.
     static constexpr uint32_t CHUNKS = BYTES / 16 / MATRIX_THREADS;
     static_assert(!K_CONTIGUOUS || LINE == 64 || LINE == 128, "the swizzle of rows knows lines of 64 and of 128 bytes");
-    static_assert(K_CONTIGUOUS || LINE >= 64 && LINE <= 512, "the swizzle of columns permutes 4 or 8 chunks, and a thread keeps its chunk");
+    static_assert(K_CONTIGUOUS || LINE >= 64 && LINE <= 512, "the swizzle of columns permutes 4 or 8 chunks");
 
-    /// Threads copy 64 bytes of a row side by side, then the other 64, so that a thread's chunks share few addresses.
-    static constexpr uint32_t HALVES = K_CONTIGUOUS ? LINE / 64 : 1;
+    /// Threads side by side on a line copy 64 bytes of it, or 128 where lines are few, then the next: a thread's chunks share few addresses.
+    static constexpr uint32_t LANES = !K_CONTIGUOUS && K < MATRIX_THREADS / 4 ? 8 : 4;
+    /// Chunks of a thread on one line, and its lines, which are `DOWN` apart.
+    static constexpr uint32_t ACROSS = LINE / 16 / LANES, LINES = CHUNKS / ACROSS, DOWN = MATRIX_THREADS / LANES;
+    /// Of ACROSS places on a line those that the swizzle tells apart; the others are 128 bytes from one of them.
+    static constexpr uint32_t ADDRESSES = ACROSS < 8 / LANES ? ACROSS : 8 / LANES;
+    static_assert(ACROSS * LINES == CHUNKS && LINES * DOWN == (K_CONTIGUOUS ? ROWS : K), "threads share a slab evenly");
 
     /// The row of this thread's i-th chunk, or the first of its N rows.
-    static __device__ __forceinline__ uint32_t row(uint32_t i) {
-        if constexpr (K_CONTIGUOUS) return threadIdx.x / 4 + i / HALVES * (MATRIX_THREADS / 4);
-        return threadIdx.x % LINE_CHUNKS * N;
-    }
+    static __device__ __forceinline__ uint32_t row(uint32_t i) { return K_CONTIGUOUS ? line(i) : across(i); }
 
     /// The k of this thread's i-th chunk, or the first of its N.
-    static __device__ __forceinline__ uint32_t k(uint32_t i) {
-        if constexpr (K_CONTIGUOUS) return (threadIdx.x % 4 + i % HALVES * 4) * N;
-        return threadIdx.x / LINE_CHUNKS + i * (MATRIX_THREADS / LINE_CHUNKS);
-    }
+    static __device__ __forceinline__ uint32_t k(uint32_t i) { return K_CONTIGUOUS ? across(i) : line(i); }
 
-    /// The byte at which the chunk of (row, k) lies. Free of conflicts are: eight rows of one chunk of K and two rows of four (K contiguous);
-    /// eight neighbouring chunks of a k, the same chunk of eight k (bf16) and two neighbouring chunks of four k (f32).
+    static __device__ __forceinline__ uint32_t line(uint32_t i) { return threadIdx.x / LANES + i / ACROSS * DOWN; }
+    static __device__ __forceinline__ uint32_t across(uint32_t i) { return (threadIdx.x % LANES + i % ACROSS * LANES) * N; }
+
+    /// The byte at which the chunk of (row, k) lies. Free of conflicts are: eight rows of one chunk and two rows of four (K contiguous);
+    /// eight neighbouring chunks of a k, four of two k, the same chunk of eight k (bf16) and two neighbouring chunks of four k (f32).
     static __device__ __forceinline__ uint32_t offset(uint32_t row, uint32_t k) {
         if constexpr (K_CONTIGUOUS) {
             uint32_t key = LINE == 64 ? row / 2 % 4 : row % 2 * 4 + row / 2 % 4;
             return row * LINE + (k / N ^ key) * 16;
         } else {
-            uint32_t key = sizeof(T) == 4 ? k % 4 * 2 : LINE == 64 ? k / 2 % 4 : k % 8;
+            uint32_t key = sizeof(T) == 4 ? key_of_four(k % 4) : LINE == 64 ? k / 2 % 4 : k % 2 * 4 + k / 2 % 4;
             return k * LINE + (row / N ^ key) * 16;
         }
     }
 
-    /// How far this thread's i-th chunk lies from its chunk i % HALVES.
-    static __device__ constexpr uint32_t step(uint32_t i) {
-        return K_CONTIGUOUS ? i / HALVES * (MATRIX_THREADS / 4) * LINE : i * (MATRIX_THREADS / LINE_CHUNKS) * LINE;
-    }
+    /// What permutes the chunks of the k-th of four lines of f32.
+    static constexpr __device__ __forceinline__ uint32_t key_of_four(uint32_t k) { return k % 2 * 4 + k / 2 * 2; }
+
+    /// How far this thread's i-th chunk lies from its chunk i % ADDRESSES.
+    static __device__ constexpr uint32_t step(uint32_t i) { return i / ACROSS * DOWN * LINE + i % ACROSS / ADDRESSES * 128; }
 };
 
 /// The shape of a block's tile and of its pipeline. UNROLLED: the loop over K is, over the stages; where it matters less, as in exact f32, it
@@ -199,11 +174,10 @@ template <class Math_, uint32_t ROWS_, uint32_t COLUMNS_, bool UNROLLED = Math_:
     static constexpr uint32_t STAGE = (ROWS + COLUMNS) * K_BYTES;
     static constexpr uint32_t STAGES = MATRIX_SHARED / STAGE < 5 ? MATRIX_SHARED / STAGE : 5;
     static_assert(STAGES >= 3, "two slabs must be on their way while one is computed with");
-    /// Slabs in a round of the loop.
-    static constexpr uint32_t ROUND = UNROLLED ? STAGES : 1;
+    static constexpr bool HAS_ROUNDS = UNROLLED;
 
-    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, ROUND, K_CONTIGUOUS>;
-    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, ROUND, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using RowSlab = Slab<T, ROWS, K, K_CONTIGUOUS>;
+    template <bool K_CONTIGUOUS> using ColumnSlab = Slab<T, COLUMNS, K, K_CONTIGUOUS>;
 
     /// A step: 16 k of bf16, 8 of f32.
     static constexpr uint32_t STEP = 32 / sizeof(T);
@@ -220,33 +194,50 @@ template <class Slab_> struct MatrixLoader {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr bool ASYNC = true;
-    static constexpr uint32_t LINES = Slab::CHUNKS / Slab::HALVES;
-    const unsigned char *from[LINES];
+    static constexpr uint32_t RUN = Slab::ACROSS;
+    const unsigned char *from[Slab::LINES];
     size_t step;
+    /// K not contiguous: rows from this thread's first chunk on.
+    uint32_t rows_left;
+    bool has_all_rows;
 
-    /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it. Where K is contiguous, the slab's second half may
-    /// come from `apart` rows further on.
+    /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it or are zero. Where K is contiguous, the slab's second half
+    /// may come from `apart` rows further on.
     __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k, uint32_t apart = 0)
-        : step(Slab::K_CONTIGUOUS ? Slab::ROUND * Slab::K * sizeof(T) : Slab::K * stride * sizeof(T)) {
-        keep(step);
-        for_each<LINES>([&](auto i) {
-            uint32_t r = Slab::row(i * Slab::HALVES);
-            const T *line = Slab::K_CONTIGUOUS ? matrix + min(row + r + (r < Slab::ROWS / 2 ? 0 : apart), rows - 1) * stride + k + Slab::k(0)
-                                               : matrix + (k + Slab::k(i)) * stride + min(row + Slab::row(0), rows - Slab::N);
-            from[i] = reinterpret_cast<const unsigned char *>(line);
+        : step(Slab::K_CONTIGUOUS ? Slab::LINE : Slab::K * stride * sizeof(T)) {
+        uint32_t first = min(row + Slab::row(0), rows - Slab::N);
+        rows_left = row + Slab::row(0) < rows || Slab::ACROSS == 1 ? rows - first : 0;
+        has_all_rows = Slab::K_CONTIGUOUS || Slab::ACROSS == 1 || row + Slab::ROWS <= rows;
+        if (!Slab::K_CONTIGUOUS) keep(step);
+        for_each<Slab::LINES>([&](auto i) {
+            uint32_t line = Slab::line(i * Slab::ACROSS);
+            const T *at = Slab::K_CONTIGUOUS ? matrix + min(row + line + (line < Slab::ROWS / 2 ? 0 : apart), rows - 1) * stride + k + Slab::k(0)
+                                             : matrix + (k + line) * stride + first;
+            from[i] = reinterpret_cast<const unsigned char *>(at);
         });
     }
 
-    template <uint32_t I, uint32_t SLAB> __device__ __forceinline__ auto source(Constant<I>, Constant<SLAB>) const {
-        if constexpr (Slab::K_CONTIGUOUS) {
-            return SourceAt<SLAB * Slab::LINE + I % Slab::HALVES * 64>{from[I / Slab::HALVES]};
-        } else {
-            return SourceAt<0>{from[I]};
-        }
+    template <uint32_t I> __device__ __forceinline__ Source source(Constant<I>, uint32_t left) const {
+        constexpr uint32_t ACROSS = I % Slab::ACROSS * Slab::LANES;
+        bool exists = Slab::K_CONTIGUOUS || ACROSS * Slab::N < rows_left;
+        return {from[I / Slab::ACROSS] + ACROSS * 16, Slab::k(I) < left && exists};
     }
 
-    template <uint32_t SLAB> __device__ __forceinline__ void advance(Constant<SLAB>) {
-        if (!Slab::K_CONTIGUOUS || SLAB == Slab::ROUND - 1) for_each<LINES>([&](auto i) { from[i] += step; });
+    __device__ __forceinline__ void advance() { for_each<Slab::LINES>([&](auto i) { from[i] += step; }); }
+
+    __device__ __forceinline__ bool whole() const { return has_all_rows; }
+    __device__ __forceinline__ void begin_whole(uint32_t) {}
+
+    template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
+        return SourceAt<Slab::K_CONTIGUOUS ? SLAB * Slab::LINE : 0>{from[J]};
+    }
+
+    template <uint32_t SLAB, uint32_t ROUND> __device__ __forceinline__ void advance(Constant<SLAB>, Constant<ROUND>) {
+        if (!Slab::K_CONTIGUOUS) {
+            advance();
+        } else if (SLAB == ROUND - 1) {
+            for_each<Slab::LINES>([&](auto i) { from[i] += ROUND * Slab::LINE; });
+        }
     }
 };
 
@@ -290,7 +281,7 @@ template <class Slab_> struct RaggedLoader {
         return *reinterpret_cast<const uint4 *>(chunk);
     }
 
-    __device__ __forceinline__ void advance(uint32_t) { k += Slab::K; }
+    __device__ __forceinline__ void advance() { k += Slab::K; }
 };
 
 /// The sums of a warp in shared memory: 64 rows of 256 bytes. Element (row, column), column = 8·block + 4·half + …, lies at chunk
@@ -465,7 +456,7 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
     static __device__ __forceinline__ void read(float (&v)[4][4], uint32_t line, uint32_t first) {
         for_each<4>([&](auto i) {
             constexpr bool ROWS = Slab::K_CONTIGUOUS;
-            constexpr uint32_t R = FIRST + i.value, KEY = 2 * i.value;
+            constexpr uint32_t R = FIRST + i.value, KEY = Slab::key_of_four(i.value);
             constexpr uint32_t FLIP = ROWS ? R * LANES / 2 % 4 : KEY % LANES;
             constexpr uint32_t TO = ROWS ? R * LANES * Slab::LINE : i.value * Slab::LINE + (FIRST / 4 * LANES ^ KEY / LANES * LANES) * 16;
             float4 c = load_shared<AT + TO>(line + (first ^ FLIP * 16));
@@ -526,9 +517,8 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
 /// Where the sums of A's rows lie in shared memory, a tile's for each warp along K.
 static __device__ __forceinline__ float *row_sums_at(unsigned char *shared) { return reinterpret_cast<float *>(shared + 4 * Staged::BYTES); }
 
-/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows. WHOLE_SLABS: the depth is always a
-/// multiple of Tile::K.
-template <class Tile, class A, class B, bool ROW_SUMS = false, bool WHOLE_SLABS = false> struct Product {
+/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows. ALL_WHOLE: every slab is.
+template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = false> struct Product {
     using SlabA = typename A::Slab;
     using SlabB = typename B::Slab;
     using Sums = std::conditional_t<Tile::Math::TENSOR, TensorSums<Tile, SlabA, SlabB>, ExactSums<Tile, SlabA, SlabB>>;
@@ -538,48 +528,71 @@ template <class Tile, class A, class B, bool ROW_SUMS = false, bool WHOLE_SLABS 
     /// The sums over the k < depth that come next from `a` and `b`, laid into `shared` for `load_chunk` and `row_sum`. Nobody may
     /// still be reading `shared`.
     static __device__ __forceinline__ void compute(A a, B b, uint32_t depth, unsigned char *shared, bool sum_rows = false) {
-        uint32_t base = shared_address(shared), to_a[SlabA::HALVES], to_b[SlabB::HALVES];
-        for_each<SlabA::HALVES>([&](auto i) { to_a[i] = base + SlabA::offset(SlabA::row(i), SlabA::k(i)); });
-        for_each<SlabB::HALVES>([&](auto i) { to_b[i] = base + SlabA::BYTES + SlabB::offset(SlabB::row(i), SlabB::k(i)); });
+        constexpr uint32_t AHEAD = Tile::STAGES - 1;
+        constexpr bool ASYNC = A::ASYNC && B::ASYNC;
+        uint32_t base = shared_address(shared), to_a[SlabA::ADDRESSES], to_b[SlabB::ADDRESSES];
+        for_each<SlabA::ADDRESSES>([&](auto i) { to_a[i] = base + SlabA::offset(SlabA::row(i), SlabA::k(i)); });
+        for_each<SlabB::ADDRESSES>([&](auto i) { to_b[i] = base + SlabA::BYTES + SlabB::offset(SlabB::row(i), SlabB::k(i)); });
         for (uint32_t &to : to_a) keep(to);
         for (uint32_t &to : to_b) keep(to);
-        // Slabs that are still to be used, of which the last may have less than K.
-        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, rest = depth % Tile::K, ahead = Tile::STAGES - 1 + (rest != 0);
-        keep(ahead);
-        // The slab that is to be used `STAGES − 1 − sooner` slabs from here goes to stage `slab`, `at` bytes on.
-        auto fetch = [&](auto slab, uint32_t sooner, uint32_t at) {
-            uint32_t left = slabs + sooner;
-            if (WHOLE_SLABS ? left >= Tile::STAGES : Tile::ROUND > 1 && __builtin_expect(left > ahead, 1)) {
-                copy<true>(slab, a, to_a, at, Tile::K);
-                copy<true>(slab, b, to_b, at, Tile::K);
-            } else if (!WHOLE_SLABS && left >= Tile::STAGES) {
-                copy<false>(slab, a, to_a, at, left > ahead ? Tile::K : rest);
-                copy<false>(slab, b, to_b, at, left > ahead ? Tile::K : rest);
+        // Of all slabs the first `whole` are still to be fetched and whole; `left` k after them, too. What comes next goes to the stage `at`
+        // bytes on.
+        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, whole = 0;
+        if constexpr (ALL_WHOLE) whole = slabs;
+        else if constexpr (ASYNC) whole = a.whole() && b.whole() ? depth / Tile::K : 0;
+        uint32_t left = depth - whole * Tile::K;
+        auto fetch = [&](uint32_t at) {
+            if (ASYNC && whole != 0) {
+                if constexpr (ASYNC) fetch_whole<0>(a, b, Constant<0>(), Constant<1>(), to_a, to_b, at);
+                whole--;
+            } else if (!ALL_WHOLE && left != 0) {
+                if constexpr (!ALL_WHOLE) fetch_part(a, b, to_a, to_b, at, left);
+                left -= min(left, Tile::K);
             }
             commit_copies();
         };
-        if constexpr (Tile::ROUND > 1) {
-            for_each<Tile::STAGES - 1>([&](auto stage) { fetch(stage, Tile::STAGES - 1 - stage, 0); });
-        } else {
-#pragma unroll 1
-            for (uint32_t stage = 0; stage + 1 < Tile::STAGES; stage++) fetch(Constant<0>(), Tile::STAGES - 1 - stage, stage * Tile::STAGE);
+        if constexpr (ASYNC && !ALL_WHOLE) {
+            if (whole != 0) {
+                a.begin_whole(whole);
+                b.begin_whole(whole);
+            }
         }
+#pragma unroll 1
+        for (uint32_t stage = 0; stage < AHEAD; stage++) fetch(stage * Tile::STAGE);
 
         Sums sums(base);
         typename Sums::RowSums rows = {};
-        uint32_t used = 0, fetched = Tile::ROUND > 1 ? 0 : (Tile::STAGES - 1) * Tile::STAGE;
-        while (while_true<Tile::ROUND>([&](auto slab) {
-            // This slab has arrived, and the last one has been used, whose place is the next one's.
+        // This slab has arrived, and the last one has been used, whose place is the next one's.
+        auto arrived = [] {
             copies_pending<Tile::STAGES - 2>();
             __syncthreads();
-            fetch(Constant<(slab.value + Tile::STAGES - 1) % Tile::ROUND>(), 0, fetched);
-            sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, used);
-            if constexpr (Tile::ROUND == 1) {
-                fetched = used;
-                used = used + Tile::STAGE < Tile::STAGES * Tile::STAGE ? used + Tile::STAGE : 0;
+        };
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+        // There ptxas takes more registers, and the sums of rows would be too many.
+        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC && !ROW_SUMS;
+#else
+        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC;
+#endif
+        if constexpr (HAS_ROUNDS) {
+#pragma unroll 1
+            for (; whole >= Tile::STAGES; whole -= Tile::STAGES) {
+                for_each<Tile::STAGES>([&](auto slab) {
+                    arrived();
+                    fetch_whole<(slab.value + AHEAD) % Tile::STAGES * Tile::STAGE>(a, b, slab, Constant<Tile::STAGES>(), to_a, to_b, 0);
+                    commit_copies();
+                    sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, 0);
+                });
+                slabs -= Tile::STAGES;
             }
-            return --slabs != 0;
-        })) {
+        }
+        uint32_t used = 0, fetched = AHEAD * Tile::STAGE;
+#pragma unroll 1
+        for (; slabs != 0; slabs--) {
+            arrived();
+            fetch(fetched);
+            sums.template add<0, ROW_SUMS>(rows, sum_rows, used);
+            fetched = used;
+            used = used + Tile::STAGE < Tile::STAGES * Tile::STAGE ? used + Tile::STAGE : 0;
         }
 
         __syncthreads();
@@ -591,20 +604,61 @@ template <class Tile, class A, class B, bool ROW_SUMS = false, bool WHOLE_SLABS 
     }
 
   private:
-    template <bool WHOLE, class Stage, class Loader>
-    static __device__ __forceinline__ void copy(Stage stage, Loader &loader, const uint32_t *to, uint32_t at, uint32_t left) {
+    /// The next slab, of which `left` k are there.
+    static __device__ __forceinline__ void fetch_part(A &a, B &b, const uint32_t *to_a, const uint32_t *to_b, uint32_t at, uint32_t left) {
+        copy(a, to_a, at, left);
+        copy(b, to_b, at, left);
+        a.advance();
+        b.advance();
+    }
+
+    template <class Loader> static __device__ __forceinline__ void copy(Loader &loader, const uint32_t *to, uint32_t at, uint32_t left) {
         using Slab = typename Loader::Slab;
         for_each<Slab::CHUNKS>([&](auto i) {
-            constexpr uint32_t TO = stage.value * Tile::STAGE + Slab::step(i.value);
-            if constexpr (!Loader::ASYNC) {
-                store_shared(to[i % Slab::HALVES] + at + TO, loader.gather(i, left));
-            } else if constexpr (WHOLE) {
-                copy_whole_chunk<TO>(to[i % Slab::HALVES] + at, loader.source(i, stage));
+            constexpr uint32_t TO = Slab::step(i.value);
+            if constexpr (Loader::ASYNC) {
+                Source source = loader.source(i, left);
+                copy_async_at<TO, 0>(to[i % Slab::ADDRESSES] + at, source.from, source.valid);
             } else {
-                copy_chunk<TO>(to[i % Slab::HALVES] + at, loader.source(i, stage), Slab::k(i) < left);
+                store_shared(to[i % Slab::ADDRESSES] + at + TO, loader.gather(i, left));
             }
         });
-        loader.advance(stage);
+    }
+
+    /// The next slab, which is whole.
+    template <uint32_t STAGE, class Number, class Round>
+    static __device__ __forceinline__ void fetch_whole(A &a, B &b, Number slab, Round round, const uint32_t *to_a, const uint32_t *to_b, uint32_t at) {
+        for_each<SlabA::CHUNKS / A::RUN>([&](auto j) { copy_run<SlabA, STAGE, j.value * A::RUN, A::RUN>(a.run(j, slab), to_a, at); });
+        for_each<SlabB::CHUNKS / B::RUN>([&](auto j) { copy_run<SlabB, STAGE, j.value * B::RUN, B::RUN>(b.run(j, slab), to_b, at); });
+        a.advance(slab, round);
+        b.advance(slab, round);
+    }
+
+    /// The RUN chunks of a line from FIRST on.
+    template <class Slab, uint32_t STAGE, uint32_t FIRST, uint32_t RUN, uint32_t AT>
+    static __device__ __forceinline__ void copy_run(SourceAt<AT> source, const uint32_t *to, uint32_t at) {
+        for_each<RUN>([&](auto i) {
+            constexpr uint32_t TO = STAGE + Slab::step(FIRST + i.value);
+            copy_async_at<TO, AT + i.value * Slab::LANES * 16>(to[(FIRST + i) % Slab::ADDRESSES] + at, source.from);
+        });
+    }
+
+    template <class Slab, uint32_t STAGE, uint32_t FIRST, uint32_t RUN, uint32_t AT>
+    static __device__ __forceinline__ void copy_run(OptionalSourceAt<AT> source, const uint32_t *to, uint32_t at) {
+        constexpr uint32_t GROUP = RUN < 4 ? RUN : 4;
+        for_each<RUN / GROUP>([&](auto i) {
+            constexpr uint32_t I = i.value * GROUP, APART = Slab::LANES * 16;
+            auto place = [&](uint32_t e) { return to[(FIRST + I + e) % Slab::ADDRESSES] + at; };
+            if constexpr (GROUP == 1) {
+                copy_async_below<STAGE + Slab::step(FIRST + I), AT + I * APART>(place(0), source.from, source.at, source.end);
+            } else if constexpr (GROUP == 2) {
+                copy_two_below<STAGE + Slab::step(FIRST + I), STAGE + Slab::step(FIRST + I + 1), AT + I * APART, APART>(place(0), place(1), source.from, source.at,
+                                                                                                           source.end);
+            } else {
+                copy_four_below<STAGE + Slab::step(FIRST + I), STAGE + Slab::step(FIRST + I + 1), Slab::step(2) - Slab::step(0), AT + I * APART, APART>(
+                    place(0), place(1), source.from, source.at, source.end);
+            }
+        });
     }
 };
 

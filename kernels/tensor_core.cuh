@@ -46,10 +46,30 @@ template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_a
     asm volatile("cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16;" ::"r"(to), "l"(from), "n"(TO), "n"(AT) : "memory");
 }
 
-/// The same with a number that says whether there is something to copy; where it is 0 zeros are written and nothing is read.
-template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_if(uint32_t to, const void *from, uint32_t valid) {
-    asm volatile("{.reg .pred none; setp.eq.u32 none, %4, 0; cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16, none;}" ::"r"(to), "l"(from),
-                 "n"(TO), "n"(AT), "r"(valid)
+/// The same where at < end; elsewhere zeros are written and nothing is read.
+template <uint32_t TO, uint32_t AT> __device__ __forceinline__ void copy_async_below(uint32_t to, const void *from, uint32_t at, uint32_t end) {
+    asm volatile("{.reg .pred none; setp.ge.u32 none, %4, %5; cp.async.cg.shared.global [%0 + %2], [%1 + %3], 16, none;}" ::"r"(to), "l"(from),
+                 "n"(TO), "n"(AT), "r"(at), "r"(end)
+                 : "memory");
+}
+
+/// Two of these: to `to0` + TO0 and `to1` + TO1 from AT and AT + APART on.
+template <uint32_t TO0, uint32_t TO1, uint32_t AT, uint32_t APART>
+__device__ __forceinline__ void copy_two_below(uint32_t to0, uint32_t to1, const void *from, uint32_t at, uint32_t end) {
+    asm volatile("{.reg .pred none; setp.ge.u32 none, %7, %8; cp.async.cg.shared.global [%0 + %3], [%2 + %5], 16, none;"
+                 "cp.async.cg.shared.global [%1 + %4], [%2 + %6], 16, none;}" ::"r"(to0),
+                 "r"(to1), "l"(from), "n"(TO0), "n"(TO1), "n"(AT), "n"(AT + APART), "r"(at), "r"(end)
+                 : "memory");
+}
+
+/// Four of these, the last two NEXT further on in shared memory.
+template <uint32_t TO0, uint32_t TO1, uint32_t NEXT, uint32_t AT, uint32_t APART>
+__device__ __forceinline__ void copy_four_below(uint32_t to0, uint32_t to1, const void *from, uint32_t at, uint32_t end) {
+    asm volatile("{.reg .pred none; setp.ge.u32 none, %11, %12; cp.async.cg.shared.global [%0 + %3], [%2 + %7], 16, none;"
+                 "cp.async.cg.shared.global [%1 + %4], [%2 + %8], 16, none; cp.async.cg.shared.global [%0 + %5], [%2 + %9], 16, none;"
+                 "cp.async.cg.shared.global [%1 + %6], [%2 + %10], 16, none;}" ::"r"(to0),
+                 "r"(to1), "l"(from), "n"(TO0), "n"(TO1), "n"(TO0 + NEXT), "n"(TO1 + NEXT), "n"(AT), "n"(AT + APART), "n"(AT + 2 * APART),
+                 "n"(AT + 3 * APART), "r"(at), "r"(end)
                  : "memory");
 }
 

@@ -16,7 +16,7 @@ pub(super) const fn shape(tile: u32, math: Math) -> [u32; 2] {
 
 /// Rows and columns of a weight gradient's tile.
 const fn weight_shape(tile: u32, math: Math) -> [u32; 2] {
-    if tile == CONV2D_TILE_FEW { [64, 128] } else { shape(tile, math) }
+    if tile == CONV2D_TILE_FEW { [64, 128] } else { shape(CONV2D_TILE_LARGE, math) }
 }
 
 /// The taps for whose bits a register has room.
@@ -122,10 +122,12 @@ impl WeightTiles {
     /// The tile to use, and in how many parts to cut the sum over pixels.
     pub(super) fn share(&self, dtype: DType, multiprocessors: u32) -> (u32, u32) {
         let math = if dtype == DType::Bf16 { Math::Bf16 } else { Math::F32 };
-        let tile = match (self.channels[1], self.taps[0] * self.taps[1] * self.channels[0]) {
-            (..=64, _) => CONV2D_TILE_FEW,
-            (_, ..=64) => CONV2D_TILE_NARROW,
-            _ => CONV2D_TILE_LARGE,
+        // See conv2d.h.
+        let [inputs, outputs] = self.channels;
+        let tile = match (outputs % 128, inputs % 128) {
+            (0, 0) => CONV2D_TILE_LARGE,
+            (0, _) => CONV2D_TILE_NARROW,
+            _ => CONV2D_TILE_FEW,
         };
         let (tiles, slabs) = (self.count(tile, math), self.slabs(4 * math.lanes()));
         // Blocks that a multiprocessor has at a time.
