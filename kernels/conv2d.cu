@@ -183,6 +183,8 @@ template <class Slab_> struct ImageLoader {
         for (TapChannel &k : at) k.skip(slabs.taps, count * Slab::K);
     }
 
+    template <uint32_t SLAB> __device__ __forceinline__ void end_whole(Constant<SLAB>) {}
+
     template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
         return OptionalSourceAt<SLAB * Slab::LINE>{from[J], zero, valid[J]};
     }
@@ -210,18 +212,13 @@ template <class Slab_> struct WeightLoader {
     static constexpr bool ASYNC = true;
     static constexpr uint32_t RUN = Slab::ACROSS;
     TapSlabs &slabs;
-    /// This thread's first column, and how many there are from it on.
+    /// At this thread's first column; columns from the tile's first on.
     const T *weight;
-    uint32_t line, columns_left;
-    bool has_all_columns;
+    uint32_t line, columns;
     TapChannel at[Slab::LINES];
 
     __device__ __forceinline__ WeightLoader(const T *matrix, uint32_t line, uint32_t columns, uint32_t column, TapSlabs &slabs)
-        : slabs(slabs), line(line) {
-        uint32_t first = min(column + Slab::row(0), columns - Slab::N);
-        weight = matrix + first;
-        columns_left = column + Slab::row(0) < columns || Slab::ACROSS == 1 ? columns - first : 0;
-        has_all_columns = Slab::ACROSS == 1 || column + Slab::ROWS <= columns;
+        : slabs(slabs), weight(matrix + min(column + Slab::row(0), columns - Slab::N)), line(line), columns(columns - column) {
         for_each<Slab::LINES>([&](auto i) { at[i] = TapChannel(slabs.taps, Slab::k(i * Slab::ACROSS)); });
     }
 
@@ -229,14 +226,14 @@ template <class Slab_> struct WeightLoader {
 
     template <uint32_t I> __device__ __forceinline__ Source source(Constant<I>, uint32_t left) const {
         constexpr uint32_t COLUMN = I % Slab::ACROSS * Slab::LANES * Slab::N;
-        return {place(at[I / Slab::ACROSS]) + COLUMN, Slab::k(I) < left && COLUMN < columns_left};
+        return {place(at[I / Slab::ACROSS]) + COLUMN, Slab::k(I) < left && (Slab::ACROSS == 1 || Slab::row(I) < columns)};
     }
 
     __device__ __forceinline__ void advance() {
         for (TapChannel &k : at) k.skip(slabs.taps, Slab::K);
     }
 
-    __device__ __forceinline__ bool whole() const { return has_all_columns && slabs.whole<Slab::K>(); }
+    __device__ __forceinline__ bool whole() const { return (Slab::ACROSS == 1 || Slab::ROWS <= columns) && slabs.whole<Slab::K>(); }
 
     __device__ __forceinline__ void begin_whole(uint32_t count) {
         slabs.weight = reinterpret_cast<const unsigned char *>(place(at[0]));
@@ -244,6 +241,8 @@ template <class Slab_> struct WeightLoader {
         slabs.weight_line = line;
         for (TapChannel &k : at) k.skip(slabs.taps, count * Slab::K);
     }
+
+    template <uint32_t SLAB> __device__ __forceinline__ void end_whole(Constant<SLAB>) {}
 
     template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
         return SourceAt<0>{slabs.weight + J * Slab::DOWN * line * sizeof(T)};

@@ -18,6 +18,7 @@
 //              void begin_whole(slabs);            // so many follow, before any other: nor is this
 //              Source run(j, slab);                // where run j of the round's current slab lies
 //              void advance(slab, round);          // on from this slab of a round of so many
+//              void end_whole(slab);               // the round ended before this slab, and another follows
 //          };
 //      i, j, slab and round are `Constant`s (which convert to uint32_t). A's loader goes first, but both copy before either advances. Where 16
 //      bytes are not aligned, ASYNC is false and `uint4 gather(i, left)` gives the elements themselves, zeros at k ≥ left.
@@ -81,6 +82,15 @@ template <uint32_t V> struct Constant {
     static constexpr uint32_t value = V;
     __device__ constexpr operator uint32_t() const { return V; }
 };
+
+template <class F, size_t... I> static __device__ __forceinline__ bool all_of(F &&f, std::index_sequence<I...>) {
+    return (f(Constant<I>()) && ...);
+}
+
+/// f of 0, 1, … N − 1 as constants, as long as it returns true. Whether it always did.
+template <uint32_t N, class F> static __device__ __forceinline__ bool while_true(F &&f) {
+    return all_of(f, std::make_index_sequence<N>());
+}
 
 template <class F, size_t... I> static __device__ __forceinline__ void each_of(F &&f, std::index_sequence<I...>) {
     (f(Constant<I>()), ...);
@@ -197,36 +207,36 @@ template <class Slab_> struct MatrixLoader {
     static constexpr uint32_t RUN = Slab::ACROSS;
     const unsigned char *from[Slab::LINES];
     size_t step;
-    /// K not contiguous: rows from this thread's first chunk on.
-    uint32_t rows_left;
-    bool has_all_rows;
+    /// From the tile's first row on.
+    uint32_t rows;
 
     /// The slab at (row, k) of a matrix of `rows` rows. Rows past the last repeat it or are zero. Where K is contiguous, the slab's second half
     /// may come from `apart` rows further on.
     __device__ __forceinline__ MatrixLoader(const T *matrix, size_t stride, uint32_t rows, uint32_t row, uint32_t k, uint32_t apart = 0)
-        : step(Slab::K_CONTIGUOUS ? Slab::LINE : Slab::K * stride * sizeof(T)) {
-        uint32_t first = min(row + Slab::row(0), rows - Slab::N);
-        rows_left = row + Slab::row(0) < rows || Slab::ACROSS == 1 ? rows - first : 0;
-        has_all_rows = Slab::K_CONTIGUOUS || Slab::ACROSS == 1 || row + Slab::ROWS <= rows;
+        : step(Slab::K_CONTIGUOUS ? Slab::LINE : Slab::K * stride * sizeof(T)), rows(rows - row) {
         if (!Slab::K_CONTIGUOUS) keep(step);
         for_each<Slab::LINES>([&](auto i) {
             uint32_t line = Slab::line(i * Slab::ACROSS);
             const T *at = Slab::K_CONTIGUOUS ? matrix + min(row + line + (line < Slab::ROWS / 2 ? 0 : apart), rows - 1) * stride + k + Slab::k(0)
-                                             : matrix + (k + line) * stride + first;
+                                             : matrix + (k + line) * stride + min(row + Slab::row(0), rows - Slab::N);
             from[i] = reinterpret_cast<const unsigned char *>(at);
         });
     }
 
     template <uint32_t I> __device__ __forceinline__ Source source(Constant<I>, uint32_t left) const {
         constexpr uint32_t ACROSS = I % Slab::ACROSS * Slab::LANES;
-        bool exists = Slab::K_CONTIGUOUS || ACROSS * Slab::N < rows_left;
+        bool exists = Slab::K_CONTIGUOUS || Slab::ACROSS == 1 || Slab::row(I) < rows;
         return {from[I / Slab::ACROSS] + ACROSS * 16, Slab::k(I) < left && exists};
     }
 
     __device__ __forceinline__ void advance() { for_each<Slab::LINES>([&](auto i) { from[i] += step; }); }
 
-    __device__ __forceinline__ bool whole() const { return has_all_rows; }
+    __device__ __forceinline__ bool whole() const { return Slab::K_CONTIGUOUS || Slab::ACROSS == 1 || Slab::ROWS <= rows; }
     __device__ __forceinline__ void begin_whole(uint32_t) {}
+
+    template <uint32_t SLAB> __device__ __forceinline__ void end_whole(Constant<SLAB>) {
+        if (Slab::K_CONTIGUOUS) for_each<Slab::LINES>([&](auto i) { from[i] += SLAB * Slab::LINE; });
+    }
 
     template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
         return SourceAt<Slab::K_CONTIGUOUS ? SLAB * Slab::LINE : 0>{from[J]};
@@ -535,87 +545,103 @@ template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = 
         for_each<SlabB::ADDRESSES>([&](auto i) { to_b[i] = base + SlabA::BYTES + SlabB::offset(SlabB::row(i), SlabB::k(i)); });
         for (uint32_t &to : to_a) keep(to);
         for (uint32_t &to : to_b) keep(to);
-        // Of all slabs the first `whole` are still to be fetched and whole; `left` k after them, too. What comes next goes to the stage `at`
-        // bytes on.
-        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, whole = 0;
-        if constexpr (ALL_WHOLE) whole = slabs;
-        else if constexpr (ASYNC) whole = a.whole() && b.whole() ? depth / Tile::K : 0;
-        uint32_t left = depth - whole * Tile::K;
-        auto fetch = [&](uint32_t at) {
-            if (ASYNC && whole != 0) {
-                if constexpr (ASYNC) fetch_whole<0>(a, b, Constant<0>(), Constant<1>(), to_a, to_b, at);
-                whole--;
-            } else if (!ALL_WHOLE && left != 0) {
-                if constexpr (!ALL_WHOLE) fetch_part(a, b, to_a, to_b, at, left);
-                left -= min(left, Tile::K);
+        // Slabs that are still to be used. The last `parts` are not copied as whole ones: one with less than K, or all.
+        uint32_t slabs = (depth + Tile::K - 1) / Tile::K, parts = ALL_WHOLE ? 0 : slabs, last = depth - (slabs - 1) * Tile::K;
+        if constexpr (ASYNC && !ALL_WHOLE) {
+            if (a.whole() && b.whole()) {
+                parts = last != Tile::K;
+                a.begin_whole(slabs - parts);
+                b.begin_whole(slabs - parts);
+            }
+        }
+        // The slab that is to be used AHEAD − sooner slabs from here, the `slab`-th of a round, goes to stage `stage`, `at` bytes on.
+        auto fetch = [&](auto stage, auto slab, auto round, uint32_t sooner, uint32_t at) {
+            constexpr uint32_t STAGE = stage.value * Tile::STAGE;
+            uint32_t left = slabs + sooner;
+            if (ASYNC && left > AHEAD + parts) {
+                if constexpr (ASYNC) fetch_whole<STAGE>(a, b, slab, round, to_a, to_b, at);
+            } else if (!ALL_WHOLE && left > AHEAD) {
+                if constexpr (ASYNC && !ALL_WHOLE) {
+                    // (Where it is the only one, `slab` is 0.)
+                    if (parts == 1) {
+                        a.end_whole(slab);
+                        b.end_whole(slab);
+                    }
+                }
+                if constexpr (!ALL_WHOLE) fetch_part<STAGE>(a, b, to_a, to_b, at, left == Tile::STAGES ? last : Tile::K);
             }
             commit_copies();
         };
-        if constexpr (ASYNC && !ALL_WHOLE) {
-            if (whole != 0) {
-                a.begin_whole(whole);
-                b.begin_whole(whole);
-            }
-        }
-#pragma unroll 1
-        for (uint32_t stage = 0; stage < AHEAD; stage++) fetch(stage * Tile::STAGE);
-
-        Sums sums(base);
-        typename Sums::RowSums rows = {};
-        // This slab has arrived, and the last one has been used, whose place is the next one's.
+        // The next slab to be used has arrived, and the one before it has been used, whose place is free.
         auto arrived = [] {
             copies_pending<Tile::STAGES - 2>();
             __syncthreads();
         };
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-        // There ptxas takes more registers, and the sums of rows would be too many.
-        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC && !ROW_SUMS;
-#else
-        constexpr bool HAS_ROUNDS = Tile::HAS_ROUNDS && ASYNC;
-#endif
-        if constexpr (HAS_ROUNDS) {
+        typename Sums::RowSums rows = {};
+        if constexpr (Tile::HAS_ROUNDS && ASYNC) {
+            for_each<AHEAD>([&](auto stage) { fetch(stage, stage, Constant<AHEAD>(), AHEAD - stage, 0); });
+            Sums sums(base);
+            // With sums of rows this loop's registers would be too many.
+            if constexpr (!ROW_SUMS) {
 #pragma unroll 1
-            for (; whole >= Tile::STAGES; whole -= Tile::STAGES) {
-                for_each<Tile::STAGES>([&](auto slab) {
-                    arrived();
-                    fetch_whole<(slab.value + AHEAD) % Tile::STAGES * Tile::STAGE>(a, b, slab, Constant<Tile::STAGES>(), to_a, to_b, 0);
-                    commit_copies();
-                    sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, 0);
-                });
-                slabs -= Tile::STAGES;
+                for (; slabs >= AHEAD + Tile::STAGES + parts; slabs -= Tile::STAGES) {
+                    for_each<Tile::STAGES>([&](auto slab) {
+                        arrived();
+                        fetch_whole<(slab.value + AHEAD) % Tile::STAGES * Tile::STAGE>(a, b, slab, Constant<Tile::STAGES>(), to_a, to_b, 0);
+                        commit_copies();
+                        sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, 0);
+                    });
+                }
             }
-        }
-        uint32_t used = 0, fetched = AHEAD * Tile::STAGE;
+            while (while_true<Tile::STAGES>([&](auto slab) {
+                arrived();
+                fetch(Constant<(slab.value + AHEAD) % Tile::STAGES>(), slab, Constant<Tile::STAGES>(), 0, 0);
+                sums.template add<slab.value * Tile::STAGE, ROW_SUMS>(rows, sum_rows, 0);
+                return --slabs != 0;
+            })) {
+            }
+            lay(sums, rows, shared, sum_rows);
+        } else {
 #pragma unroll 1
-        for (; slabs != 0; slabs--) {
-            arrived();
-            fetch(fetched);
-            sums.template add<0, ROW_SUMS>(rows, sum_rows, used);
-            fetched = used;
-            used = used + Tile::STAGE < Tile::STAGES * Tile::STAGE ? used + Tile::STAGE : 0;
+            for (uint32_t stage = 0; stage < AHEAD; stage++) fetch(Constant<0>(), Constant<0>(), Constant<1>(), AHEAD - stage, stage * Tile::STAGE);
+            Sums sums(base);
+            uint32_t used = 0, fetched = AHEAD * Tile::STAGE;
+#pragma unroll 1
+            for (; slabs != 0; slabs--) {
+                arrived();
+                fetch(Constant<0>(), Constant<0>(), Constant<1>(), 0, fetched);
+                sums.template add<0, ROW_SUMS>(rows, sum_rows, used);
+                fetched = used;
+                used = used + Tile::STAGE < Tile::STAGES * Tile::STAGE ? used + Tile::STAGE : 0;
+            }
+            lay(sums, rows, shared, sum_rows);
         }
+    }
 
+  private:
+    /// Lays a warp's sums into `shared`.
+    static __device__ __forceinline__ void lay(const Sums &sums, const typename Sums::RowSums &rows, unsigned char *shared, bool sum_rows) {
         __syncthreads();
-        sums.stage(base + threadIdx.x / 32 * Staged::BYTES);
+        sums.stage(shared_address(shared) + threadIdx.x / 32 * Staged::BYTES);
         if (ROW_SUMS && sum_rows && Tile::warp_column() == 0) {
             Sums::stage_rows(row_sums_at(shared) + Tile::warp_k() * row_sum_place(Tile::ROWS) + row_sum_place(Tile::warp_row()), rows);
         }
         __syncthreads();
     }
 
-  private:
     /// The next slab, of which `left` k are there.
-    static __device__ __forceinline__ void fetch_part(A &a, B &b, const uint32_t *to_a, const uint32_t *to_b, uint32_t at, uint32_t left) {
-        copy(a, to_a, at, left);
-        copy(b, to_b, at, left);
+    template <uint32_t STAGE> static __device__ __forceinline__ void fetch_part(A &a, B &b, const uint32_t *to_a, const uint32_t *to_b, uint32_t at, uint32_t left) {
+        copy<STAGE>(a, to_a, at, left);
+        copy<STAGE>(b, to_b, at, left);
         a.advance();
         b.advance();
     }
 
-    template <class Loader> static __device__ __forceinline__ void copy(Loader &loader, const uint32_t *to, uint32_t at, uint32_t left) {
+    template <uint32_t STAGE, class Loader>
+    static __device__ __forceinline__ void copy(Loader &loader, const uint32_t *to, uint32_t at, uint32_t left) {
         using Slab = typename Loader::Slab;
         for_each<Slab::CHUNKS>([&](auto i) {
-            constexpr uint32_t TO = Slab::step(i.value);
+            constexpr uint32_t TO = STAGE + Slab::step(i.value);
             if constexpr (Loader::ASYNC) {
                 Source source = loader.source(i, left);
                 copy_async_at<TO, 0>(to[i % Slab::ADDRESSES] + at, source.from, source.valid);
