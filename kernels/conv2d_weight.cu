@@ -215,7 +215,7 @@ template <class Tile, bool WHOLE_A, bool WHOLE_B> static __device__ __forceinlin
     if (begin == end) {
         zero_sums<Tile>(shared);
     } else {
-        Product<Tile, A, B, true, true>::compute(A{pairs}, B{pairs}, (end - begin) * Tile::K, shared, sum_rows);
+        Product<Tile, A, B, true, true, WHOLE_B>::compute(A{pairs}, B{pairs}, (end - begin) * Tile::K, shared, sum_rows);
     }
     if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
     n += chunk_column<4, Tile::COLUMNS>();

@@ -527,8 +527,9 @@ template <class Tile, class SlabA, class SlabB> struct ExactSums {
 /// Where the sums of A's rows lie in shared memory, a tile's for each warp along K.
 static __device__ __forceinline__ float *row_sums_at(unsigned char *shared) { return reinterpret_cast<float *>(shared + 4 * Staged::BYTES); }
 
-/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows. ALL_WHOLE: every slab is.
-template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = false> struct Product {
+/// A tile of A·Bᵀ: the pipeline over K. With ROW_SUMS it can also sum A's rows. ALL_WHOLE: every slab is. LONG: rounds that do not end have a
+/// loop of their own, for which registers must suffice.
+template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = false, bool LONG = !ROW_SUMS> struct Product {
     using SlabA = typename A::Slab;
     using SlabB = typename B::Slab;
     using Sums = std::conditional_t<Tile::Math::TENSOR, TensorSums<Tile, SlabA, SlabB>, ExactSums<Tile, SlabA, SlabB>>;
@@ -581,8 +582,7 @@ template <class Tile, class A, class B, bool ROW_SUMS = false, bool ALL_WHOLE = 
         if constexpr (Tile::HAS_ROUNDS && ASYNC) {
             for_each<AHEAD>([&](auto stage) { fetch(stage, stage, Constant<AHEAD>(), AHEAD - stage, 0); });
             Sums sums(base);
-            // With sums of rows this loop's registers would be too many.
-            if constexpr (!ROW_SUMS) {
+            if constexpr (LONG) {
 #pragma unroll 1
                 for (; slabs >= AHEAD + Tile::STAGES + parts; slabs -= Tile::STAGES) {
                     for_each<Tile::STAGES>([&](auto slab) {
