@@ -12,7 +12,8 @@
 // Bytes    each of x, weight, bias, residual and y (dy, dx, …) once. Blocks that run at the same time work on neighbouring pixels, and a
 //          slab's taps follow each other, so that re-reading hits L1 and L2.
 // FLOPs    2·B·H′·W′·O·kh·kw·I, of an upsample 4/9 of that. On tensor cores: of the PTX instructions of the main loop, counted as
-//          matrix_tile.cuh says, 53 % (forward) and 48 % (data gradient) are mma in tiles of 128×128 bf16; four mma for each ldmatrix.
+//          matrix_tile.cuh says, 64 % (forward) and 63 % (data gradient) are mma in tiles of 128×128 bf16; four mma for each ldmatrix. Where
+//          taps do not fill slabs (few channels), K runs on from tap to tap without a gap, and chunks find their places one by one.
 // Scratch  weight gradients: `splits` (times four phases) partial sums in f32. Upsample: 16/9 of the weight.
 // Rounding sums in f32; results once to T, weight and bias gradients are f32. The sums of an upsample's weights are rounded to T.
 // Source   im2col as in Chetlur et al., "cuDNN", 2014 (arXiv:1410.0759), section 3; phases: Shi et al., "Is the deconvolution layer the

@@ -6,8 +6,8 @@
 // Shapes    x (rows, inputs), W (outputs, inputs), y (rows, outputs); s₁ | s₂ = s (rows, 2·outputs).
 // Bytes     each operand and each result once; weight gradients also a tile of f32 for each part of a tile that blocks share, once out and
 //           once in. What tiles read again comes from L2: neighbouring blocks share rows and columns.
-// FLOPs     2·rows·inputs·outputs each. On tensor cores: of the PTX instructions of the main loop, counted as matrix_tile.cuh says, 64 %
-//           (forward), 62 % (dx) and 58 % (dW) are mma in tiles of 128×128 bf16, and with ldmatrix and cp.async 90, 87 and 82 %.
+// FLOPs     2·rows·inputs·outputs each. On tensor cores: of the PTX instructions of the main loop, counted as matrix_tile.cuh says, 68 %
+//           (forward, dx) and 61 % (dW, with db) are mma in tiles of 128×128 bf16.
 // Scratch   weight gradients: at most 2·blocks − 2 tiles.
 // Rounding  bf16: products are exact, sums f32. f32: fused multiply-adds, or TF32 where the device has it switched on. s is rounded where
 //           it is kept, and y is made from what it was before; gradients of weights and biases stay f32. No atomics: sums have a fixed order.

@@ -35,12 +35,12 @@
 //   Warps    each has 64×64 sums (64×32 in exact f32 and in tiles of 32 columns): 32 mma for 8 ldmatrix.x4. Where a tile has fewer than
 //            four of these, warps take turns along K, and `load_chunk` adds their sums in a fixed order.
 //   Slabs    3 to 5 stages of cp.async; one barrier a slab. Rounds of as many slabs as there are stages are unrolled, so that addresses in
-//            shared memory are a register and a constant, and so are those in device memory along lines. What is less than a round, and
-//            tiles that are not whole, take a loop that is not.
+//            shared memory are a register and a constant, and so are those in device memory along lines: whole rounds in a loop without
+//            conditions, then what is left in one that has them.
 //   Swizzle  see Slab::offset and Staged::offset: neither the copies, nor ldmatrix, nor the loads and stores of f32 conflict.
 //   TF32     factors are rounded to nearest, ties away.
-//   Count    of the PTX instructions that a warp executes in the loop for a slab, mma are 64 % (A·Bᵀ with K contiguous), 62 % (in A only) and
-//            60 % (in neither) in tiles of 128×128 bf16; mma, ldmatrix and cp.async together 90, 87 and 84 %. (Long K less short K, divided.)
+//   Count    of the PTX instructions that a warp executes for more of K, mma are 68 % (A·Bᵀ with K contiguous, or in A only) in tiles of
+//            128×128 bf16. (The count of a long K less that of a short one.)
 #pragma once
 #include <type_traits>
 #include <utility>
