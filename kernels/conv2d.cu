@@ -110,10 +110,10 @@ struct TapSlabs {
     /// Slabs of a tap, and from here to the next tap.
     uint32_t of_tap, left;
     const Tap *tap;
-    /// Where the weight's loader finds its first line; bytes from slab to slab, and from a tap's end to the next.
-    const unsigned char *weight;
-    size_t weight_step;
-    uint32_t weight_line;
+    /// Where the weight's loader, if it is a WeightLoader, finds its first line; bytes from slab to slab; elements from line to line.
+    const unsigned char *weight = nullptr;
+    size_t weight_step = 0;
+    uint32_t weight_line = 0;
 
     __device__ __forceinline__ TapSlabs(const Taps &taps) : taps(taps) {}
 

@@ -31,7 +31,7 @@ template <uint32_t K> struct PixelSlabs {
 template <uint32_t K> struct PixelSlab {
     PixelSlabs<K> all;
     uint32_t image, column;
-    /// Slabs above this one in its strip, and from it to the strip's end.
+    /// Slabs above the first one in its strip; from the present one to the strip's end.
     uint32_t above, left;
 
     __device__ __forceinline__ PixelSlab(const PixelSlabs<K> &all, uint32_t index) : all(all) {
@@ -87,7 +87,7 @@ template <class Slab_, bool IS_A, uint32_t RUN_, bool KEPT> struct Pixels {
         const int32_t pixel = l.channels / Slab::N, line = pixel * l.width;
         row_step = all.tall * (IS_A ? 1 : l.step);
         column_step = IS_A ? 1 : l.step;
-        // Where a pixel is none of the class, A's zero is enough.
+        // Where a pixel is none of the class B need not be zero, because A is.
         row_end = IS_A ? all.rows : l.height;
         column_end = IS_A ? all.columns : l.width;
         down = all.tall * l.step * line;

@@ -1,88 +1,17 @@
-//! The second stage through the command line: images to latents, a LightningDiT on them, images again, and their distance.
+//! The second stage through the command line: images to latents, a LightningDiT on them, and images again.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use support::cli::{assert_same_state, fail, last_checkpoint, succeed, text};
-use tempfile::TempDir;
-use vf_engine::checkpoint;
+use support::second_stage::{IMAGES, bench};
 use vf_engine::data::latents::{LatentFolder, LatentStats};
-use vf_engine::data::{ImageFolder, Rgb};
 use vf_engine::metrics;
-
-/// A folder with images of three classes, a tokenizer trained for a step, and the latents of the images: made once.
-struct Workbench {
-    folder: TempDir,
-}
-
-fn bench() -> &'static Workbench {
-    static BENCH: OnceLock<Workbench> = OnceLock::new();
-    BENCH.get_or_init(Workbench::new)
-}
-
-const IMAGES: usize = 7;
-
-impl Workbench {
-    fn new() -> Workbench {
-        let bench = Workbench { folder: tempfile::tempdir().unwrap() };
-        for i in 0..IMAGES as u32 {
-            let class = bench.path("images").join(["apple", "berry", "cherry"][i as usize % 3]);
-            fs::create_dir_all(&class).unwrap();
-            let pixel = |x: u32, y: u32| image::Rgb([(x * 7 + i * 40) as u8, (y * 6) as u8, (x * y + i) as u8]);
-            image::RgbImage::from_fn(40, 36, pixel).save(class.join(format!("{i}.png"))).unwrap();
-        }
-        let settings = [
-            "loss.vf_weight=0",
-            "data.features=null",
-            "model.ch_mult=[1, 1, 1, 1]",
-            "model.resolution=32",
-            "model.attn_resolutions=[4]",
-            "data.workers=1",
-        ];
-        let mut train =
-            bench.engine(&["train-vae", "--preset", "tiny", "--images", "images", "--out", "vae", "--steps", "1"]);
-        settings.iter().for_each(|s| {
-            train.args(["--set", s]);
-        });
-        succeed(&mut train);
-        succeed(&mut bench.extract("latents", &["--batch", "2"]));
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn engine(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vf-engine"));
-        command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
-        command
-    }
-
-    fn extract(&self, out: &str, arguments: &[&str]) -> Command {
-        let mut command = self.engine(&["extract", "--images", "images", "--tokenizer", "vae", "--out", out]);
-        command.args(["--shard", "3"]).args(arguments);
-        command
-    }
-
-    fn train(&self, out: &str, arguments: &[&str]) -> Command {
-        let mut command = self.engine(&["train-dit", "--preset", "tiny", "--latents", "latents", "--out", out]);
-        command.args(["--set", "train.checkpoint_every=1"]).args(arguments);
-        command
-    }
-
-    fn sample(&self, run: &str, out: &str, arguments: &[&str]) -> Command {
-        let mut command = self.engine(&["sample", "--run", run, "--out", out]);
-        command.args(arguments);
-        command
-    }
-}
 
 /// A step's losses by name, of every step that logged some.
 fn losses(run: &Path) -> Vec<(u64, BTreeMap<String, Option<f64>>)> {
@@ -412,104 +341,4 @@ fn every_path_trains_and_samples() {
         succeed(&mut command);
         succeed(&mut bench.sample(&out, &format!("of-{out}"), &["--count", "1"]));
     }
-}
-
-#[test]
-fn distances_between_images() {
-    let bench = bench();
-    let weights = vit_weights(&bench.path("vit.safetensors"));
-    let frechet = |arguments: &[&str]| {
-        let mut command = bench.engine(&["eval", "frechet"]);
-        command.args(arguments).args(["--weights", &weights, "--size", "32", "--heads", "1"]);
-        command
-    };
-    let same = succeed(frechet(&["images", "images"]).arg("--json"));
-    let report: serde_json::Value = serde_json::from_str(&same).unwrap();
-    assert!(report["distance"].as_f64().unwrap() < 1e-6, "{same}");
-    assert_eq!(report["images"], serde_json::json!([IMAGES, IMAGES]));
-    assert!(report["name"].as_str().unwrap().starts_with("FD-"), "{same}");
-
-    fs::create_dir(bench.path("dark")).unwrap();
-    for i in 0..4u8 {
-        image::RgbImage::from_pixel(40, 40, image::Rgb([i * 5, 9, 2]))
-            .save(bench.path("dark").join(format!("{i}.png")))
-            .unwrap();
-    }
-    succeed(&mut frechet(&["images", "--save", "images.stats"]));
-    let from_folder = succeed(&mut frechet(&["images", "dark"]));
-    let from_stats = succeed(&mut frechet(&["images.stats", "dark"]));
-    assert!(from_folder == from_stats && from_folder.contains("between 7 and 4 images"), "{from_folder}");
-    let unlike = fail(bench.engine(&["eval", "frechet", "images.stats", "dark"]).args([
-        "--weights",
-        &weights,
-        "--heads",
-        "1",
-        "--size",
-        "16",
-    ]));
-    assert!(unlike.contains("cannot be compared"), "{unlike}");
-}
-
-#[test]
-fn a_tokenizer_gives_images_back() {
-    let bench = bench();
-    let reconstruct = |arguments: &[&str]| {
-        let mut command = bench.engine(&["eval", "reconstruction", "images", "--tokenizer", "vae"]);
-        command.args(arguments);
-        command
-    };
-    let printed = succeed(&mut reconstruct(&["--batch", "3", "--out", "back"]));
-    assert!(printed.contains("over 7 images of 32×32"), "{printed}");
-    let report: serde_json::Value = serde_json::from_str(&succeed(&mut reconstruct(&["--json"]))).unwrap();
-    let psnr = report["psnr"].as_f64().unwrap();
-    assert!(printed.contains(&format!("{psnr:.2} dB")), "{printed}");
-
-    // The mean again, from what was written: as good but for its rounding to 8 bits.
-    let folder = ImageFolder::open(bench.path("images")).unwrap();
-    let again = (0..IMAGES).map(|i| {
-        let back = Rgb::open(bench.path("back").join(format!("{i:06}.png"))).unwrap();
-        let crop = folder.center_crop(i, 32).unwrap();
-        let squares = crop.pixels.iter().zip(&back.pixels).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2));
-        10.0 * (255f64.powi(2) / (squares.sum::<f64>() / crop.pixels.len() as f64)).log10()
-    });
-    assert!((again.sum::<f64>() / IMAGES as f64 - psnr).abs() < 0.1, "{psnr}");
-    assert!(fail(&mut reconstruct(&["--size", "30"])).contains("30"));
-}
-
-/// A ViT of one block in MAE style, its weights arbitrary.
-fn vit_weights(path: &Path) -> String {
-    let (dim, patch, hidden) = (16, 16, 32);
-    let shapes: Vec<(String, Vec<usize>)> = [
-        ("patch_embed.proj.weight", vec![dim, 3, patch, patch]),
-        ("patch_embed.proj.bias", vec![dim]),
-        ("cls_token", vec![1, 1, dim]),
-        ("pos_embed", vec![1, 5, dim]),
-        ("blocks.0.norm1.weight", vec![dim]),
-        ("blocks.0.norm1.bias", vec![dim]),
-        ("blocks.0.attn.qkv.weight", vec![3 * dim, dim]),
-        ("blocks.0.attn.qkv.bias", vec![3 * dim]),
-        ("blocks.0.attn.proj.weight", vec![dim, dim]),
-        ("blocks.0.attn.proj.bias", vec![dim]),
-        ("blocks.0.norm2.weight", vec![dim]),
-        ("blocks.0.norm2.bias", vec![dim]),
-        ("blocks.0.mlp.fc1.weight", vec![hidden, dim]),
-        ("blocks.0.mlp.fc1.bias", vec![hidden]),
-        ("blocks.0.mlp.fc2.weight", vec![dim, hidden]),
-        ("blocks.0.mlp.fc2.bias", vec![dim]),
-        ("norm.weight", vec![dim]),
-        ("norm.bias", vec![dim]),
-    ]
-    .map(|(name, shape)| (name.to_owned(), shape))
-    .into();
-    let values: Vec<Vec<f32>> = shapes
-        .iter()
-        .map(|(_, shape)| (0..shape.iter().product()).map(|i: usize| ((i * 37 % 101) as f32 - 50.0) / 100.0).collect())
-        .collect();
-    let entries: Vec<checkpoint::Entry> = shapes
-        .iter()
-        .zip(&values)
-        .map(|((name, shape), values)| checkpoint::Entry::new(name.clone(), shape, values))
-        .collect();
-    checkpoint::export(path, &entries).unwrap();
-    path.display().to_string()
 }

@@ -26,12 +26,11 @@ import math
 import statistics
 import subprocess
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+from peer import errors, fill, load_golden, peak_bytes, times_of
 from torch import nn
-from vae_step import fill, peak_bytes
 
 # Latents of f16d32 at 256×256; `batch` is the benchmark's own.
 PRESETS = {
@@ -249,12 +248,7 @@ def measure(shape, args, mode):
     if mode == "compile":
         model.compile()
     work = Sampling(model, shape, args.batch, args.points) if args.sample else Training(model, shape, args.batch)
-    times = []
-    for step in range(args.warmup + args.steps):
-        start = time.perf_counter()
-        work.step()
-        if step >= args.warmup:
-            times.append(time.perf_counter() - start)
+    times = times_of(work.step, args.warmup, args.steps)
     return {
         "mode": mode,
         "median_s": statistics.median(times),
@@ -267,11 +261,7 @@ def measure(shape, args, mode):
 
 
 def verify(path):
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()["json"])
-        golden = {name: file.get_tensor(name) for name in file.keys()}
+    description, golden = load_golden(path)
     model = LightningDit(description["config"])
     rules, seed = description["fill"], description["fill_seed"]
     named = dict(model.named_parameters())
@@ -285,16 +275,7 @@ def verify(path):
     found = {"out": model(golden["x"], golden["t"], golden["y"]), "pred": pred}
     found |= {"mse_per_sample": mse, "cos_per_sample": cos}
     found |= {f"grad.{name}": parameter.grad for name, parameter in named.items()}
-    vanishing = {f"grad.{name}" for name in description["zero_grad_params"]}
-    # Largest |difference| over the largest |golden value| of each tensor.
-    errors = {}
-    for name, value in found.items():
-        if name in golden:
-            scale = description["grad_global_max"] if name in vanishing else golden[name].abs().max().item()
-            errors[name] = (value.detach() - golden[name].reshape(value.shape)).abs().max().item() / scale
-    worst = max((name for name in errors if name.startswith("grad.")), key=errors.get)
-    result = {name: error for name, error in errors.items() if not name.startswith("grad.")}
-    print(json.dumps(result | {"gradients": len(errors) - len(result), "worst_gradient": [worst, errors[worst]]}))
+    print(json.dumps(errors(found, golden, description)))
 
 
 def main():

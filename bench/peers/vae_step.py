@@ -23,10 +23,10 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
+from peer import errors, fill, load_golden, peak_bytes, times_of
 from torch import nn
 
 # As in configs/; `batch` of `small` is the benchmark's own.
@@ -208,12 +208,6 @@ def train_step(model, optimizer, x, features, vf_weight):
     return loss.item()
 
 
-def peak_bytes():
-    """The most memory this program ever had resident (Linux). Not ru_maxrss, which counts the parent's before exec."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-
-
 def measure(settings, layout, steps, warmup, threads):
     torch.manual_seed(0)
     torch.set_num_threads(threads)
@@ -229,12 +223,7 @@ def measure(settings, layout, steps, warmup, threads):
         x = x.contiguous(memory_format=torch.channels_last)
         features = features.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.9))
-    times = []
-    for step in range(warmup + steps):
-        start = time.perf_counter()
-        loss = train_step(model, optimizer, x, features, 0.1)
-        if step >= warmup:
-            times.append(time.perf_counter() - start)
+    times = times_of(lambda: train_step(model, optimizer, x, features, 0.1), warmup, steps)
     return {
         "layout": layout,
         "median_s": statistics.median(times),
@@ -243,35 +232,11 @@ def measure(settings, layout, steps, warmup, threads):
         "peak_bytes": peak_bytes(),
         "peak_growth_bytes": peak_bytes() - before,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "loss": loss,
     }
 
 
-def fill(name, seed, shape, scale, offset):
-    """The hash that golden sets fill parameters with (tests/golden/README.md)."""
-    import numpy as np
-
-    mask, golden = (1 << 64) - 1, 0x9E3779B97F4A7C15
-    key = 0xCBF29CE484222325
-    for byte in name.encode():
-        key = ((key ^ byte) * 0x100000001B3) & mask
-    key ^= seed * golden & mask
-    numel = int(np.prod(shape))
-    with np.errstate(over="ignore"):
-        z = np.uint64(key) + np.arange(1, numel + 1, dtype=np.uint64) * np.uint64(golden)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    v = ((2.0 * (z >> np.uint64(40)).astype(np.float64) - 2.0**24) * 2.0**-24).astype(np.float32)
-    return torch.from_numpy(v * np.float32(scale) + np.float32(offset)).reshape(shape)
-
-
 def verify(path):
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        description = json.loads(file.metadata()["json"])
-        golden = {name: file.get_tensor(name) for name in file.keys()}
+    description, golden = load_golden(path)
     config = description["config"]
     model = VaVae(config["ch"], config["ch_mult"], config["nrb"], config["z"], config["vf_dim"])
     rules, seed = description["fill"], description["fill_seed"]
@@ -287,16 +252,7 @@ def verify(path):
     total.backward()
     found = {"moments": moments, "z": z, "rec": rec, "nll": nll, "kl": kl, "vf": vf, "total": total}
     found |= {f"grad.{name}": parameter.grad for name, parameter in named.items()}
-    vanishing = {f"grad.{name}" for name in description["zero_grad_params"]}
-    # Largest |difference| over the largest |golden value| of each tensor.
-    errors = {}
-    for name, value in found.items():
-        if name in golden:
-            scale = description["grad_global_max"] if name in vanishing else golden[name].abs().max().item()
-            errors[name] = (value.detach() - golden[name].reshape(value.shape)).abs().max().item() / scale
-    worst = max((name for name in errors if name.startswith("grad.")), key=errors.get)
-    result = {name: error for name, error in errors.items() if not name.startswith("grad.")}
-    print(json.dumps(result | {"gradients": len(errors) - len(result), "worst_gradient": [worst, errors[worst]]}))
+    print(json.dumps(errors(found, golden, description)))
 
 
 def main():

@@ -13,7 +13,19 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::device::Device;
 use crate::device::cpu::peak::fma_gflops;
+use crate::error::{Error, Result};
+
+/// The median seconds of `runs` runs of `body`.
+///
+/// # Errors
+/// No runs, or what `body` fails with.
+fn median_s(device: &Device, runs: usize, mut body: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut seconds = (0..runs).map(|_| device.time(&mut body)).collect::<Result<Vec<_>>>()?;
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(runs / 2).copied().ok_or_else(|| Error::Config("0 runs measure nothing: ask for at least 1".to_owned()))
+}
 
 /// What the machine can do at best, measured.
 #[derive(Debug, Clone, Copy, Serialize)]

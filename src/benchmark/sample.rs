@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
+use super::median_s;
 use super::step::process_peak_bytes;
 use crate::config::DitConfig;
 use crate::device::Device;
 use crate::dit::guidance::Evaluations;
 use crate::dit::{LightningDit, settings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The time of a batch of samples, up to latents.
 #[derive(Debug, Clone, Serialize)]
@@ -31,8 +32,11 @@ pub struct SampleTiming {
 /// Times `runs` batches of samples of a new model as `config` says, after one to warm up.
 ///
 /// # Errors
-/// A configuration that leaves sizes to the data.
+/// A configuration that leaves sizes to the data; no images or no runs.
 pub fn time_sampling(config: &DitConfig, images: usize, device: &Device, runs: usize) -> Result<SampleTiming> {
+    if images == 0 {
+        return Err(Error::Config("0 images measure nothing: ask for at least 1".to_owned()));
+    }
     let (model, params) = LightningDit::new(device, settings::shape(config)?, config.train.seed)?;
     let sampler = settings::sampler(config);
     let labels: Vec<u32> = (0..images).map(|i| (i % model.shape().num_classes) as u32).collect();
@@ -44,10 +48,9 @@ pub fn time_sampling(config: &DitConfig, images: usize, device: &Device, runs: u
         Ok(())
     };
     sample()?;
-    let mut seconds = (0..runs).map(|_| device.time(&mut sample)).collect::<Result<Vec<_>>>()?;
-    seconds.sort_by(f64::total_cmp);
+    let median_s = median_s(device, runs, &mut sample)?;
     Ok(SampleTiming {
-        median_s: seconds[seconds.len() / 2],
+        median_s,
         runs,
         images,
         evaluations: [evaluations.conditional, evaluations.unconditional],

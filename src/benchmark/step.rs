@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::median_s;
 use crate::device::Device;
 use crate::error::Result;
 use crate::training::RandomRun;
@@ -30,10 +31,9 @@ pub fn time_step<L>(mut run: RandomRun<L>, device: &Device, runs: usize) -> Resu
     device.reset_peak_memory();
     run.step()?;
     let launches = device.record_launches(|| run.step().map(drop))?.len();
-    let mut seconds = (0..runs).map(|_| device.time(|| run.step().map(drop))).collect::<Result<Vec<_>>>()?;
-    seconds.sort_by(f64::total_cmp);
+    let median_s = median_s(device, runs, || run.step().map(drop))?;
     Ok(StepTiming {
-        median_s: seconds[seconds.len() / 2],
+        median_s,
         runs,
         images: run.images(),
         parameters: run.params.numel(),

@@ -13,9 +13,9 @@ use vf_engine::ops::{Case, OpEntry, REGISTRY};
 use vf_engine::training::{self, RandomRun, StepPlan};
 use vf_engine::{dit, vae};
 
-/// Measure kernels or whole training steps.
+/// Measure kernels, whole training steps, or sampling.
 ///
-/// Times are the least (kernels) or the median (steps) of several runs. On the CPU, throughput is shown beside the
+/// Times are the least (kernels) or the median (steps, samples) of several runs. On the CPU, throughput is shown beside the
 /// peaks of fused multiply-adds and of memory measured in the same run.
 #[derive(clap::Args)]
 pub struct Args {

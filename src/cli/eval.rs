@@ -52,18 +52,8 @@ struct Frechet {
     /// Write the first side's statistics to this file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Images that go through the model at a time.
-    #[arg(long, value_name = "IMAGES", default_value_t = 16)]
-    batch: usize,
-    /// Decoding threads.
-    #[arg(long, default_value_t = 2)]
-    workers: usize,
-    /// Print JSON instead of text.
-    #[arg(long)]
-    json: bool,
-    /// Where to compute: auto, cpu, cuda, cuda:N or sim (the CUDA kernels on the software GPU).
-    #[arg(long, default_value = "auto")]
-    device: DeviceSpec,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// How well a tokenizer gives a folder of images back.
@@ -88,13 +78,19 @@ struct Reconstruction {
     /// Use the weights as they were trained, even where the run kept their moving average.
     #[arg(long)]
     no_ema: bool,
-    /// Images that go through the tokenizer at a time.
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Images that go through the model at a time.
     #[arg(long, value_name = "IMAGES", default_value_t = 16)]
     batch: usize,
     /// Decoding threads.
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// One line of JSON instead of text.
+    /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
     /// Where to compute: auto, cpu, cuda, cuda:N or sim (the CUDA kernels on the software GPU).
@@ -118,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn frechet(args: &Frechet) -> anyhow::Result<()> {
-    let device = Device::open(args.device)?;
+    let device = Device::open(args.common.device)?;
     let extractor = match &args.weights {
         Some(weights) => {
             Some(ImageFeatures::open(&device, weights, Options { heads: args.heads, style: None }, args.size)?)
@@ -138,7 +134,7 @@ fn frechet(args: &Frechet) -> anyhow::Result<()> {
         features: first.features.clone(),
         images: std::iter::once(&first).chain(&second).map(FrechetStats::count).collect(),
     };
-    if args.json {
+    if args.common.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
     }
@@ -166,26 +162,26 @@ fn stats(
     let Some(extractor) = extractor else {
         anyhow::bail!("{} is a folder of images: give --weights of the model that sees them", path.display());
     };
-    let batch = args.batch.max(1);
+    let batch = args.common.batch.max(1);
     let mut progress = Progress::new(0, folder.len().div_ceil(batch) as u64, batch);
     let report = |done: usize| progress.step(done.div_ceil(batch) as u64, &[]);
-    let stats = image_stats(extractor, device, &folder, args.batch, args.workers, report);
+    let stats = image_stats(extractor, device, &folder, args.common.batch, args.common.workers, report);
     progress.finish();
     Ok(stats?)
 }
 
 fn reconstruction(args: &Reconstruction) -> anyhow::Result<()> {
     let folder = ImageFolder::open(&args.images)?;
-    let device = Device::open(args.device)?;
+    let device = Device::open(args.common.device)?;
     let tokenizer = Tokenizer::open(&device, &args.tokenizer, !args.no_ema)?;
     let size = args.size.unwrap_or(tokenizer.resolution());
-    let settings = Settings { size, batch: args.batch, workers: args.workers };
+    let settings = Settings { size, batch: args.common.batch, workers: args.common.workers };
     let mut progress = Progress::new(0, folder.len() as u64, 1);
     let report = |done: usize| progress.step(done as u64, &[]);
     let psnr = reconstruct(&tokenizer, &device, &folder, settings, args.out.as_deref(), report);
     progress.finish();
     let psnr = psnr?;
-    if args.json {
+    if args.common.json {
         println!("{}", serde_json::json!({ "psnr": psnr, "images": folder.len(), "size": size }));
         return Ok(());
     }

@@ -25,7 +25,7 @@ pub struct Settings {
 /// is given, and returns the mean of their PSNR in dB. `progress` is told how many are done.
 ///
 /// # Errors
-/// Sizes that do not fit, or an image that cannot be read or written, named.
+/// Sizes that do not fit, a folder `out` that is not empty, or an image that cannot be read or written, named.
 pub fn reconstruct(
     tokenizer: &Tokenizer,
     device: &Device,
@@ -41,6 +41,10 @@ pub fn reconstruct(
     tokenizer.latent_shape(size)?;
     if let Some(out) = out {
         std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+        // Whoever evaluates the folder evaluates all that is there.
+        if std::fs::read_dir(out).map_err(|e| Error::io(out, e))?.next().is_some() {
+            return Err(Error::Config(format!("{} is not empty: choose another folder for --out", out.display())));
+        }
     }
     let of_image = size * size * 3;
     let (mut done, mut sum) = (0, 0.0);

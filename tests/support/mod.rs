@@ -7,5 +7,6 @@ pub mod dit;
 pub mod fill;
 pub mod golden;
 pub mod kind;
+pub mod second_stage;
 pub mod step;
 pub mod tensor;
