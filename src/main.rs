@@ -8,7 +8,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
-    match cli::Cli::parse().run() {
+    let cli = cli::Cli::parse();
+    // As one of the pool's threads: an operation on the CPU then begins at once, and need not wake another thread first.
+    match rayon::scope(|_| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -9,9 +9,9 @@ pub(super) mod cuda;
 
 pub(super) use cases::cases;
 
-use self::cpu::Shape;
 use self::cuda::Head;
 use super::{check, grads};
+use crate::device::cpu::attention::Shape;
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};

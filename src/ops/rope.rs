@@ -121,28 +121,24 @@ impl Op<3> for Rope2d {
 }
 
 fn rope_cpu(p: &params::Rope, [x, cos, sin]: [&[f32]; 3], [y]: [&mut [f32]; 1]) {
-    turn_heads(p.transpose != 0, [p.heads as usize, p.head_dim as usize], x, [cos, sin], y);
-}
-
-/// Every head of x (.., tokens, heads, head_dim) to y, by tables (tokens, head_dim).
-pub(super) fn turn_heads(transpose: bool, [heads, head_dim]: [usize; 2], x: &[f32], [cos, sin]: [&[f32]; 2], y: &mut [f32]) {
-    let (cols, tokens) = (heads * head_dim, cos.len() / head_dim);
+    let head_dim = p.head_dim as usize;
+    let (cols, tokens) = (p.heads as usize * head_dim, p.tokens as usize);
     let task = rows_per_task(cols);
     y.par_chunks_mut(task * cols).zip(x.par_chunks(task * cols)).enumerate().for_each(|(t, (y, x))| {
-        for (r, (y, x)) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)).enumerate() {
+        y.copy_from_slice(x);
+        for (r, y) in y.chunks_exact_mut(cols).enumerate() {
             let token = (t * task + r) % tokens;
             let (cos, sin) = (&cos[token * head_dim..][..head_dim], &sin[token * head_dim..][..head_dim]);
-            for (y, x) in y.chunks_exact_mut(head_dim).zip(x.chunks_exact(head_dim)) {
-                turn(transpose, x, cos, sin, y);
-            }
+            y.chunks_exact_mut(head_dim).for_each(|y| turn(p.transpose != 0, y, cos, sin));
         }
     });
 }
 
-fn turn(transpose: bool, x: &[f32], cos: &[f32], sin: &[f32], y: &mut [f32]) {
-    let (x, cos, sin) = (x.as_chunks::<2>().0, cos.as_chunks::<2>().0, sin.as_chunks::<2>().0);
-    for (((y, x), cos), sin) in y.as_chunks_mut::<2>().0.iter_mut().zip(x).zip(cos).zip(sin) {
-        *y = if transpose {
+/// A head of one token, in place.
+pub(super) fn turn(transpose: bool, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (cos, sin) = (cos.as_chunks::<2>().0, sin.as_chunks::<2>().0);
+    for ((x, cos), sin) in x.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+        *x = if transpose {
             [x[0] * cos[0] + x[1] * sin[1], x[1] * cos[1] - x[0] * sin[0]]
         } else {
             [x[0] * cos[0] - x[1] * sin[0], x[1] * cos[1] + x[0] * sin[1]]

@@ -2,9 +2,9 @@
 //!
 //! A register block of `MR`×`NR` outputs (24 of the 32 AVX-512 registers) is fed by one broadcast of A per row and
 //! `NR`/16 vectors of B, so the FMA unit and not the load ports is the limit. B is repacked into panels of `NR`
-//! columns, a few MB at a time; A is read in place where its rows are contiguous along k and repacked otherwise. The sum
-//! over k runs in blocks of `KC` in ascending order for every element, whatever the number of threads, so results are
-//! bitwise reproducible.
+//! columns, a few MB at a time; a task is a strip of rows, which are brought together first, so that strip and panel stay in
+//! the caches. The sum over k runs in blocks of `KC` in ascending order for every element, whatever the number of threads, so
+//! results are bitwise reproducible.
 
 mod kernel;
 mod scratch;
@@ -12,23 +12,28 @@ pub(super) mod simd;
 #[cfg(test)]
 pub(super) mod testing;
 
-use self::simd::{F32x16, LANES, transpose};
+use std::ops::Range;
+
+use self::simd::{F32x16, LANES, prefetch, transpose};
 use kernel::split;
 pub(super) use kernel::{Block, MR, NR, Rows};
 use rayon::prelude::*;
-pub(super) use scratch::{Scratch, scratch};
+pub use scratch::{Scratch, scratch};
 
 /// Depth of a block along k: a panel of B (KC·NR floats) stays in L1 while the rows of A pass.
-const KC: usize = 256;
-/// Row distance of a copy of A: not a multiple of 1 KiB, so that the rows fall into different cache sets.
-const COPY: usize = KC + 16;
-/// Rows of C per task, and the most panels per task.
+pub(super) const KC: usize = 256;
+/// Depth to which rows of A are brought together at a time.
+const DEPTH: usize = 4 * KC;
+/// Rows in a strip at most: with [`DEPTH`] columns they take half of a megabyte of L2.
 const MC: usize = 96;
-const PANELS: usize = 8;
 /// Tasks that a product is cut into where its size allows.
 const TASKS: usize = 8;
 /// Floats of B repacked at a time.
-const PACK: usize = 1 << 20;
+const PACK: usize = 1 << 22;
+/// Panels that pay for bringing rows together which could be read in place.
+const WORTH_A_COPY: usize = 4;
+/// Rows ahead for which a strided copy asks.
+const AHEAD: usize = 12;
 
 /// A raw pointer that tasks may share: each task touches elements no other task touches.
 #[derive(Clone, Copy)]
@@ -56,6 +61,8 @@ pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs)
     if cs == 1 {
         for (p, row) in to.chunks_exact_mut(NR).enumerate() {
             let from = p * rs + j * NR;
+            let ahead = b.as_ptr().wrapping_add(from + AHEAD * rs);
+            (0..NR).step_by(LANES).for_each(|i| prefetch(ahead.wrapping_add(i)));
             row[..cols].copy_from_slice(&b[from..from + cols]);
             row[cols..].fill(0.0);
         }
@@ -89,14 +96,15 @@ pub(super) fn pack_panel(to: &mut [f32], j: usize, n: usize, b: &[f32], (rs, cs)
     }
 }
 
-/// Writes k columns of A, m rows in groups of `tall`, each as [`Rows::Packed`].
-fn pack_rows(to: &mut [f32], m: usize, tall: usize, a: &[f32], (rs, cs): (usize, usize)) {
+/// Writes k columns of A, m rows, as [`Rows::Packed`].
+pub(super) fn pack_rows(to: &mut [f32], m: usize, a: &[f32], (rs, cs): (usize, usize)) {
     let k = to.len() / m;
-    let blocks: Vec<_> = (0..m)
-        .step_by(tall)
-        .flat_map(|i0| split(tall.min(m - i0)).map(move |(first, len)| (i0 + first, len)))
-        .collect();
+    let blocks: Vec<_> = split(m).collect();
     for p in 0..k {
+        if rs == 1 {
+            let ahead = a.as_ptr().wrapping_add((p + AHEAD) * cs);
+            (0..m).step_by(LANES).for_each(|i| prefetch(ahead.wrapping_add(i)));
+        }
         for &(first, len) in &blocks {
             let row = &mut to[first * k + p * len..][..len];
             if rs == 1 {
@@ -105,6 +113,136 @@ fn pack_rows(to: &mut [f32], m: usize, tall: usize, a: &[f32], (rs, cs): (usize,
                 unsafe { F32x16::load_n(from.as_ptr(), len).store_n(row.as_mut_ptr(), len) };
             } else {
                 row.iter_mut().enumerate().for_each(|(i, v)| *v = a[(first + i) * rs + p * cs]);
+            }
+        }
+    }
+}
+
+/// Rows of the strips that m rows are cut into: as many for each of 2, 4 or 8 threads, where there are enough.
+pub fn strip_rows(m: usize) -> usize {
+    let strips = m.div_ceil(MC);
+    m.div_ceil(if strips > TASKS / 2 { strips.next_multiple_of(TASKS) } else { strips.next_power_of_two() })
+}
+
+/// The right factor of products, k×n and repacked as panels, one after the other.
+pub struct Panels {
+    floats: Scratch,
+    n: usize,
+    k: usize,
+}
+
+impl Panels {
+    /// Repacks B, whose strides are as in [`gemm`], on rayon's pool.
+    ///
+    /// # Panics
+    /// If the slice is too short for k×n.
+    pub fn new(n: usize, k: usize, b: &[f32], strides: (usize, usize)) -> Panels {
+        let mut panels = Panels::empty(n, k);
+        panels.pack::<true>(k, b, strides);
+        panels
+    }
+
+    /// Room for k rows.
+    fn empty(n: usize, k: usize) -> Panels {
+        Panels { floats: scratch(packed_len(k, n)), n, k }
+    }
+
+    fn count(&self) -> usize {
+        self.n.div_ceil(NR)
+    }
+
+    fn pack<const PARALLEL: bool>(&mut self, k: usize, b: &[f32], strides: (usize, usize)) {
+        let (n, len) = (self.n, self.count() * k * NR);
+        self.k = k;
+        let pack = |(j, panel): (usize, &mut [f32])| pack_panel(panel, j, n, b, strides);
+        if PARALLEL && k * n > 16384 {
+            self.floats[..len].par_chunks_mut(k * NR).enumerate().for_each(pack);
+        } else {
+            self.floats[..len].chunks_mut(k * NR).enumerate().for_each(pack);
+        }
+    }
+
+    /// `C = A·B + bias`, or `C += A·B` with `accumulate`, for a strip of rows, on this thread: A is m×k, C is m×n, the bias (n)
+    /// or empty.
+    ///
+    /// # Panics
+    /// If a slice has another length, or B no rows.
+    pub fn product(&self, a: &[f32], c: &mut [f32], bias: &[f32], accumulate: bool) {
+        let m = c.len() / self.n;
+        assert!(c.len() == m * self.n && a.len() == m * self.k && self.k > 0, "panels: A·B is not C");
+        assert!(
+            bias.is_empty() || bias.len() == self.n,
+            "panels: {} elements of bias for {} columns",
+            bias.len(),
+            self.n
+        );
+        // SAFETY: C is m rows of n floats, and borrowed.
+        unsafe { self.strip(m, a, (self.k, 1), 0..self.count(), Shared(c.as_mut_ptr()), self.n, bias, accumulate) }
+    }
+
+    /// [`Panels::product`] of some of the panels, with `bias` (n elements or none) added when not accumulating; `c` is where the
+    /// first of their columns begins.
+    ///
+    /// # Safety
+    /// Nobody else touches these columns of m rows of C, `ldc` apart, meanwhile.
+    #[allow(clippy::too_many_arguments, reason = "two operands, a result and their sizes, as every BLAS has them")]
+    unsafe fn strip(
+        &self,
+        m: usize,
+        a: &[f32],
+        a_strides: (usize, usize),
+        panels: Range<usize>,
+        c: Shared,
+        ldc: usize,
+        bias: &[f32],
+        accumulate: bool,
+    ) {
+        let direct = a_strides.1 == 1;
+        // Rows far apart share cache sets and cost a page each: with enough columns to pay for it, move them together, an odd
+        // number of cache lines apart, so that they fall into different sets.
+        let copied = !direct || (panels.len() >= WORTH_A_COPY && a_strides.0 >= KC);
+        let apart = |depth: usize| (depth.div_ceil(LANES) | 1) * LANES;
+        let mut copy = scratch(if copied { m * apart(self.k.min(DEPTH)) } else { 0 });
+        for g0 in (0..self.k).step_by(DEPTH) {
+            let depth = DEPTH.min(self.k - g0);
+            let stride = apart(depth);
+            if !direct {
+                for (block, to) in copy[..m * depth].chunks_mut(m * KC).enumerate() {
+                    pack_rows(to, m, &a[(g0 + block * KC) * a_strides.1..], a_strides);
+                }
+            } else if copied {
+                for (i, row) in copy.chunks_exact_mut(stride).take(m).enumerate() {
+                    row[..depth].copy_from_slice(&a[i * a_strides.0 + g0..][..depth]);
+                }
+            }
+            for j in panels.clone() {
+                let columns = NR.min(self.n - j * NR);
+                for p0 in (0..depth).step_by(KC) {
+                    let kc = KC.min(depth - p0);
+                    let (a, rows) = if !direct {
+                        (copy[p0 * m..].as_ptr(), Rows::Packed)
+                    } else if copied {
+                        (copy[p0..].as_ptr(), Rows::KInner { stride })
+                    } else {
+                        (a[g0 + p0..].as_ptr(), Rows::KInner { stride: a_strides.0 })
+                    };
+                    let block = Block {
+                        m,
+                        n: columns,
+                        k: kc,
+                        a,
+                        rows,
+                        b: self.floats[(j * self.k + g0 + p0) * NR..].as_ptr(),
+                        ldb: NR,
+                        panel: 0,
+                        c: c.at((j - panels.start) * NR),
+                        ldc,
+                        bias: if bias.is_empty() { bias } else { &bias[j * NR..][..columns] },
+                        accumulate: accumulate || g0 + p0 > 0,
+                    };
+                    // SAFETY: the caller's promise of C; A and B are as long as the panels say.
+                    unsafe { block.run() };
+                }
             }
         }
     }
@@ -188,88 +326,45 @@ pub(super) fn run<const PARALLEL: bool>(
         }
         return;
     }
-    let panels = n.div_ceil(NR);
-    let direct = a_strides.1 == 1;
-    let widest = if direct { panels * NR } else { m.max(panels * NR) };
-    let depth = (PACK / widest / KC * KC).max(KC).min(k);
-    let mut packed = scratch(packed_len(depth, n));
-    let mut packed_a = scratch(if direct { 0 } else { m * depth });
-    let tall = if m >= 4 * MC { MC } else { 3 * MR };
-    let mut wide = panels.div_ceil(panels.div_ceil(PANELS));
-    while wide > 1 && m.div_ceil(tall) * panels.div_ceil(wide) < TASKS {
-        wide = wide.div_ceil(2);
+    if m <= LANES && n > LANES && b_strides.0 == 1 {
+        // So few rows do not pay for repacking B: Cᵀ (+)= Bᵀ·Aᵀ reads it in place. It begins with what is added, so that every sum has
+        // the order that it has among more rows.
+        let mut transposed = scratch(n * m);
+        let transposed = &mut transposed[..n * m];
+        for (j, column) in transposed.chunks_exact_mut(m).enumerate() {
+            let added = |i: usize| if accumulate { c[i * ldc + j] } else { bias.get(j).copied().unwrap_or(0.0) };
+            column.iter_mut().enumerate().for_each(|(i, v)| *v = added(i));
+        }
+        let (a_strides, b_strides) = ((a_strides.1, a_strides.0), (b_strides.1, 1));
+        run::<PARALLEL>(n, m, k, b, b_strides, a, a_strides, transposed, m, &[], true);
+        for (i, row) in c.chunks_mut(ldc).take(m).enumerate() {
+            row[..n].iter_mut().zip(transposed[i..].iter().step_by(m)).for_each(|(c, sum)| *c = *sum);
+        }
+        return;
     }
-    let (tasks_m, tasks_n) = (m.div_ceil(tall), panels.div_ceil(wide));
+    let panels = n.div_ceil(NR);
+    let depth = (PACK / (panels * NR) / KC * KC).max(KC).min(k);
+    let tall = strip_rows(m);
+    let strips = m.div_ceil(tall);
+    // Few rows: columns make tasks, too.
+    let wide = panels.div_ceil(TASKS.div_ceil(strips).min(panels));
+    let tasks_n = panels.div_ceil(wide);
     let c = Shared(c.as_mut_ptr());
-
+    let mut packed = Panels::empty(n, depth);
     for k0 in (0..k).step_by(depth) {
-        let depth = depth.min(k - k0);
-        // The k-blocks of this pass one after the other, each as panels.
-        for p0 in (0..depth).step_by(KC) {
-            let kc = KC.min(depth - p0);
-            let to = &mut packed[p0 * panels * NR..(p0 + kc) * panels * NR];
-            let pack =
-                |(j, panel): (usize, &mut [f32])| pack_panel(panel, j, n, &b[(k0 + p0) * b_strides.0..], b_strides);
-            if PARALLEL && kc * n > 16384 {
-                to.par_chunks_mut(kc * NR).enumerate().for_each(pack);
-            } else {
-                to.chunks_mut(kc * NR).enumerate().for_each(pack);
-            }
-        }
-        if !direct {
-            // Likewise the row blocks of every task's share of A; whole rows are read at once.
-            let pack = |(block, to): (usize, &mut [f32])| {
-                let k0 = k0 + block * KC;
-                pack_rows(to, m, tall, &a[k0 * a_strides.1..], a_strides);
-            };
-            if PARALLEL {
-                packed_a[..m * depth].par_chunks_mut(m * KC).enumerate().for_each(pack);
-            } else {
-                packed_a[..m * depth].chunks_mut(m * KC).enumerate().for_each(pack);
-            }
-        }
-        let (packed, packed_a) = (&packed, &packed_a);
+        packed.pack::<PARALLEL>(depth.min(k - k0), &b[k0 * b_strides.0..], b_strides);
         let task = |t: usize| {
-            let (i0, j0) = (t / tasks_n * tall, t % tasks_n * wide);
-            let rows = tall.min(m - i0);
-            let cols = (wide * NR).min(n - j0 * NR);
-            // Rows far apart share cache sets and cost a page each: with enough columns to pay for it, move them together.
-            let gather = direct && wide >= 4 && a_strides.0 >= KC;
-            let mut rows_of_a = scratch(if gather { rows * COPY } else { 0 });
-            for p0 in (0..depth).step_by(KC) {
-                let kc = KC.min(depth - p0);
-                let (a, layout) = if gather {
-                    for (i, row) in rows_of_a.chunks_exact_mut(COPY).take(rows).enumerate() {
-                        row[..kc].copy_from_slice(&a[(i0 + i) * a_strides.0 + k0 + p0..][..kc]);
-                    }
-                    (rows_of_a.as_ptr(), Rows::KInner { stride: COPY })
-                } else if direct {
-                    (a[i0 * a_strides.0 + k0 + p0..].as_ptr(), Rows::KInner { stride: a_strides.0 })
-                } else {
-                    (packed_a[p0 * m + i0 * kc..].as_ptr(), Rows::Packed)
-                };
-                let block = Block {
-                    m: rows,
-                    n: cols,
-                    k: kc,
-                    a,
-                    rows: layout,
-                    b: packed[(p0 * panels + j0 * kc) * NR..].as_ptr(),
-                    ldb: NR,
-                    panel: kc * NR,
-                    c: c.at(i0 * ldc + j0 * NR),
-                    ldc,
-                    bias: if bias.is_empty() { bias } else { &bias[j0 * NR..][..cols] },
-                    accumulate: accumulate || k0 + p0 > 0,
-                };
-                // SAFETY: lengths were asserted above; tasks own disjoint rectangles of C.
-                unsafe { block.run() };
-            }
+            let (i0, first) = (t / tasks_n * tall, t % tasks_n * wide);
+            let a = &a[i0 * a_strides.0 + k0 * a_strides.1..];
+            let c = Shared(c.at(i0 * ldc + first * NR));
+            let of = first..panels.min(first + wide);
+            // SAFETY: tasks own disjoint rectangles of C, whose length was asserted above.
+            unsafe { packed.strip(tall.min(m - i0), a, a_strides, of, c, ldc, bias, accumulate || k0 > 0) };
         };
-        if PARALLEL && m * n * depth > 1 << 17 {
-            (0..tasks_m * tasks_n).into_par_iter().for_each(task);
+        if PARALLEL && m * n * packed.k > 1 << 17 {
+            (0..strips * tasks_n).into_par_iter().for_each(task);
         } else {
-            (0..tasks_m * tasks_n).for_each(task);
+            (0..strips * tasks_n).for_each(task);
         }
     }
 }
@@ -304,6 +399,28 @@ mod tests {
             .collect();
         // f32 sums of up to 600 products of order one.
         assert!(error(&c, &want) < 1e-6, "{m}×{n}×{k} {ta} {tb}: {}", error(&c, &want));
+    }
+
+    /// An image's samples do not depend on what else is in its batch.
+    #[test]
+    fn a_row_has_the_same_bits_among_any_number_of_rows() {
+        let (n, k, many) = (70, 600, 600);
+        let (a, b, bias) = (noise(many * k, 1), noise(n * k, 2), noise(n, 3));
+        let product = |m: usize| {
+            let mut c: Vec<f32> = bias.iter().copied().cycle().take(m * n).collect();
+            gemm(m, n, k, &a[..m * k], (k, 1), &b, (1, k), &mut c, n, true);
+            c
+        };
+        let all = product(many);
+        for m in [1, 4, 16, 17, 100, 300] {
+            assert_eq!(product(m), all[..m * n], "{m} rows");
+        }
+        let mut strips = vec![0.0; many * n];
+        let panels = Panels::new(n, k, &b, (1, k));
+        for (c, a) in strips.chunks_mut(strip_rows(many) * n).zip(a.chunks(strip_rows(many) * k)) {
+            panels.product(a, c, &bias, false);
+        }
+        assert_eq!(strips, all);
     }
 
     #[test]

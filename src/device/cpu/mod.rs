@@ -1,5 +1,6 @@
 //! The CPU device: pooled host memory, and the numerical routines that the ops' CPU bodies share.
 
+pub mod attention;
 pub mod conv;
 pub mod gemm;
 mod im2col;

@@ -3,10 +3,19 @@
 use rayon::prelude::*;
 
 use super::tiles;
-use crate::device::cpu::gemm::gemm;
+use crate::device::cpu::gemm::{Panels, gemm, scratch, strip_rows};
 use crate::device::cpu::rows::{chunks_mut, column_sums, rows_per_task, store};
 use crate::ops::activation::{gelu_erf, gelu_tanh, silu};
 use crate::params;
+
+/// Rows from which on a strip of them has its product, and what follows it, as one task, while the sums are in the caches. Fewer rows
+/// are one product, of which columns are shared out, too.
+const MANY_ROWS: usize = 512;
+
+/// A product's right factor and the rows of its strips, where it has rows enough.
+fn strips(rows: usize, n: usize, k: usize, b: &[f32], strides: (usize, usize)) -> (Option<Panels>, usize) {
+    if rows < MANY_ROWS { (None, rows_per_task(n)) } else { (Some(Panels::new(n, k, b, strides)), strip_rows(rows)) }
+}
 
 pub(super) fn fwd(
     p: &params::LinearFwd,
@@ -14,54 +23,44 @@ pub(super) fn fwd(
     [y, sums, branch]: [&mut [f32]; 3],
 ) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
+    let identity = p.activation == params::LINEAR_IDENTITY;
     let columns = if p.activation == params::LINEAR_SWIGLU { 2 * outputs } else { outputs };
-    let alone = p.activation == params::LINEAR_IDENTITY && sums.is_empty() && residual.is_empty() && branch.is_empty();
-    if alone {
-        return affine([rows, inputs, columns], x, weight, bias, y);
+    let (panels, task) = strips(rows, columns, inputs, weight, (1, inputs));
+    if panels.is_none() {
+        let to = if identity { &mut *y } else { &mut *sums };
+        if !bias.is_empty() {
+            to.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(bias));
+        }
+        gemm(rows, columns, inputs, x, (inputs, 1), weight, (1, inputs), to, columns, !bias.is_empty());
     }
-    let mut scratch = vec![0.0; if sums.is_empty() { rows * columns } else { 0 }];
-    let sums = if sums.is_empty() { &mut scratch[..] } else { sums };
-    affine([rows, inputs, columns], x, weight, bias, sums);
 
-    let task = rows_per_task(columns);
-    let branches = chunks_mut(branch, task * outputs, rows.div_ceil(task));
-    y.par_chunks_mut(task * outputs).zip(sums.par_chunks(task * columns)).zip(branches).enumerate().for_each(
-        |(t, ((y, sums), branch))| {
-            match p.activation {
-                params::ACTIVATION_SILU => map(y, sums, |s| silu(s).0),
-                params::ACTIVATION_GELU_ERF => map(y, sums, |s| gelu_erf(s).0),
-                params::ACTIVATION_GELU_TANH => map(y, sums, |s| gelu_tanh(s).0),
-                params::LINEAR_SWIGLU => {
-                    for (y, s) in y.chunks_exact_mut(outputs).zip(sums.chunks_exact(columns)) {
-                        swiglu_row(s, y);
-                    }
-                }
-                _ => y.copy_from_slice(sums),
-            }
-            if !branch.is_empty() {
-                branch.copy_from_slice(y);
-            }
-            if residual.is_empty() {
-                return;
-            }
-            for (r, y) in y.chunks_exact_mut(outputs).enumerate() {
-                let row = t * task + r;
-                let x = &residual[row * outputs..][..outputs];
-                let gate = if gate.is_empty() { gate } else { &gate[row / p.rows_per_gate as usize * outputs..][..outputs] };
-                add_gated(x, gate, y);
-            }
-        },
-    );
-}
-
-/// y = x·weightᵀ + bias.
-fn affine([rows, inputs, outputs]: [usize; 3], x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) {
-    if !bias.is_empty() {
-        y.par_chunks_mut(rows_per_task(outputs) * outputs).for_each(|y| {
-            y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        });
-    }
-    gemm(rows, outputs, inputs, x, (inputs, 1), weight, (1, inputs), y, outputs, !bias.is_empty());
+    let tasks = rows.div_ceil(task);
+    let (sums, branch) = (chunks_mut(sums, task * columns, tasks), chunks_mut(branch, task * outputs, tasks));
+    y.par_chunks_mut(task * outputs).zip(sums).zip(branch).enumerate().for_each(|(t, ((y, sums), branch))| {
+        let (first, rows) = (t * task, y.len() / outputs);
+        if let Some(panels) = &panels {
+            let x = &x[first * inputs..][..rows * inputs];
+            panels.product(x, if identity { &mut *y } else { &mut *sums }, bias, false);
+        }
+        match p.activation {
+            params::LINEAR_IDENTITY => {}
+            params::ACTIVATION_SILU => map(y, sums, |s| silu(s).0),
+            params::ACTIVATION_GELU_ERF => map(y, sums, |s| gelu_erf(s).0),
+            params::ACTIVATION_GELU_TANH => map(y, sums, |s| gelu_tanh(s).0),
+            _ => y.chunks_exact_mut(outputs).zip(sums.chunks_exact(columns)).for_each(|(y, s)| swiglu_row(s, y)),
+        }
+        if !branch.is_empty() {
+            branch.copy_from_slice(y);
+        }
+        if residual.is_empty() {
+            return;
+        }
+        for (row, y) in (first..).zip(y.chunks_exact_mut(outputs)) {
+            let x = &residual[row * outputs..][..outputs];
+            let gate = if gate.is_empty() { gate } else { &gate[row / p.rows_per_gate as usize * outputs..][..outputs] };
+            add_gated(x, gate, y);
+        }
+    });
 }
 
 fn map(y: &mut [f32], s: &[f32], f: impl Fn(f32) -> f32) {
@@ -92,25 +91,47 @@ pub(super) fn bwd_input(
     [dx]: [&mut [f32]; 1],
 ) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
-    let product = |to: &mut [f32], add| gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, add);
-    if sums.is_empty() {
-        if !dresidual.is_empty() {
-            dx.copy_from_slice(dresidual);
-        }
-        return product(dx, !dresidual.is_empty());
-    }
-    let mut d = vec![0.0; rows * inputs];
-    product(&mut d, false);
     let columns = if p.activation == params::LINEAR_SWIGLU { 2 * inputs } else { inputs };
-    let task = rows_per_task(columns);
-    let read = sums.par_chunks(task * columns).zip(d.par_chunks(task * inputs));
-    dx.par_chunks_mut(task * columns).zip(read).for_each(|(dx, (s, d))| match p.activation {
-        params::ACTIVATION_SILU => through(s, d, dx, silu),
-        params::ACTIVATION_GELU_ERF => through(s, d, dx, gelu_erf),
-        params::ACTIVATION_GELU_TANH => through(s, d, dx, gelu_tanh),
-        _ => {
-            for ((dx, s), d) in dx.chunks_exact_mut(columns).zip(s.chunks_exact(columns)).zip(d.chunks_exact(inputs)) {
-                through_swiglu(s, d, dx);
+    let identity = p.activation == params::LINEAR_IDENTITY;
+    let (panels, task) = strips(rows, inputs, outputs, weight, (inputs, 1));
+    // The product's gradient by f(s), of all rows if they are few, and else of a strip.
+    let d_rows = if identity { 0 } else if panels.is_none() { rows } else { task };
+    let mut few = scratch(if panels.is_none() { d_rows * inputs } else { 0 });
+    if panels.is_none() {
+        dx[..dresidual.len()].copy_from_slice(dresidual);
+        let to = if identity { &mut *dx } else { &mut few[..] };
+        gemm(rows, inputs, outputs, dy, (outputs, 1), weight, (inputs, 1), to, inputs, !dresidual.is_empty());
+    }
+    let few = &few;
+    dx.par_chunks_mut(task * columns).enumerate().for_each(|(t, dx)| {
+        let (first, rows) = (t * task, dx.len() / columns);
+        let dy = &dy[first * outputs..][..rows * outputs];
+        if identity {
+            if let Some(panels) = &panels {
+                if !dresidual.is_empty() {
+                    dx.copy_from_slice(&dresidual[first * columns..][..dx.len()]);
+                }
+                panels.product(dy, dx, &[], !dresidual.is_empty());
+            }
+            return;
+        }
+        let mut strip = scratch(if panels.is_some() { d_rows * inputs } else { 0 });
+        let d = match &panels {
+            Some(panels) => {
+                let strip = &mut strip[..rows * inputs];
+                panels.product(dy, strip, &[], false);
+                strip
+            }
+            None => &few[first * inputs..][..rows * inputs],
+        };
+        let sums = &sums[first * columns..][..dx.len()];
+        match p.activation {
+            params::ACTIVATION_SILU => through(sums, d, dx, silu),
+            params::ACTIVATION_GELU_ERF => through(sums, d, dx, gelu_erf),
+            params::ACTIVATION_GELU_TANH => through(sums, d, dx, gelu_tanh),
+            _ => {
+                let rows = sums.chunks_exact(columns).zip(d.chunks_exact(inputs));
+                dx.chunks_exact_mut(columns).zip(rows).for_each(|(dx, (s, d))| through_swiglu(s, d, dx));
             }
         }
     });

@@ -1,11 +1,12 @@
-//! On the CPU: the pieces one after the other, as `split`, `rms_norm`, `rope` and `attention` have them.
+//! On the CPU: heads are embedded when they are brought together.
 
 use rayon::prelude::*;
 
-use crate::device::cpu::row_norm::{RowNorm, Saved};
-use crate::device::cpu::rows::{add_up, rows_per_task, store};
+use crate::device::cpu::attention::{Embedding, Place, Saved, Shape, Target, backward, forward};
+use crate::device::cpu::row_norm::{self, RowNorm};
+use crate::device::cpu::rows::{add_up, rows_per_task, store, sum1};
 use crate::ops::attention;
-use crate::ops::rope::turn_heads;
+use crate::ops::rope::turn;
 use crate::params;
 
 /// Heads and their size.
@@ -57,25 +58,46 @@ impl Heads {
         (y, rstd)
     }
 
-    fn turned(self, transpose: bool, x: Vec<f32>, tables: [&[f32]; 2]) -> Vec<f32> {
-        if tables[0].is_empty() {
-            return x;
+    /// What q and k are made of: rows of a head are normed and turned by the place of their token, as far as weights and tables are there.
+    fn embed(self, norms: [&[f32]; 2], [cos, sin]: [&[f32]; 2], eps: f32) -> impl Embedding {
+        let d = self.head_dim;
+        move |which, first, rows| {
+            for (token, row) in (first..).zip(rows.chunks_exact_mut(d)) {
+                if !norms[which].is_empty() {
+                    let rstd = 1.0 / (sum1(row, |x| x * x) / d as f32 + eps).sqrt();
+                    row.iter_mut().zip(norms[which]).for_each(|(x, weight)| *x *= rstd * weight);
+                }
+                if !cos.is_empty() {
+                    turn(false, row, &cos[token * d..][..d], &sin[token * d..][..d]);
+                }
+            }
         }
-        let mut y = vec![0.0; x.len()];
-        turn_heads(transpose, [self.heads, self.head_dim], &x, tables, &mut y);
-        y
     }
 
-    /// q̂, k̂ and v.
-    fn embedded(self, qkv: &[f32], norms: [&[f32]; 2], tables: [&[f32]; 2], eps: f32) -> [Vec<f32>; 3] {
-        let embed = |which: usize| {
-            let mut x = self.part(qkv, which);
-            if !norms[which].is_empty() {
-                x = self.normed(norms[which], eps, &x).0;
+    /// The turn's transpose, for gradients.
+    fn turn_back(self, [cos, sin]: [&[f32]; 2]) -> impl Embedding {
+        let d = self.head_dim;
+        move |_, first, rows| {
+            if !cos.is_empty() {
+                for (token, row) in (first..).zip(rows.chunks_exact_mut(d)) {
+                    turn(true, row, &cos[token * d..][..d], &sin[token * d..][..d]);
+                }
             }
-            self.turned(false, x, tables)
-        };
-        [embed(0), embed(1), self.part(qkv, 2)]
+        }
+    }
+
+    /// Where q, k and v are in qkv.
+    fn places(self) -> [Place; 3] {
+        [0, 1, 2].map(|which| Place { stride: 3 * self.cols(), offset: which * self.cols() })
+    }
+
+    fn alone(self) -> Place {
+        Place { stride: self.cols(), offset: 0 }
+    }
+
+    fn shape(self, batch: u32, tokens: u32) -> Shape {
+        let [batch, tokens] = [batch, tokens].map(|n| n as usize);
+        Shape { batch, queries: tokens, keys: tokens, heads: self.heads, head_dim: self.head_dim }
     }
 }
 
@@ -85,17 +107,11 @@ pub fn fwd(
     [out, logsumexp]: [&mut [f32]; 2],
 ) {
     let heads = Heads { heads: p.heads as usize, head_dim: p.head_dim as usize };
-    let [q, k, v] = heads.embedded(qkv, [q_norm, k_norm], [cos, sin], p.eps);
-    let of = params::AttentionFwd {
-        batch: p.batch,
-        queries: p.tokens,
-        keys: p.tokens,
-        heads: p.heads,
-        head_dim: p.head_dim,
-        scale: p.scale,
-        ..Default::default()
-    };
-    attention::cpu::fwd(&of, [&q, &k, &v], [out, logsumexp]);
+    let embed = heads.embed([q_norm, k_norm], [cos, sin], p.eps);
+    let inputs = heads.places().map(|place| (qkv, place));
+    let s = heads.shape(p.batch, p.tokens);
+    let [out] = Target::places(s, out, [heads.alone()], s.queries);
+    forward(s, p.scale, inputs, embed, logsumexp, out);
 }
 
 pub fn bwd(
@@ -104,29 +120,23 @@ pub fn bwd(
     [dqkv, dq_parts, dk_normed]: [&mut [f32]; 3],
 ) {
     let heads = Heads { heads: p.heads as usize, head_dim: p.head_dim as usize };
-    let [q, k, v] = heads.embedded(qkv, [q_norm, k_norm], [cos, sin], p.eps);
     let (batch, queries) = (p.batch, p.tokens);
     let mut delta = vec![0.0; logsumexp.len()];
     let of = params::AttentionDelta { batch, queries, heads: p.heads, head_dim: p.head_dim, ..Default::default() };
     attention::cpu::delta(&of, [out, dout], [&mut delta]);
-    let mut gradients = [vec![0.0; q.len()], vec![0.0; q.len()], vec![0.0; dqkv.len() / 3]];
-    let [dq, dk, dv] = &mut gradients;
-    let of = params::AttentionBwd {
-        batch,
-        queries,
-        keys: queries,
-        heads: p.heads,
-        head_dim: p.head_dim,
-        scale: p.scale,
-        ..Default::default()
-    };
-    attention::cpu::bwd(&of, [&q, &k, &v, &[], logsumexp, &delta, dout], [dq, dk, dv, &mut []]);
-    let [dq, dk, dv] = gradients;
-    for (which, (d, normed)) in [(dq, dq_parts), (dk, dk_normed)].into_iter().enumerate() {
-        let d = heads.turned(true, d, [cos, sin]);
-        if normed.is_empty() { heads.put(&d, which, dqkv) } else { normed.copy_from_slice(&d) }
+    let inputs = heads.places().map(|place| (qkv, place));
+    let saved = Saved { inputs, logsumexp, delta: &delta, dout: (dout, heads.alone()) };
+    let embed = heads.embed([q_norm, k_norm], [cos, sin], p.eps);
+    let s = heads.shape(batch, queries);
+    let [mut dq, mut dk, dv] = Target::places(s, dqkv, heads.places(), s.queries);
+    if !dq_parts.is_empty() {
+        // Both have a norm to go through.
+        [dq, dk] = [dq_parts, dk_normed].map(|d| {
+            let [d] = Target::places(s, d, [heads.alone()], s.queries);
+            d
+        });
     }
-    heads.put(&dv, 2, dqkv);
+    backward(s, p.scale, &saved, embed, heads.turn_back([cos, sin]), [dq, dk, dv]);
 }
 
 pub fn bwd_embedding(
@@ -147,7 +157,7 @@ pub fn bwd_embedding(
             let (_, rstd) = heads.normed(norm, p.eps, &x);
             // Of every block the sums of d and of d·x̂, of which the second are the weight's.
             let (mut dx, mut sums) = (vec![0.0; len], vec![0.0; weight_sums.len()]);
-            heads.norm(norm, &x).backward(&Saved { x: &x, mean: &[], rstd: &rstd }, &d, &[], blocks, &mut dx, &mut sums);
+            heads.norm(norm, &x).backward(&row_norm::Saved { x: &x, mean: &[], rstd: &rstd }, &d, &[], blocks, &mut dx, &mut sums);
             for (to, sums) in weight_sums.chunks_exact_mut(2 * cols).zip(sums.chunks_exact(2 * cols)) {
                 to[which * cols..][..cols].copy_from_slice(&sums[cols..]);
             }

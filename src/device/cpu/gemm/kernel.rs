@@ -118,10 +118,8 @@ impl Block<'_> {
             let (mut a, mut b) = (a, b);
             // Rows of A as four bases and two offsets: twelve pointers would not fit the integer registers.
             let mut bases: [*const f32; 4] = std::array::from_fn(|g| a.wrapping_add(3 * g * lda));
-            if self.accumulate {
-                for r in 0..R {
-                    (0..V).for_each(|j| prefetch(c.wrapping_add(r * self.ldc + j * LANES)));
-                }
+            for r in 0..R {
+                (0..V).for_each(|j| prefetch(c.wrapping_add(r * self.ldc + j * LANES)));
             }
             for _ in 0..self.k {
                 let mut bv = [F32x16::zero(); V];

@@ -3,21 +3,29 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
+use super::simd::LANES;
+
+/// A cache line: a vector that crosses two costs as much as two.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
 thread_local! {
-    static POOL: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Working memory that goes back to its thread's pool when dropped: fresh pages cost more than the arithmetic on them.
-pub struct Scratch(Vec<f32>);
+pub struct Scratch(Vec<Line>);
 
-/// At least `len` floats of unspecified content.
+/// At least `len` floats of unspecified content, from the start of a cache line.
 pub fn scratch(len: usize) -> Scratch {
+    let len = len.div_ceil(LANES);
     let mut block = POOL.with_borrow_mut(|pool| {
         let fitting = pool.iter().position(|b| b.len() >= len).or(pool.len().checked_sub(1));
         fitting.map_or(Vec::new(), |i| pool.remove(i))
     });
     if block.len() < len {
-        block = vec![0.0; len];
+        block = bytemuck::zeroed_vec(len);
     }
     Scratch(block)
 }
@@ -40,12 +48,12 @@ impl Drop for Scratch {
 impl Deref for Scratch {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.0
+        bytemuck::cast_slice(&self.0)
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        bytemuck::cast_slice_mut(&mut self.0)
     }
 }
