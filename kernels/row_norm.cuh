@@ -1,5 +1,6 @@
 // Rows normalised by their own statistics, then an affine map per column and a modulation per group of rows, both optional: what layer norm
-// (CENTRED) and RMS norm share. A thread keeps its columns' coefficients, and backward their sums over rows, in registers.
+// (CENTRED) and RMS norm share. A thread keeps its columns' coefficients, and backward their sums over rows, in registers. Where a gated
+// branch joins the rows first (JOINED), both directions pass over it while they have the rows.
 #pragma once
 #include "row_norm.h"
 #include "row_team.cuh"
@@ -30,6 +31,8 @@ template <class T> struct RowNorm {
     const float *weight, *bias;  // (dim)
     const T *scale, *shift;      // (groups, dim)
     uint32_t rows, dim, rows_per_group, parts;
+    /// A gated branch, if JOINED: (rows, dim) and (groups, dim).
+    const T *branch = nullptr, *gate = nullptr;
 
     /// gain = weight·(1 + scale) and offset = bias·(1 + scale) + shift of a thread's columns.
     template <class C> __device__ __forceinline__ void affine(uint32_t group, uint32_t column, float (&gain)[C::N], float (&offset)[C::N]) const {
@@ -57,13 +60,18 @@ template <class T> struct RowNorm {
     }
 };
 
-/// y = (x − mean)·rstd·gain + offset, and the statistics of every row.
-template <class T, class C, bool CENTRED>
-static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, float eps, const T *x, T *y, float *mean, float *rstd) {
+/// y = (x − mean)·rstd·gain + offset, and the statistics of every row; if JOINED of x + gate·branch, which is
+/// rounded only where it is written, to `joined`.
+template <class T, class C, bool CENTRED, bool JOINED>
+static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, float eps, const T *x, T *joined, T *y, float *mean, float *rstd) {
     constexpr int R = ROWS_AT_ONCE<C>;
     RowTeam<C> at(norm.dim);
     float gain[C::N], offset[C::N];
     norm.template affine<C>(blockIdx.y, at.column, gain, offset);
+    C gate = {};
+    if constexpr (JOINED) {
+        if (at.inside) gate = C::load(norm.gate + (blockIdx.y * norm.dim + at.column));
+    }
     Part rows = norm.block_rows();
     uint32_t turn = 0;
     for (uint32_t first = rows.begin + at.team; first - at.team < rows.end; first += R * at.teams) {
@@ -73,6 +81,19 @@ static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, 
             uint32_t row = first + r * at.teams;
             for (int i = 0; i < C::N; i++) v[r].v[i] = 0.0f;
             if (at.inside && row < rows.end) v[r] = C::load(x + (row * norm.dim + at.column));
+        }
+        if constexpr (JOINED) {
+            C more[R];
+            for (int r = 0; r < R; r++) {
+                uint32_t row = first + r * at.teams;
+                if (at.inside && row < rows.end) more[r] = C::load(norm.branch + (row * norm.dim + at.column));
+            }
+            for (int r = 0; r < R; r++) {
+                uint32_t row = first + r * at.teams;
+                if (!at.inside || row >= rows.end) continue;
+                for (int i = 0; i < C::N; i++) v[r].v[i] += gate.v[i] * more[r].v[i];
+                v[r].store(joined + (row * norm.dim + at.column));
+            }
         }
         for (int r = 0; r < R; r++) centre[r] = 0.0f;
         if constexpr (CENTRED) {
@@ -106,11 +127,11 @@ static __device__ __forceinline__ void row_norm_forward(const RowNorm<T> &norm, 
 }
 
 /// With x̂ = (x − mean)·rstd and d = dy·gain: dx = rstd·(d − mean(d) − x̂·mean(d·x̂)) + dresidual, without its second term where not CENTRED;
-/// and the sums over the block's rows of dy and of dy·x̂.
-template <class T, class C, bool CENTRED>
+/// and the sums over the block's rows of dy and of dy·x̂. If JOINED also dbranch = gate·dx and the sums of dx·branch; dx is there.
+template <class T, class C, bool CENTRED, bool JOINED>
 static __device__ __forceinline__ void row_norm_backward(const RowNorm<T> &norm, const T *x, const float *mean, const float *rstd, const T *dy,
-                                                         const T *dresidual, T *dx, float *sums) {
-    constexpr int R = ROWS_AT_ONCE<C>, MEANS = CENTRED ? 2 : 1;
+                                                         const T *dresidual, T *dx, T *dbranch, float *sums) {
+    constexpr int R = ROWS_AT_ONCE<C>, MEANS = CENTRED ? 2 : 1, VALUES = JOINED ? 3 : 2;
     __shared__ RowSums<C::N, ROW_TEAM_THREADS> teams;
     RowTeam<C> at(norm.dim);
     float gain[C::N], unused[C::N];
@@ -118,6 +139,11 @@ static __device__ __forceinline__ void row_norm_backward(const RowNorm<T> &norm,
     Part rows = norm.block_rows();
     uint32_t turn = 0;
     float sum_dy[C::N] = {}, sum_dy_x[C::N] = {};
+    C gate = {};
+    float sum_dx_branch[JOINED ? C::N : 1] = {};
+    if constexpr (JOINED) {
+        if (at.inside) gate = C::load(norm.gate + (blockIdx.y * norm.dim + at.column));
+    }
     for (uint32_t first = rows.begin + at.team; first - at.team < rows.end; first += R * at.teams) {
         C v[R], d[R];
         float inverse[R], of[MEANS * R];
@@ -163,45 +189,62 @@ static __device__ __forceinline__ void row_norm_backward(const RowNorm<T> &norm,
                 for (int i = 0; i < C::N; i++) d[r].v[i] += more.v[i];
             }
             d[r].store(dx + here);
+            if constexpr (JOINED) {
+                C branch = C::load(norm.branch + here);
+                for (int i = 0; i < C::N; i++) {
+                    sum_dx_branch[i] += d[r].v[i] * branch.v[i];
+                    d[r].v[i] *= gate.v[i];
+                }
+                d[r].store(dbranch + here);
+            }
         }
     }
     if (!sums) return;
     teams.put(sum_dy, sum_dy_x);
     __syncthreads();
-    float *out = sums + ((size_t)blockIdx.y * norm.parts + blockIdx.x) * 2 * norm.dim;
+    float *out = sums + ((size_t)blockIdx.y * norm.parts + blockIdx.x) * VALUES * norm.dim;
     for (uint32_t c = threadIdx.x; c < norm.dim; c += blockDim.x) {
         float2 sum = teams.of(c, at.threads, at.teams);
         out[c] = sum.x;
         out[norm.dim + c] = sum.y;
     }
+    if constexpr (JOINED) {
+        __syncthreads();
+        teams.put(sum_dx_branch, sum_dx_branch);
+        __syncthreads();
+        for (uint32_t c = threadIdx.x; c < norm.dim; c += blockDim.x) out[2 * norm.dim + c] = teams.of(c, at.threads, at.teams).x;
+    }
 }
 
 /// From the sums A of dy and D of dy·x̂ over each group's rows: dshift = A, dscale = D·weight + A·bias, and over all groups
-/// dweight = Σ (1 + scale)·D, dbias = Σ (1 + scale)·A. Blocks y < modulated write a group's two gradients, those after them the others.
+/// dweight = Σ (1 + scale)·D, dbias = Σ (1 + scale)·A; and where there is a third of `values`, dgate is that. Blocks y < modulated write a
+/// group's gradients, those after them the others.
 template <class T>
-static __device__ __forceinline__ void row_norm_sums(const RowNorm<T> &norm, const float *sums, uint32_t groups, uint32_t modulated, float *dweight,
-                                                     float *dbias, T *dscale, T *dshift) {
+static __device__ __forceinline__ void row_norm_sums(const RowNorm<T> &norm, const float *sums, uint32_t values, uint32_t groups, uint32_t modulated,
+                                                     float *dweight, float *dbias, T *dscale, T *dshift, T *dgate) {
     uint32_t first = blockIdx.x * ROW_NORM_SUM_COLUMNS, columns = min(ROW_NORM_SUM_COLUMNS, norm.dim - first);
     if (blockIdx.y < modulated) {
         uint32_t group = blockIdx.y;
         sum_parts(
             columns, norm.parts,
             [&](uint32_t c, uint32_t part, float3 &sum) {
-                const float *of = sums + ((size_t)group * norm.parts + part) * 2 * norm.dim + first + c;
+                const float *of = sums + ((size_t)group * norm.parts + part) * values * norm.dim + first + c;
                 sum.x += of[0];
                 sum.y += of[norm.dim];
+                if (dgate) sum.z += of[2 * norm.dim];
             },
             [&](uint32_t c, float3 sum) {
                 size_t to = (size_t)group * norm.dim + first + c;
                 float weight = norm.weight ? norm.weight[first + c] : 1.0f, bias = norm.bias ? norm.bias[first + c] : 0.0f;
                 if (dshift) from_float(sum.x, dshift + to);
                 if (dscale) from_float(sum.y * weight + sum.x * bias, dscale + to);
+                if (dgate) from_float(sum.z, dgate + to);
             });
     } else {
         sum_parts(
             columns, groups * norm.parts,
             [&](uint32_t c, uint32_t part, float3 &sum) {
-                const float *of = sums + (size_t)part * 2 * norm.dim + first + c;
+                const float *of = sums + (size_t)part * values * norm.dim + first + c;
                 float factor = norm.scale ? 1.0f + to_float(norm.scale[(size_t)(part / norm.parts) * norm.dim + first + c]) : 1.0f;
                 sum.x += factor * of[0];
                 sum.y += factor * of[norm.dim];

@@ -1907,12 +1907,18 @@ pub struct LayerNormFwd {
     pub scale: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub shift: u64,
+    #[doc = " (rows, dim) or absent, read"]
+    pub branch: u64,
+    #[doc = " (groups, dim), there where branch is, read"]
+    pub gate: u64,
     #[doc = " (rows, dim), written"]
     pub y: u64,
     #[doc = " (rows) f32, written"]
     pub mean: u64,
     #[doc = " (rows) f32, written"]
     pub rstd: u64,
+    #[doc = " (rows, dim), there where branch is: x + gate·branch, written"]
+    pub joined: u64,
     pub rows: u32,
     pub dim: u32,
     #[doc = " rows that share a scale and shift: the tokens of an image"]
@@ -1920,26 +1926,30 @@ pub struct LayerNormFwd {
     #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
     pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
+    #[doc = " 1: there is a branch"]
+    pub joins: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 88usize];
+    ["Size of LayerNormFwd"][::std::mem::size_of::<LayerNormFwd>() - 112usize];
     ["Alignment of LayerNormFwd"][::std::mem::align_of::<LayerNormFwd>() - 8usize];
     ["Offset of field: LayerNormFwd::x"][::std::mem::offset_of!(LayerNormFwd, x) - 0usize];
     ["Offset of field: LayerNormFwd::weight"][::std::mem::offset_of!(LayerNormFwd, weight) - 8usize];
     ["Offset of field: LayerNormFwd::bias"][::std::mem::offset_of!(LayerNormFwd, bias) - 16usize];
     ["Offset of field: LayerNormFwd::scale"][::std::mem::offset_of!(LayerNormFwd, scale) - 24usize];
     ["Offset of field: LayerNormFwd::shift"][::std::mem::offset_of!(LayerNormFwd, shift) - 32usize];
-    ["Offset of field: LayerNormFwd::y"][::std::mem::offset_of!(LayerNormFwd, y) - 40usize];
-    ["Offset of field: LayerNormFwd::mean"][::std::mem::offset_of!(LayerNormFwd, mean) - 48usize];
-    ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 56usize];
-    ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 64usize];
-    ["Offset of field: LayerNormFwd::dim"][::std::mem::offset_of!(LayerNormFwd, dim) - 68usize];
-    ["Offset of field: LayerNormFwd::rows_per_group"][::std::mem::offset_of!(LayerNormFwd, rows_per_group) - 72usize];
-    ["Offset of field: LayerNormFwd::parts"][::std::mem::offset_of!(LayerNormFwd, parts) - 76usize];
-    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 80usize];
-    ["Offset of field: LayerNormFwd::reserved"][::std::mem::offset_of!(LayerNormFwd, reserved) - 84usize];
+    ["Offset of field: LayerNormFwd::branch"][::std::mem::offset_of!(LayerNormFwd, branch) - 40usize];
+    ["Offset of field: LayerNormFwd::gate"][::std::mem::offset_of!(LayerNormFwd, gate) - 48usize];
+    ["Offset of field: LayerNormFwd::y"][::std::mem::offset_of!(LayerNormFwd, y) - 56usize];
+    ["Offset of field: LayerNormFwd::mean"][::std::mem::offset_of!(LayerNormFwd, mean) - 64usize];
+    ["Offset of field: LayerNormFwd::rstd"][::std::mem::offset_of!(LayerNormFwd, rstd) - 72usize];
+    ["Offset of field: LayerNormFwd::joined"][::std::mem::offset_of!(LayerNormFwd, joined) - 80usize];
+    ["Offset of field: LayerNormFwd::rows"][::std::mem::offset_of!(LayerNormFwd, rows) - 88usize];
+    ["Offset of field: LayerNormFwd::dim"][::std::mem::offset_of!(LayerNormFwd, dim) - 92usize];
+    ["Offset of field: LayerNormFwd::rows_per_group"][::std::mem::offset_of!(LayerNormFwd, rows_per_group) - 96usize];
+    ["Offset of field: LayerNormFwd::parts"][::std::mem::offset_of!(LayerNormFwd, parts) - 100usize];
+    ["Offset of field: LayerNormFwd::eps"][::std::mem::offset_of!(LayerNormFwd, eps) - 104usize];
+    ["Offset of field: LayerNormFwd::joins"][::std::mem::offset_of!(LayerNormFwd, joins) - 108usize];
 };
 #[doc = " dx = rstd·(d − mean(d) − x\u{302}·mean(d·x\u{302})) + dresidual with x\u{302} = (x − mean)·rstd and d = dy·(1 + scale)·weight; and, per part of a group's\n rows, the sums over its rows of dy and of dy·x\u{302}, from which `LayerNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
@@ -1959,20 +1969,29 @@ pub struct LayerNormBwd {
     pub dy: u64,
     #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
     pub dresidual: u64,
-    #[doc = " (rows, dim) or absent, written"]
+    #[doc = " (rows, dim) or absent, read"]
+    pub branch: u64,
+    #[doc = " (groups, dim), there where branch is, read"]
+    pub gate: u64,
+    #[doc = " (rows, dim), there where branch is, else it may be absent; written"]
     pub dx: u64,
-    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    #[doc = " (groups, parts, 2 or with a branch 3, dim) f32 or absent: of dy, of dy·x\u{302}, of dx·branch; written"]
     pub sums: u64,
+    #[doc = " (rows, dim), there where branch is, written"]
+    pub dbranch: u64,
     pub rows: u32,
     pub dim: u32,
     #[doc = " as above"]
     pub rows_per_group: u32,
     #[doc = " as above"]
     pub parts: u32,
+    #[doc = " as above"]
+    pub joins: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 88usize];
+    ["Size of LayerNormBwd"][::std::mem::size_of::<LayerNormBwd>() - 120usize];
     ["Alignment of LayerNormBwd"][::std::mem::align_of::<LayerNormBwd>() - 8usize];
     ["Offset of field: LayerNormBwd::x"][::std::mem::offset_of!(LayerNormBwd, x) - 0usize];
     ["Offset of field: LayerNormBwd::weight"][::std::mem::offset_of!(LayerNormBwd, weight) - 8usize];
@@ -1981,12 +2000,17 @@ const _: () = {
     ["Offset of field: LayerNormBwd::rstd"][::std::mem::offset_of!(LayerNormBwd, rstd) - 32usize];
     ["Offset of field: LayerNormBwd::dy"][::std::mem::offset_of!(LayerNormBwd, dy) - 40usize];
     ["Offset of field: LayerNormBwd::dresidual"][::std::mem::offset_of!(LayerNormBwd, dresidual) - 48usize];
-    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 56usize];
-    ["Offset of field: LayerNormBwd::sums"][::std::mem::offset_of!(LayerNormBwd, sums) - 64usize];
-    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 72usize];
-    ["Offset of field: LayerNormBwd::dim"][::std::mem::offset_of!(LayerNormBwd, dim) - 76usize];
-    ["Offset of field: LayerNormBwd::rows_per_group"][::std::mem::offset_of!(LayerNormBwd, rows_per_group) - 80usize];
-    ["Offset of field: LayerNormBwd::parts"][::std::mem::offset_of!(LayerNormBwd, parts) - 84usize];
+    ["Offset of field: LayerNormBwd::branch"][::std::mem::offset_of!(LayerNormBwd, branch) - 56usize];
+    ["Offset of field: LayerNormBwd::gate"][::std::mem::offset_of!(LayerNormBwd, gate) - 64usize];
+    ["Offset of field: LayerNormBwd::dx"][::std::mem::offset_of!(LayerNormBwd, dx) - 72usize];
+    ["Offset of field: LayerNormBwd::sums"][::std::mem::offset_of!(LayerNormBwd, sums) - 80usize];
+    ["Offset of field: LayerNormBwd::dbranch"][::std::mem::offset_of!(LayerNormBwd, dbranch) - 88usize];
+    ["Offset of field: LayerNormBwd::rows"][::std::mem::offset_of!(LayerNormBwd, rows) - 96usize];
+    ["Offset of field: LayerNormBwd::dim"][::std::mem::offset_of!(LayerNormBwd, dim) - 100usize];
+    ["Offset of field: LayerNormBwd::rows_per_group"][::std::mem::offset_of!(LayerNormBwd, rows_per_group) - 104usize];
+    ["Offset of field: LayerNormBwd::parts"][::std::mem::offset_of!(LayerNormBwd, parts) - 108usize];
+    ["Offset of field: LayerNormBwd::joins"][::std::mem::offset_of!(LayerNormBwd, joins) - 112usize];
+    ["Offset of field: LayerNormBwd::reserved"][::std::mem::offset_of!(LayerNormBwd, reserved) - 116usize];
 };
 #[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g] + bias·A[g], dshift[g] = A[g],\n dweight = Σ over g of (1 + scale[g])·D[g], dbias = Σ over g of (1 + scale[g])·A[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
 #[repr(C)]
@@ -1996,11 +2020,13 @@ pub struct LayerNormSums {
     pub scale: u64,
     #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
     pub shift: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dgate, and is not read"]
+    pub gate: u64,
     #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
     #[doc = " (dim) f32 or absent, read"]
     pub bias: u64,
-    #[doc = " (groups, parts, 2, dim) f32, read"]
+    #[doc = " (groups, parts, values, dim) f32, read"]
     pub sums: u64,
     #[doc = " (dim) f32 or absent, written"]
     pub dweight: u64,
@@ -2010,34 +2036,39 @@ pub struct LayerNormSums {
     pub dscale: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dshift: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dgate: u64,
     pub dim: u32,
     pub groups: u32,
     pub parts: u32,
-    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    #[doc = " blocks y below this write a group's dscale, dshift and dgate: `groups`, or 0 where none is asked for"]
     pub modulated: u32,
     #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
     pub affine: u32,
-    pub reserved: u32,
+    #[doc = " sums of each column: 2, or 3 with a branch"]
+    pub values: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of LayerNormSums"][::std::mem::size_of::<LayerNormSums>() - 96usize];
+    ["Size of LayerNormSums"][::std::mem::size_of::<LayerNormSums>() - 112usize];
     ["Alignment of LayerNormSums"][::std::mem::align_of::<LayerNormSums>() - 8usize];
     ["Offset of field: LayerNormSums::scale"][::std::mem::offset_of!(LayerNormSums, scale) - 0usize];
     ["Offset of field: LayerNormSums::shift"][::std::mem::offset_of!(LayerNormSums, shift) - 8usize];
-    ["Offset of field: LayerNormSums::weight"][::std::mem::offset_of!(LayerNormSums, weight) - 16usize];
-    ["Offset of field: LayerNormSums::bias"][::std::mem::offset_of!(LayerNormSums, bias) - 24usize];
-    ["Offset of field: LayerNormSums::sums"][::std::mem::offset_of!(LayerNormSums, sums) - 32usize];
-    ["Offset of field: LayerNormSums::dweight"][::std::mem::offset_of!(LayerNormSums, dweight) - 40usize];
-    ["Offset of field: LayerNormSums::dbias"][::std::mem::offset_of!(LayerNormSums, dbias) - 48usize];
-    ["Offset of field: LayerNormSums::dscale"][::std::mem::offset_of!(LayerNormSums, dscale) - 56usize];
-    ["Offset of field: LayerNormSums::dshift"][::std::mem::offset_of!(LayerNormSums, dshift) - 64usize];
-    ["Offset of field: LayerNormSums::dim"][::std::mem::offset_of!(LayerNormSums, dim) - 72usize];
-    ["Offset of field: LayerNormSums::groups"][::std::mem::offset_of!(LayerNormSums, groups) - 76usize];
-    ["Offset of field: LayerNormSums::parts"][::std::mem::offset_of!(LayerNormSums, parts) - 80usize];
-    ["Offset of field: LayerNormSums::modulated"][::std::mem::offset_of!(LayerNormSums, modulated) - 84usize];
-    ["Offset of field: LayerNormSums::affine"][::std::mem::offset_of!(LayerNormSums, affine) - 88usize];
-    ["Offset of field: LayerNormSums::reserved"][::std::mem::offset_of!(LayerNormSums, reserved) - 92usize];
+    ["Offset of field: LayerNormSums::gate"][::std::mem::offset_of!(LayerNormSums, gate) - 16usize];
+    ["Offset of field: LayerNormSums::weight"][::std::mem::offset_of!(LayerNormSums, weight) - 24usize];
+    ["Offset of field: LayerNormSums::bias"][::std::mem::offset_of!(LayerNormSums, bias) - 32usize];
+    ["Offset of field: LayerNormSums::sums"][::std::mem::offset_of!(LayerNormSums, sums) - 40usize];
+    ["Offset of field: LayerNormSums::dweight"][::std::mem::offset_of!(LayerNormSums, dweight) - 48usize];
+    ["Offset of field: LayerNormSums::dbias"][::std::mem::offset_of!(LayerNormSums, dbias) - 56usize];
+    ["Offset of field: LayerNormSums::dscale"][::std::mem::offset_of!(LayerNormSums, dscale) - 64usize];
+    ["Offset of field: LayerNormSums::dshift"][::std::mem::offset_of!(LayerNormSums, dshift) - 72usize];
+    ["Offset of field: LayerNormSums::dgate"][::std::mem::offset_of!(LayerNormSums, dgate) - 80usize];
+    ["Offset of field: LayerNormSums::dim"][::std::mem::offset_of!(LayerNormSums, dim) - 88usize];
+    ["Offset of field: LayerNormSums::groups"][::std::mem::offset_of!(LayerNormSums, groups) - 92usize];
+    ["Offset of field: LayerNormSums::parts"][::std::mem::offset_of!(LayerNormSums, parts) - 96usize];
+    ["Offset of field: LayerNormSums::modulated"][::std::mem::offset_of!(LayerNormSums, modulated) - 100usize];
+    ["Offset of field: LayerNormSums::affine"][::std::mem::offset_of!(LayerNormSums, affine) - 104usize];
+    ["Offset of field: LayerNormSums::values"][::std::mem::offset_of!(LayerNormSums, values) - 108usize];
 };
 #[doc = " s = x·weightᵀ + bias; a = f(s), or silu(s₁)·s₂ for SwiGLU, where s, weight and bias have 2·outputs columns or rows (s₁, then s₂);\n y = a, or residual + gate·a."]
 #[repr(C)]
@@ -2787,10 +2818,16 @@ pub struct RmsNormFwd {
     pub scale: u64,
     #[doc = " (groups, dim) or absent, read"]
     pub shift: u64,
+    #[doc = " (rows, dim) or absent, read"]
+    pub branch: u64,
+    #[doc = " (groups, dim), there where branch is, read"]
+    pub gate: u64,
     #[doc = " (rows, dim), written"]
     pub y: u64,
     #[doc = " (rows) f32, written: what backward needs"]
     pub rstd: u64,
+    #[doc = " (rows, dim), there where branch is: x + gate·branch, written"]
+    pub joined: u64,
     pub rows: u32,
     pub dim: u32,
     #[doc = " rows that share a scale and shift: the tokens of an image"]
@@ -2798,24 +2835,28 @@ pub struct RmsNormFwd {
     #[doc = " a group's rows are cut into this many equal parts, the last one shorter"]
     pub parts: u32,
     pub eps: f32,
-    pub reserved: u32,
+    #[doc = " 1: there is a branch"]
+    pub joins: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 72usize];
+    ["Size of RmsNormFwd"][::std::mem::size_of::<RmsNormFwd>() - 96usize];
     ["Alignment of RmsNormFwd"][::std::mem::align_of::<RmsNormFwd>() - 8usize];
     ["Offset of field: RmsNormFwd::x"][::std::mem::offset_of!(RmsNormFwd, x) - 0usize];
     ["Offset of field: RmsNormFwd::weight"][::std::mem::offset_of!(RmsNormFwd, weight) - 8usize];
     ["Offset of field: RmsNormFwd::scale"][::std::mem::offset_of!(RmsNormFwd, scale) - 16usize];
     ["Offset of field: RmsNormFwd::shift"][::std::mem::offset_of!(RmsNormFwd, shift) - 24usize];
-    ["Offset of field: RmsNormFwd::y"][::std::mem::offset_of!(RmsNormFwd, y) - 32usize];
-    ["Offset of field: RmsNormFwd::rstd"][::std::mem::offset_of!(RmsNormFwd, rstd) - 40usize];
-    ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 48usize];
-    ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 52usize];
-    ["Offset of field: RmsNormFwd::rows_per_group"][::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 56usize];
-    ["Offset of field: RmsNormFwd::parts"][::std::mem::offset_of!(RmsNormFwd, parts) - 60usize];
-    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 64usize];
-    ["Offset of field: RmsNormFwd::reserved"][::std::mem::offset_of!(RmsNormFwd, reserved) - 68usize];
+    ["Offset of field: RmsNormFwd::branch"][::std::mem::offset_of!(RmsNormFwd, branch) - 32usize];
+    ["Offset of field: RmsNormFwd::gate"][::std::mem::offset_of!(RmsNormFwd, gate) - 40usize];
+    ["Offset of field: RmsNormFwd::y"][::std::mem::offset_of!(RmsNormFwd, y) - 48usize];
+    ["Offset of field: RmsNormFwd::rstd"][::std::mem::offset_of!(RmsNormFwd, rstd) - 56usize];
+    ["Offset of field: RmsNormFwd::joined"][::std::mem::offset_of!(RmsNormFwd, joined) - 64usize];
+    ["Offset of field: RmsNormFwd::rows"][::std::mem::offset_of!(RmsNormFwd, rows) - 72usize];
+    ["Offset of field: RmsNormFwd::dim"][::std::mem::offset_of!(RmsNormFwd, dim) - 76usize];
+    ["Offset of field: RmsNormFwd::rows_per_group"][::std::mem::offset_of!(RmsNormFwd, rows_per_group) - 80usize];
+    ["Offset of field: RmsNormFwd::parts"][::std::mem::offset_of!(RmsNormFwd, parts) - 84usize];
+    ["Offset of field: RmsNormFwd::eps"][::std::mem::offset_of!(RmsNormFwd, eps) - 88usize];
+    ["Offset of field: RmsNormFwd::joins"][::std::mem::offset_of!(RmsNormFwd, joins) - 92usize];
 };
 #[doc = " dx = rstd·(d − x\u{302}·mean(d·x\u{302})) + dresidual with d = dy·(1 + scale)·weight; and, per part of a group's rows, the sums over its rows of dy\n and of dy·x\u{302}, from which `RmsNormSums` makes the other gradients.\n Grid: (parts, groups)."]
 #[repr(C)]
@@ -2833,20 +2874,29 @@ pub struct RmsNormBwd {
     pub dy: u64,
     #[doc = " (rows, dim) or absent: what reaches x by another way, read"]
     pub dresidual: u64,
-    #[doc = " (rows, dim) or absent, written"]
+    #[doc = " (rows, dim) or absent, read"]
+    pub branch: u64,
+    #[doc = " (groups, dim), there where branch is, read"]
+    pub gate: u64,
+    #[doc = " (rows, dim), there where branch is, else it may be absent; written"]
     pub dx: u64,
-    #[doc = " (groups, parts, 2, dim) f32 or absent: of dy, of dy·x\u{302}; written"]
+    #[doc = " (groups, parts, 2 or with a branch 3, dim) f32 or absent: of dy, of dy·x\u{302}, of dx·branch; written"]
     pub sums: u64,
+    #[doc = " (rows, dim), there where branch is, written"]
+    pub dbranch: u64,
     pub rows: u32,
     pub dim: u32,
     #[doc = " as above"]
     pub rows_per_group: u32,
     #[doc = " as above"]
     pub parts: u32,
+    #[doc = " as above"]
+    pub joins: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormBwd"][::std::mem::size_of::<RmsNormBwd>() - 80usize];
+    ["Size of RmsNormBwd"][::std::mem::size_of::<RmsNormBwd>() - 112usize];
     ["Alignment of RmsNormBwd"][::std::mem::align_of::<RmsNormBwd>() - 8usize];
     ["Offset of field: RmsNormBwd::x"][::std::mem::offset_of!(RmsNormBwd, x) - 0usize];
     ["Offset of field: RmsNormBwd::weight"][::std::mem::offset_of!(RmsNormBwd, weight) - 8usize];
@@ -2854,12 +2904,17 @@ const _: () = {
     ["Offset of field: RmsNormBwd::rstd"][::std::mem::offset_of!(RmsNormBwd, rstd) - 24usize];
     ["Offset of field: RmsNormBwd::dy"][::std::mem::offset_of!(RmsNormBwd, dy) - 32usize];
     ["Offset of field: RmsNormBwd::dresidual"][::std::mem::offset_of!(RmsNormBwd, dresidual) - 40usize];
-    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 48usize];
-    ["Offset of field: RmsNormBwd::sums"][::std::mem::offset_of!(RmsNormBwd, sums) - 56usize];
-    ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 64usize];
-    ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 68usize];
-    ["Offset of field: RmsNormBwd::rows_per_group"][::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 72usize];
-    ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 76usize];
+    ["Offset of field: RmsNormBwd::branch"][::std::mem::offset_of!(RmsNormBwd, branch) - 48usize];
+    ["Offset of field: RmsNormBwd::gate"][::std::mem::offset_of!(RmsNormBwd, gate) - 56usize];
+    ["Offset of field: RmsNormBwd::dx"][::std::mem::offset_of!(RmsNormBwd, dx) - 64usize];
+    ["Offset of field: RmsNormBwd::sums"][::std::mem::offset_of!(RmsNormBwd, sums) - 72usize];
+    ["Offset of field: RmsNormBwd::dbranch"][::std::mem::offset_of!(RmsNormBwd, dbranch) - 80usize];
+    ["Offset of field: RmsNormBwd::rows"][::std::mem::offset_of!(RmsNormBwd, rows) - 88usize];
+    ["Offset of field: RmsNormBwd::dim"][::std::mem::offset_of!(RmsNormBwd, dim) - 92usize];
+    ["Offset of field: RmsNormBwd::rows_per_group"][::std::mem::offset_of!(RmsNormBwd, rows_per_group) - 96usize];
+    ["Offset of field: RmsNormBwd::parts"][::std::mem::offset_of!(RmsNormBwd, parts) - 100usize];
+    ["Offset of field: RmsNormBwd::joins"][::std::mem::offset_of!(RmsNormBwd, joins) - 104usize];
+    ["Offset of field: RmsNormBwd::reserved"][::std::mem::offset_of!(RmsNormBwd, reserved) - 108usize];
 };
 #[doc = " With A[g] = Σ dy and D[g] = Σ dy·x\u{302} over a group's parts: dscale[g] = weight·D[g], dshift[g] = A[g], dweight = Σ over g of\n (1 + scale[g])·D[g].\n Grid: (dim / 16, rounded up; modulated + affine)."]
 #[repr(C)]
@@ -2869,9 +2924,11 @@ pub struct RmsNormSums {
     pub scale: u64,
     #[doc = " (groups, dim) or absent: has the dtype of dshift, and is not read"]
     pub shift: u64,
+    #[doc = " (groups, dim) or absent: has the dtype of dgate, and is not read"]
+    pub gate: u64,
     #[doc = " (dim) f32 or absent, read"]
     pub weight: u64,
-    #[doc = " (groups, parts, 2, dim) f32, read"]
+    #[doc = " (groups, parts, values, dim) f32, read"]
     pub sums: u64,
     #[doc = " (dim) f32 or absent, written"]
     pub dweight: u64,
@@ -2879,32 +2936,37 @@ pub struct RmsNormSums {
     pub dscale: u64,
     #[doc = " (groups, dim) or absent, written"]
     pub dshift: u64,
+    #[doc = " (groups, dim) or absent, written"]
+    pub dgate: u64,
     pub dim: u32,
     pub groups: u32,
     pub parts: u32,
-    #[doc = " blocks y below this write a group's dscale and dshift: `groups`, or 0 where neither is asked for"]
+    #[doc = " blocks y below this write a group's dscale, dshift and dgate: `groups`, or 0 where none is asked for"]
     pub modulated: u32,
     #[doc = " 1: blocks y after those write what is summed over groups; 0 where that is not asked for"]
     pub affine: u32,
-    pub reserved: u32,
+    #[doc = " sums of each column: 2, or 3 with a branch"]
+    pub values: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 80usize];
+    ["Size of RmsNormSums"][::std::mem::size_of::<RmsNormSums>() - 96usize];
     ["Alignment of RmsNormSums"][::std::mem::align_of::<RmsNormSums>() - 8usize];
     ["Offset of field: RmsNormSums::scale"][::std::mem::offset_of!(RmsNormSums, scale) - 0usize];
     ["Offset of field: RmsNormSums::shift"][::std::mem::offset_of!(RmsNormSums, shift) - 8usize];
-    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 16usize];
-    ["Offset of field: RmsNormSums::sums"][::std::mem::offset_of!(RmsNormSums, sums) - 24usize];
-    ["Offset of field: RmsNormSums::dweight"][::std::mem::offset_of!(RmsNormSums, dweight) - 32usize];
-    ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 40usize];
-    ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 48usize];
-    ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 56usize];
-    ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 60usize];
-    ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 64usize];
-    ["Offset of field: RmsNormSums::modulated"][::std::mem::offset_of!(RmsNormSums, modulated) - 68usize];
-    ["Offset of field: RmsNormSums::affine"][::std::mem::offset_of!(RmsNormSums, affine) - 72usize];
-    ["Offset of field: RmsNormSums::reserved"][::std::mem::offset_of!(RmsNormSums, reserved) - 76usize];
+    ["Offset of field: RmsNormSums::gate"][::std::mem::offset_of!(RmsNormSums, gate) - 16usize];
+    ["Offset of field: RmsNormSums::weight"][::std::mem::offset_of!(RmsNormSums, weight) - 24usize];
+    ["Offset of field: RmsNormSums::sums"][::std::mem::offset_of!(RmsNormSums, sums) - 32usize];
+    ["Offset of field: RmsNormSums::dweight"][::std::mem::offset_of!(RmsNormSums, dweight) - 40usize];
+    ["Offset of field: RmsNormSums::dscale"][::std::mem::offset_of!(RmsNormSums, dscale) - 48usize];
+    ["Offset of field: RmsNormSums::dshift"][::std::mem::offset_of!(RmsNormSums, dshift) - 56usize];
+    ["Offset of field: RmsNormSums::dgate"][::std::mem::offset_of!(RmsNormSums, dgate) - 64usize];
+    ["Offset of field: RmsNormSums::dim"][::std::mem::offset_of!(RmsNormSums, dim) - 72usize];
+    ["Offset of field: RmsNormSums::groups"][::std::mem::offset_of!(RmsNormSums, groups) - 76usize];
+    ["Offset of field: RmsNormSums::parts"][::std::mem::offset_of!(RmsNormSums, parts) - 80usize];
+    ["Offset of field: RmsNormSums::modulated"][::std::mem::offset_of!(RmsNormSums, modulated) - 84usize];
+    ["Offset of field: RmsNormSums::affine"][::std::mem::offset_of!(RmsNormSums, affine) - 88usize];
+    ["Offset of field: RmsNormSums::values"][::std::mem::offset_of!(RmsNormSums, values) - 92usize];
 };
 #[doc = " Turns neighbours (x₀, x₁) of every head to (x₀·cos₀ − x₁·sin₀, x₁·cos₁ + x₀·sin₁)."]
 #[repr(C)]

@@ -1,8 +1,8 @@
-//! A LightningDiT block: attention and MLP, each normalised, modulated by the condition, and gated onto the residual.
+//! A LightningDiT block: attention and MLP, each normalised, modulated by the condition, and gated onto the residual by the norm that follows.
 
 use super::shape::DitShape;
 use crate::error::Result;
-use crate::nn::{Fill, Forward, Init, LayerNorm, Linear, Mlp, Modulation, ParamId, RmsNorm};
+use crate::nn::{Fill, Forward, Init, LayerNorm, Linear, Mlp, Modulation, ParamId, RmsNorm, Stream};
 use crate::ops::attention::Attention as AttentionOp;
 use crate::ops::chunk::Chunk;
 use crate::ops::linear::Activation;
@@ -29,18 +29,11 @@ impl Norm {
         }
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<Var> {
+    /// → the normed tokens, and the tokens for the next residual sum.
+    pub(super) fn forward(&self, pass: &Forward, tokens: &Stream, modulation: Modulation) -> Result<[Var; 2]> {
         match self {
-            Norm::Rms(norm) => norm.forward(pass, x, modulation),
-            Norm::Layer(norm) => norm.forward(pass, x, modulation),
-        }
-    }
-
-    /// → the normed tokens, and the tokens for the residual sum.
-    fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
-        match self {
-            Norm::Rms(norm) => norm.forward_residual(pass, x, modulation),
-            Norm::Layer(norm) => norm.forward_residual(pass, x, modulation),
+            Norm::Rms(norm) => norm.forward_residual(pass, tokens, modulation),
+            Norm::Layer(norm) => norm.forward_residual(pass, tokens, modulation),
         }
     }
 }
@@ -90,15 +83,14 @@ impl Attention {
         Ok(Attention { qkv, qk_norm, proj, heads: shape.num_heads })
     }
 
-    /// residual + gate·proj(attention(x)).
-    fn forward(&self, pass: &Forward, x: &Var, rope: Option<&Rope>, residual: &Var, gate: &Var) -> Result<Var> {
+    fn forward(&self, pass: &Forward, x: &Var, rope: Option<&Rope>) -> Result<Var> {
         let qkv = self.qkv.forward(pass, x)?;
         let mixed = match &self.qk_norm {
             QkNorm::None => self.fused(pass, &qkv, None, rope)?,
             QkNorm::Rms(scales) => self.fused(pass, &qkv, Some(scales), rope)?,
             QkNorm::Layer(norms) => self.layer_normed(pass, &qkv, norms, rope)?,
         };
-        self.proj.forward_gated(pass, &mixed, residual, gate)
+        self.proj.forward(pass, &mixed)
     }
 
     fn fused(&self, pass: &Forward, qkv: &Var, scales: Option<&[ParamId; 2]>, rope: Option<&Rope>) -> Result<Var> {
@@ -159,7 +151,7 @@ impl AdaLn {
     }
 }
 
-/// tokens (B, N, D) and the condition silu(c) (B, D) → tokens, and the condition for the next block.
+/// tokens (B, N, D) and the condition silu(c) (B, D) → tokens, whose last branch the next norm joins, and the condition for the next block.
 pub(super) struct Block {
     norm1: Norm,
     norm2: Norm,
@@ -182,7 +174,13 @@ impl Block {
         })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var, condition: &Var, rope: Option<&Rope>) -> Result<[Var; 2]> {
+    pub(super) fn forward(
+        &self,
+        pass: &Forward,
+        tokens: &Stream,
+        condition: &Var,
+        rope: Option<&Rope>,
+    ) -> Result<(Stream, Var)> {
         // (shift, scale, gate) of the attention, then of the MLP.
         let ([of_attn, of_mlp], condition) = match self.wo_shift {
             true => {
@@ -195,13 +193,13 @@ impl Block {
                 ([(Some(shift1), scale1, gate1), (Some(shift2), scale2, gate2)], condition)
             }
         };
-        let (shift, scale, gate) = &of_attn;
-        let modulation = Modulation { scale: Some(scale), shift: shift.as_ref() };
-        let [h, x] = self.norm1.forward_residual(pass, x, modulation)?;
-        let x = self.attn.forward(pass, &h, rope, &x, gate)?;
-        let (shift, scale, gate) = &of_mlp;
-        let modulation = Modulation { scale: Some(scale), shift: shift.as_ref() };
-        let [h, x] = self.norm2.forward_residual(pass, &x, modulation)?;
-        Ok([self.mlp.forward_gated(pass, &h, &x, gate)?, condition])
+        let (shift, scale, gate) = of_attn;
+        let modulation = Modulation { scale: Some(&scale), shift: shift.as_ref() };
+        let [h, x] = self.norm1.forward(pass, tokens, modulation)?;
+        let tokens = Stream { x, branch: self.attn.forward(pass, &h, rope)?, gate };
+        let (shift, scale, gate) = of_mlp;
+        let modulation = Modulation { scale: Some(&scale), shift: shift.as_ref() };
+        let [h, x] = self.norm2.forward(pass, &tokens, modulation)?;
+        Ok((Stream { x, branch: self.mlp.forward(pass, &h)?, gate }, condition))
     }
 }

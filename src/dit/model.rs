@@ -6,7 +6,7 @@ use super::block::{AdaLn, Block, Norm, Rope};
 use super::shape::DitShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::nn::{Conv2d, Embedding, Fill, Forward, Init, Linear, Mlp, Modulation, ParamId, Parameters};
+use crate::nn::{Conv2d, Embedding, Fill, Forward, Init, Linear, Mlp, Modulation, ParamId, Parameters, Stream};
 use crate::ops::activation::Silu;
 use crate::ops::add::Add;
 use crate::ops::linear::Activation;
@@ -95,9 +95,9 @@ impl LightningDit {
     /// Noisy latents x (B, H, W, C), times t (B) in [0, 1] and labels (B) of `U32` → the prediction (B, H, W, C).
     pub fn forward(&self, pass: &Forward, x: &Var, t: &Var, labels: &Var) -> Result<Var> {
         let mut condition = self.condition(pass, t, labels)?;
-        let mut tokens = self.tokens(pass, x)?;
+        let mut tokens = Stream::whole(pass, self.tokens(pass, x)?)?;
         for i in 0..self.blocks.len() {
-            [tokens, condition] = self.block(pass, i, &tokens, &condition)?;
+            (tokens, condition) = self.block(pass, i, &tokens, &condition)?;
         }
         self.head(pass, &tokens, &condition)
     }
@@ -145,18 +145,23 @@ impl LightningDit {
     }
 
     /// Block `i` over tokens (B, N, D): what checkpointing keeps nothing of. → tokens, and the condition for the next block.
-    pub fn block(&self, pass: &Forward, i: usize, tokens: &Var, condition: &Var) -> Result<[Var; 2]> {
+    pub fn block(&self, pass: &Forward, i: usize, tokens: &Stream, condition: &Var) -> Result<(Stream, Var)> {
         let (block, rope) = (self.blocks[i].clone(), self.rope.clone());
-        pass.checkpoint_all([tokens, condition], move |pass, [tokens, condition]| {
-            block.forward(pass, tokens, condition, rope.as_ref())
-        })
+        let values = [&tokens.x, &tokens.branch, &tokens.gate, condition];
+        let [x, branch, gate, condition] = pass.checkpoint_all(values, move |pass, [x, branch, gate, condition]| {
+            let [x, branch, gate] = [x, branch, gate].map(Var::clone);
+            let (tokens, condition) = block.forward(pass, &Stream { x, branch, gate }, condition, rope.as_ref())?;
+            Ok([tokens.x, tokens.branch, tokens.gate, condition])
+        })?;
+        Ok((Stream { x, branch, gate }, condition))
     }
 
     /// tokens (B, N, D) → the prediction (B, H, W, C).
-    pub fn head(&self, pass: &Forward, tokens: &Var, condition: &Var) -> Result<Var> {
+    pub fn head(&self, pass: &Forward, tokens: &Stream, condition: &Var) -> Result<Var> {
         let ([shift, scale], _) = self.final_modulation.forward(pass, condition)?;
         let modulation = Modulation { scale: Some(&scale), shift: Some(&shift) };
-        let out = self.final_linear.forward(pass, &self.norm_final.forward(pass, tokens, modulation)?)?;
+        let [h, _] = self.norm_final.forward(pass, tokens, modulation)?;
+        let out = self.final_linear.forward(pass, &h)?;
         let DitShape { input_size: side, patch_size: patch, in_channels: channels, learn_sigma, .. } = self.shape;
         if patch == 1 && !learn_sigma {
             // Tokens and pixels are the same memory.

@@ -4,7 +4,6 @@ use super::{Fill, Forward, Init, ParamId};
 use crate::error::Result;
 use crate::ops::conv2d::{Conv2d as Conv2dOp, Padding};
 use crate::ops::embedding::Embedding as EmbeddingOp;
-use crate::ops::gated_linear::GatedLinear;
 use crate::ops::group_norm::GroupNorm as GroupNormOp;
 use crate::ops::layer_norm::{LayerNorm as LayerNormOp, LayerNormResidual};
 use crate::ops::linear::{Activation, Linear as LinearOp, LinearResidual};
@@ -117,13 +116,6 @@ impl Linear {
     pub fn forward_residual(&self, pass: &Forward, x: &Var) -> Result<[Var; 2]> {
         pass.tape().apply(LinearResidual, [x, &pass.param(self.weight), &pass.param(self.bias)])
     }
-
-    /// residual + gate·layer(x) in one pass, the gate (B, O).
-    pub fn forward_gated(&self, pass: &Forward, x: &Var, residual: &Var, gate: &Var) -> Result<Var> {
-        let inputs = [x, &pass.param(self.weight), &pass.param(self.bias), residual, gate];
-        let [y] = pass.tape().apply(GatedLinear, inputs)?;
-        Ok(y)
-    }
 }
 
 /// Two linear layers with an activation between them: (.., I) → (.., O).
@@ -141,14 +133,10 @@ impl Mlp {
 
     /// Applies the layers.
     pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        self.forward_gated(pass, x, &pass.absent()?, &pass.absent()?)
-    }
-
-    /// residual + gate·layers(x), the gate (B, O).
-    pub fn forward_gated(&self, pass: &Forward, x: &Var, residual: &Var, gate: &Var) -> Result<Var> {
         let [w1, b1] = [self.first.weight, self.first.bias].map(|id| pass.param(id));
         let [w2, b2] = [self.second.weight, self.second.bias].map(|id| pass.param(id));
-        let [y] = pass.tape().apply(self.op, [x, &w1, &b1, &w2, &b2, residual, gate])?;
+        let absent = pass.absent()?;
+        let [y] = pass.tape().apply(self.op, [x, &w1, &b1, &w2, &b2, &absent, &absent])?;
         Ok(y)
     }
 }
@@ -166,6 +154,26 @@ impl Modulation<'_> {
     fn vars(self, pass: &Forward) -> Result<[Var; 2]> {
         let or_absent = |var: Option<&Var>| var.map_or_else(|| pass.absent(), |var| Ok(var.clone()));
         Ok([or_absent(self.scale)?, or_absent(self.shift)?])
+    }
+}
+
+/// Tokens between two residual branches, (B, .., C): x, which a branch with its gate (B, C) has yet to join, or which is whole (both absent). The
+/// norm at the head of the next branch adds them up.
+#[derive(Clone)]
+pub struct Stream {
+    /// What the branch was made from.
+    pub x: Var,
+    /// The branch.
+    pub branch: Var,
+    /// Its gate.
+    pub gate: Var,
+}
+
+impl Stream {
+    /// No branch.
+    pub fn whole(pass: &Forward, x: Var) -> Result<Stream> {
+        let absent = pass.absent()?;
+        Ok(Stream { x, branch: absent.clone(), gate: absent })
     }
 }
 
@@ -188,10 +196,11 @@ impl RmsNorm {
         Ok(y)
     }
 
-    /// Applies the layer at the head of a residual branch: → the same, and x for the residual sum.
-    pub fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
-        let [scale, shift] = modulation.vars(pass)?;
-        pass.tape().apply(RmsNormResidual { eps: self.eps }, [x, &pass.param(self.weight), &scale, &shift])
+    /// Applies the layer at the head of a residual branch, after the last one has joined: → the same, and the sum for the next.
+    pub fn forward_residual(&self, pass: &Forward, tokens: &Stream, modulation: Modulation) -> Result<[Var; 2]> {
+        let ([scale, shift], weight) = (modulation.vars(pass)?, pass.param(self.weight));
+        let Stream { x, branch, gate } = tokens;
+        pass.tape().apply(RmsNormResidual { eps: self.eps }, [x, &weight, &scale, &shift, branch, gate])
     }
 }
 
@@ -221,9 +230,10 @@ impl LayerNorm {
     }
 
     /// As [`RmsNorm::forward_residual`].
-    pub fn forward_residual(&self, pass: &Forward, x: &Var, modulation: Modulation) -> Result<[Var; 2]> {
+    pub fn forward_residual(&self, pass: &Forward, tokens: &Stream, modulation: Modulation) -> Result<[Var; 2]> {
         let [weight, bias, scale, shift] = self.vars(pass, modulation)?;
-        pass.tape().apply(LayerNormResidual { eps: self.eps }, [x, &weight, &bias, &scale, &shift])
+        let Stream { x, branch, gate } = tokens;
+        pass.tape().apply(LayerNormResidual { eps: self.eps }, [x, &weight, &bias, &scale, &shift, branch, gate])
     }
 
     fn vars(&self, pass: &Forward, modulation: Modulation) -> Result<[Var; 4]> {

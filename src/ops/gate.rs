@@ -136,6 +136,31 @@ pub(super) fn gradients(
     Ok(grads::asked(gradients, needs))
 }
 
+/// The gradients of inputs [x, .., branch, gate] of a norm that a branch joins, where only the sum x + gate·branch has one.
+pub(super) fn residual_alone<const N: usize>(
+    op: &'static str,
+    inputs: [&Tensor; N],
+    dresidual: Option<&Tensor>,
+    needs: [bool; N],
+) -> Result<[Option<Tensor>; N]> {
+    let [branch, gate] = [inputs[N - 2], inputs[N - 1]];
+    let mut of_branch = [None, None];
+    let mut others = needs;
+    if let (Some(dresidual), false) = (dresidual, branch.is_absent()) {
+        let [dgate, dbranch] = gradients(op, [gate, branch], dresidual, [needs[N - 1], needs[N - 2]])?;
+        of_branch = [dbranch, dgate];
+        others[N - 2] = false;
+        others[N - 1] = false;
+    }
+    let mut all = grads::of_residual_alone(inputs, dresidual, others)?;
+    for (gradient, of_branch) in all[N - 2..].iter_mut().zip(of_branch) {
+        if of_branch.is_some() {
+            *gradient = of_branch;
+        }
+    }
+    Ok(all)
+}
+
 fn fwd_cpu(p: &params::GateFwd, [x, gate, y]: [&[f32]; 3], [out]: [&mut [f32]; 1]) {
     let (cols, rows_per_gate) = (p.cols as usize, p.rows_per_gate as usize);
     let task = rows_per_task(cols);

@@ -1,9 +1,10 @@
 //! y = ((x − mean)·(var + eps)^−½·weight + bias)·(1 + scale) + shift, mean and variance over the last dimension (Ba, Kiros
 //! and Hinton, 2016), with the modulation of adaptive layer norm (Peebles and Xie, 2023) fused.
 
+use super::gate::residual_alone;
 use super::row_team::{self, RowParts};
 use super::{Case, Input, Tolerance, Values, check, grads};
-use crate::device::cpu::row_norm::{Gradients, RowNorm, Saved};
+use crate::device::cpu::row_norm::{Gradients, Join, RowNorm, Saved};
 use crate::device::{CudaKernel, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -20,73 +21,87 @@ pub struct LayerNorm {
     pub eps: f32,
 }
 
-/// The same at the head of a residual branch: → y and x itself. Where the residual sum takes the second output, the two gradients of x
-/// meet in this op's backward, in one pass.
+/// The same between residual branches: of x, after a branch (B, .., C) with its gate (B, C) has joined it, both of them absent or not: → y and
+/// x + gate·branch. Where the next residual sum takes the second output, the two gradients of it meet in this op's backward and go on through
+/// the gate, in one pass.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNormResidual {
     /// As in [`LayerNorm`].
     pub eps: f32,
 }
 
-const FWD: Kernel<params::LayerNormFwd, 5, 3> = Kernel {
+const FWD: Kernel<params::LayerNormFwd, 7, 4> = Kernel {
     name: "layer_norm_fwd",
-    reads: ["x", "weight", "bias", "scale", "shift"],
-    writes: ["y", "mean", "rstd"],
+    reads: ["x", "weight", "bias", "scale", "shift", "branch", "gate"],
+    writes: ["y", "mean", "rstd", "joined"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel::new("layer_norm", |p, math| {
-        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
-    })),
+    cuda: Some(
+        CudaKernel::new("layer_norm", |p: &params::LayerNormFwd, math| {
+            row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        })
+        .with_variants(|p| row_team::variant(p.joins)),
+    ),
 };
 
-const BWD: Kernel<params::LayerNormBwd, 7, 2> = Kernel {
+const BWD: Kernel<params::LayerNormBwd, 9, 3> = Kernel {
     name: "layer_norm_bwd",
-    reads: ["x", "weight", "scale", "mean", "rstd", "dy", "dresidual"],
-    writes: ["dx", "sums"],
+    reads: ["x", "weight", "scale", "mean", "rstd", "dy", "dresidual", "branch", "gate"],
+    writes: ["dx", "sums", "dbranch"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel::new("layer_norm", |p, math| {
-        row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
-    })),
+    cuda: Some(
+        CudaKernel::new("layer_norm", |p: &params::LayerNormBwd, math| {
+            row_team::geometry(p.rows, p.dim, p.rows_per_group, p.parts, math)
+        })
+        .with_variants(|p| row_team::variant(p.joins)),
+    ),
 };
 
-const SUMS: Kernel<params::LayerNormSums, 5, 4> = Kernel {
+const SUMS: Kernel<params::LayerNormSums, 6, 5> = Kernel {
     name: "layer_norm_sums",
-    reads: ["scale", "shift", "weight", "bias", "sums"],
-    writes: ["dweight", "dbias", "dscale", "dshift"],
+    reads: ["scale", "shift", "gate", "weight", "bias", "sums"],
+    writes: ["dweight", "dbias", "dscale", "dshift", "dgate"],
     cpu: sums_cpu,
     cuda: Some(CudaKernel::new("layer_norm", |p, _| row_team::sums_geometry(p.dim, p.modulated, p.affine))),
 };
 
-/// x, weight, bias, scale, shift, mean and rstd.
-type Kept = [Tensor; 7];
+/// x (joined, where a branch joins it), weight, bias, scale, shift, branch, gate, mean and rstd.
+type Kept = [Tensor; 9];
 
 impl Op<5> for LayerNorm {
     const NAME: &'static str = "layer_norm";
     type Saved = Kept;
 
-    fn forward(&self, inputs: [&Tensor; 5]) -> Result<([Tensor; 1], Kept)> {
-        let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
+    fn forward(&self, [x, weight, bias, scale, shift]: [&Tensor; 5]) -> Result<([Tensor; 1], Kept)> {
+        let absent = Tensor::absent(x.device())?;
+        let (y, kept) = forward(Self::NAME, self.eps, [x, weight, bias, scale, shift, &absent, &absent])?;
         Ok(([y], kept))
     }
 
     fn backward(&self, kept: &Kept, dy: [Option<&Tensor>; 1], needs: [bool; 5]) -> Result<[Option<Tensor>; 5]> {
-        backward(Self::NAME, kept, only(dy), None, needs)
+        let [x, weight, bias, scale, shift] = needs;
+        let [dx, dweight, dbias, dscale, dshift, ..] =
+            backward(Self::NAME, kept, only(dy), None, [x, weight, bias, scale, shift, false, false])?;
+        Ok([dx, dweight, dbias, dscale, dshift])
     }
 }
 
-impl Op<5, 2> for LayerNormResidual {
+impl Op<7, 2> for LayerNormResidual {
     const NAME: &'static str = "layer_norm_residual";
     type Saved = Kept;
 
-    fn forward(&self, inputs: [&Tensor; 5]) -> Result<([Tensor; 2], Kept)> {
+    /// x, weight, bias, scale, shift, branch, gate.
+    fn forward(&self, inputs: [&Tensor; 7]) -> Result<([Tensor; 2], Kept)> {
         let (y, kept) = forward(Self::NAME, self.eps, inputs)?;
-        Ok(([y, inputs[0].clone()], kept))
+        Ok(([y, kept[0].clone()], kept))
     }
 
-    fn backward(&self, kept: &Kept, grads: [Option<&Tensor>; 2], needs: [bool; 5]) -> Result<[Option<Tensor>; 5]> {
-        let [x, weight, bias, scale, shift, _, _] = kept;
+    fn backward(&self, kept: &Kept, grads: [Option<&Tensor>; 2], needs: [bool; 7]) -> Result<[Option<Tensor>; 7]> {
+        let [x, weight, bias, scale, shift, branch, gate, _, _] = kept;
         match grads {
             [Some(dy), dresidual] => backward(Self::NAME, kept, dy, dresidual, needs),
-            [None, dresidual] => grads::of_residual_alone([x, weight, bias, scale, shift], dresidual, needs),
+            [None, dresidual] => {
+                residual_alone(Self::NAME, [x, weight, bias, scale, shift, branch, gate], dresidual, needs)
+            }
         }
     }
 }
@@ -94,86 +109,105 @@ impl Op<5, 2> for LayerNormResidual {
 fn forward(
     op: &'static str,
     eps: f32,
-    [x, weight, bias, scale, shift]: [&Tensor; 5],
+    [x, weight, bias, scale, shift, branch, gate]: [&Tensor; 7],
 ) -> Result<(Tensor, Kept)> {
-    let of = RowParts::modulated(op, x, scale, shift)?;
+    let of = RowParts::joined(op, x, [scale, shift], [branch, gate])?;
     check::optional_parameters(op, "weight", weight, of.dim as usize)?;
     check::optional_parameters(op, "bias", bias, of.dim as usize)?;
     let mut y = x.uninit_like()?;
     let mut mean = Tensor::uninit(x.device(), &[of.rows as usize], DType::F32)?;
     let mut rstd = mean.uninit_like()?;
+    let mut joined = if branch.is_absent() { Tensor::absent(x.device())? } else { x.uninit_like()? };
     let p = params::LayerNormFwd {
         rows: of.rows,
         dim: of.dim,
         rows_per_group: of.rows_per_group,
         parts: of.forward,
         eps,
+        joins: u32::from(!branch.is_absent()),
         ..Default::default()
     };
-    x.device().launch(&FWD, p, [x, weight, bias, scale, shift], [&mut y, &mut mean, &mut rstd])?;
-    let [x, weight, bias, scale, shift] = [x, weight, bias, scale, shift].map(Clone::clone);
-    Ok((y, [x, weight, bias, scale, shift, mean, rstd]))
+    let reads = [x, weight, bias, scale, shift, branch, gate];
+    x.device().launch(&FWD, p, reads, [&mut y, &mut mean, &mut rstd, &mut joined])?;
+    let x = if branch.is_absent() { x.clone() } else { joined };
+    let [weight, bias, scale, shift, branch, gate] = [weight, bias, scale, shift, branch, gate].map(Clone::clone);
+    Ok((y, [x, weight, bias, scale, shift, branch, gate, mean, rstd]))
 }
 
 fn backward(
     op: &'static str,
-    [x, weight, bias, scale, shift, mean, rstd]: &Kept,
+    [x, weight, bias, scale, shift, branch, gate, mean, rstd]: &Kept,
     dy: &Tensor,
     dresidual: Option<&Tensor>,
-    needs: [bool; 5],
-) -> Result<[Option<Tensor>; 5]> {
+    mut needs: [bool; 7],
+) -> Result<[Option<Tensor>; 7]> {
     let device = x.device();
-    let of = RowParts::modulated(op, x, scale, shift)?;
-    let sums_wanted = needs[1..].contains(&true);
+    let of = RowParts::joined(op, x, [scale, shift], [branch, gate])?;
+    let joins = !branch.is_absent();
+    let asked = needs;
+    // The branch's gradient is made from dx.
+    needs[0] |= joins;
+    needs[5] |= joins;
+    let sums_wanted = needs[1..5].contains(&true) || needs[6];
     let absent = Tensor::absent(device)?;
-    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(), DType::F32)? } else { Tensor::absent(device)? };
-    let mut gradients = grads::allocate([x, weight, bias, scale, shift], needs)?;
-    let [dx, dweight, dbias, dscale, dshift] = &mut gradients;
+    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(joins), DType::F32)? } else { Tensor::absent(device)? };
+    let mut gradients = grads::allocate([x, weight, bias, scale, shift, branch, gate], needs)?;
+    let [dx, dweight, dbias, dscale, dshift, dbranch, dgate] = &mut gradients;
     let p = params::LayerNormBwd {
         rows: of.rows,
         dim: of.dim,
         rows_per_group: of.rows_per_group,
         parts: of.backward,
+        joins: u32::from(joins),
         ..Default::default()
     };
-    let reads = [x, weight, scale, mean, rstd, dy, dresidual.unwrap_or(&absent)];
-    device.launch(&BWD, p, reads, [dx, &mut sums])?;
+    let reads = [x, weight, scale, mean, rstd, dy, dresidual.unwrap_or(&absent), branch, gate];
+    device.launch(&BWD, p, reads, [dx, &mut sums, dbranch])?;
     if sums_wanted {
         let p = params::LayerNormSums {
             dim: of.dim,
             groups: of.groups,
             parts: of.backward,
-            modulated: if needs[3] || needs[4] { of.groups } else { 0 },
+            modulated: if needs[3] || needs[4] || needs[6] { of.groups } else { 0 },
             affine: u32::from(needs[1] || needs[2]),
+            values: RowParts::values(joins),
             ..Default::default()
         };
-        device.launch(&SUMS, p, [scale, shift, weight, bias, &sums], [dweight, dbias, dscale, dshift])?;
+        let writes = [dweight, dbias, dscale, dshift, dgate];
+        device.launch(&SUMS, p, [scale, shift, gate, weight, bias, &sums], writes)?;
     }
-    Ok(grads::asked(gradients, needs))
+    Ok(grads::asked(gradients, asked))
 }
 
-fn fwd_cpu(p: &params::LayerNormFwd, [x, weight, bias, scale, shift]: [&[f32]; 5], [y, mean, rstd]: [&mut [f32]; 3]) {
+fn fwd_cpu(
+    p: &params::LayerNormFwd,
+    [x, weight, bias, scale, shift, branch, gate]: [&[f32]; 7],
+    [y, mean, rstd, joined]: [&mut [f32]; 4],
+) {
     let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
-    RowNorm { cols, rows_per_group, weight, bias, scale, shift }.forward(x, p.eps, y, mean, rstd);
+    let norm = RowNorm { cols, rows_per_group, weight, bias, scale, shift };
+    norm.forward((x, Join { branch, gate }), p.eps, y, [mean, rstd], joined);
 }
 
 fn bwd_cpu(
     p: &params::LayerNormBwd,
-    [x, weight, scale, mean, rstd, dy, dresidual]: [&[f32]; 7],
-    [dx, sums]: [&mut [f32]; 2],
+    [x, weight, scale, mean, rstd, dy, dresidual, branch, gate]: [&[f32]; 9],
+    [dx, sums, dbranch]: [&mut [f32]; 3],
 ) {
     let (cols, rows_per_group) = (p.dim as usize, p.rows_per_group as usize);
     let norm = RowNorm { cols, rows_per_group, weight, bias: &[], scale, shift: &[] };
-    norm.backward(&Saved { x, mean, rstd }, dy, dresidual, p.parts as usize, dx, sums);
+    let saved = (&Saved { x, mean, rstd }, Join { branch, gate });
+    norm.backward(saved, [dy, dresidual], p.parts as usize, dx, sums, dbranch);
 }
 
 fn sums_cpu(
     p: &params::LayerNormSums,
-    [scale, _, weight, bias, sums]: [&[f32]; 5],
-    [dweight, dbias, dscale, dshift]: [&mut [f32]; 4],
+    [scale, _, _, weight, bias, sums]: [&[f32]; 6],
+    [dweight, dbias, dscale, dshift, dgate]: [&mut [f32]; 5],
 ) {
     let norm = RowNorm { cols: p.dim as usize, rows_per_group: 0, weight, bias, scale, shift: &[] };
-    norm.parameter_gradients(sums, p.groups as usize, Gradients { dweight, dbias, dscale, dshift });
+    let to = Gradients { dweight, dbias, dscale, dshift, dgate };
+    norm.parameter_gradients(sums, p.values as usize, p.groups as usize, to);
 }
 
 pub(super) fn kernels() -> Vec<KernelInfo> {
@@ -206,9 +240,18 @@ fn case(label: &'static str, shape: &[usize], affine: bool, modulated: bool, ben
 }
 
 fn residual(case: Case) -> Case {
+    joining(case, false)
+}
+
+/// With a branch before the norm, or without one.
+fn joining(mut case: Case, joins: bool) -> Case {
+    let shape = case.inputs[0].shape.clone();
+    let cols = shape[shape.len() - 1];
+    let more = [("branch", &shape[..]), ("gate", &[shape[0], cols][..])];
+    case.inputs.extend(more.map(|(name, shape)| if joins { Input::normal(name, shape) } else { Input::absent(name) }));
     let apply = LayerNormResidual { eps: 1e-6 };
     let run = Box::new(move |tape: &Tape, x: &[Var]| {
-        Ok(tape.apply(apply, [&x[0], &x[1], &x[2], &x[3], &x[4]])?.into())
+        Ok(tape.apply(apply, [&x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]])?.into())
     });
     Case { op: "layer_norm_residual", run, ..case }
 }
@@ -223,6 +266,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("several warps to a row", &[2, 21, 1160], true, true, false),
         residual(case("odd shapes", &[2, 5, 7], true, true, false)),
         residual(case("modulated", &[2, 37, 264], false, true, false)),
+        joining(case("a branch, odd shapes", &[2, 5, 7], true, true, false), true),
+        joining(case("a branch, several parts, no modulation", &[2, 67, 40], true, false, false), true),
+        joining(case("a branch, several warps to a row", &[2, 21, 1160], false, true, false), true),
         case("DiT-B/1, 256 tokens, modulated", &[8, 256, 768], false, true, true),
         case("ViT-L/14, 257 tokens, affine", &[4, 257, 1024], true, false, true),
     ]

@@ -41,6 +41,24 @@ impl RowParts {
         RowParts::new(op, x, check::modulation(op, scale, shift, x)?, 2)
     }
 
+    /// As [`RowParts::modulated`], where a branch like x with a gate (B, C) may join x first; of both or neither.
+    pub(super) fn joined(
+        op: &'static str,
+        x: &Tensor,
+        [scale, shift]: [&Tensor; 2],
+        [branch, gate]: [&Tensor; 2],
+    ) -> Result<RowParts> {
+        let of = RowParts::modulated(op, x, scale, shift)?;
+        if branch.is_absent() && gate.is_absent() {
+            return Ok(of);
+        }
+        check::shape(op, "branch", branch, x.shape())?;
+        for (name, tensor) in [("branch", branch), ("gate", gate)] {
+            check::dtype(op, name, tensor, x.dtype())?;
+        }
+        RowParts::new(op, x, check::rows_per_batch(op, "gate", gate, x)?, 2)
+    }
+
     /// For x (.., C), all of it one group.
     ///
     /// # Errors
@@ -76,9 +94,14 @@ impl RowParts {
         Ok(RowParts { rows, dim, rows_per_group, groups, forward, backward })
     }
 
-    /// The shape of the parts' sums of dy and of dy·x̂.
-    pub(super) fn sums(&self) -> [usize; 4] {
-        [self.groups, self.backward, 2, self.dim].map(|n| n as usize)
+    /// Sums of each column: of dy, of dy·x̂, and where a branch joins of dx·branch.
+    pub(super) fn values(joins: bool) -> u32 {
+        if joins { 3 } else { 2 }
+    }
+
+    /// The shape of the parts' sums.
+    pub(super) fn sums(&self, joins: bool) -> [usize; 4] {
+        [self.groups, self.backward, RowParts::values(joins), self.dim].map(|n| n as usize)
     }
 }
 
@@ -95,6 +118,11 @@ fn team(chunks: usize) -> (usize, usize) {
 
 /// Threads of a block, about.
 const BLOCK_THREADS: usize = 256;
+
+/// The entry that serves a norm after a branch, or without one.
+pub(super) fn variant(joins: u32) -> Option<&'static str> {
+    (joins != 0).then_some("joined")
+}
 
 /// Of the kernels that walk over rows.
 pub(super) fn geometry(rows: u32, dim: u32, rows_per_group: u32, parts: u32, math: Math) -> Geometry {

@@ -95,8 +95,11 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "l1" => Array::new(&[1], vec![l1(x, input(1))]),
         "l2_normalize" => l2_normalize(x, call.setting("eps")),
-        "layer_norm" => layer_norm_of(call),
-        "layer_norm_residual" => return Some(vec![layer_norm_of(call), x.clone()]),
+        "layer_norm" => layer_norm_of(call, x),
+        "layer_norm_residual" => {
+            let x = joined_by(x, call.optional(5), call.optional(6));
+            return Some(vec![layer_norm_of(call, &x), x]);
+        }
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
         "linear_residual" => return Some(vec![linear(x, input(1), call.optional(2)), x.clone()]),
@@ -111,8 +114,11 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "qkv_attention" => qkv_attention_of(call),
         "resize_bicubic_antialias" => resize_bicubic_antialias(x, call.size("height"), call.size("width")),
         "resize_bilinear" => resize_bilinear(x, call.size("height"), call.size("width")),
-        "rms_norm" => rms_norm_of(call),
-        "rms_norm_residual" => return Some(vec![rms_norm_of(call), x.clone()]),
+        "rms_norm" => rms_norm_of(call, x),
+        "rms_norm_residual" => {
+            let x = joined_by(x, call.optional(4), call.optional(5));
+            return Some(vec![rms_norm_of(call, &x), x]);
+        }
         "rope" => {
             let [b, n, c] = x.dims();
             let heads = call.size("heads");
@@ -182,14 +188,19 @@ fn group_norm_of(call: &Call) -> Array {
     group_norm(&image, &call.inputs[1], &call.inputs[2], groups, eps, call.flag("silu")).reshape(&x.shape)
 }
 
-fn layer_norm_of(call: &Call) -> Array {
+/// x + gate·branch, where a branch is there.
+fn joined_by(x: &Array, branch: Option<&Array>, gate: Option<&Array>) -> Array {
+    branch.zip(gate).map_or_else(|| x.clone(), |(branch, gate)| gate_of(x, gate, branch))
+}
+
+fn layer_norm_of(call: &Call, x: &Array) -> Array {
     let affine = call.optional(1).zip(call.optional(2));
-    let y = layer_norm(&call.inputs[0], affine, call.setting("eps"), None);
+    let y = layer_norm(x, affine, call.setting("eps"), None);
     modulated(y, call.optional(3), call.optional(4))
 }
 
-fn rms_norm_of(call: &Call) -> Array {
-    let y = rms_norm(&call.inputs[0], call.optional(1), call.setting("eps"), None);
+fn rms_norm_of(call: &Call, x: &Array) -> Array {
+    let y = rms_norm(x, call.optional(1), call.setting("eps"), None);
     modulated(y, call.optional(2), call.optional(3))
 }
 

@@ -6,7 +6,8 @@ use crate::support::golden::{self, Golden};
 use anyhow::{Context, Result, ensure};
 use vf_engine::device::Device;
 use vf_engine::dit::{Batch, DitShape, LightningDit, Transport, training_step};
-use vf_engine::nn::{Forward, ParamGradients, ParamId, Parameters};
+use vf_engine::nn::{Forward, ParamGradients, ParamId, Parameters, Stream};
+use vf_engine::ops::gate::GateResidual;
 use vf_engine::ops::timestep_embedding::TimestepEmbedding;
 use vf_engine::optim::{Adam, AdamSettings};
 use vf_engine::tape::{Tape, Var};
@@ -164,11 +165,12 @@ fn check_forward(bench: &Bench, report: &mut Report) -> Result<()> {
     bench.check(report, "t_emb", model.time_embedding(&pass, &t)?.value())?;
     bench.check(report, "y_emb", model.label_embedding(&pass, &labels)?.value())?;
     let mut condition = model.condition(&pass, &t, &labels)?;
-    let mut tokens = model.tokens(&pass, &x)?;
-    bench.check(report, "tokens0", tokens.value())?;
+    let mut tokens = Stream::whole(&pass, model.tokens(&pass, &x)?)?;
+    bench.check(report, "tokens0", tokens.x.value())?;
     for i in 0..model.shape().depth {
-        [tokens, condition] = model.block(&pass, i, &tokens, &condition)?;
-        bench.check(report, &format!("block{i}_out"), tokens.value())?;
+        (tokens, condition) = model.block(&pass, i, &tokens, &condition)?;
+        let [joined] = tape.apply(GateResidual, [&tokens.x, &tokens.gate, &tokens.branch])?;
+        bench.check(report, &format!("block{i}_out"), joined.value())?;
     }
     bench.check(report, "out", model.head(&pass, &tokens, &condition)?.value())
 }

@@ -26,6 +26,22 @@ pub struct RowNorm<'a> {
     pub shift: &'a [f32],
 }
 
+/// A gated branch that joins the rows before they are normed; empty for none.
+#[derive(Clone, Copy, Default)]
+pub struct Join<'a> {
+    /// (rows, cols)
+    pub branch: &'a [f32],
+    /// (groups, cols)
+    pub gate: &'a [f32],
+}
+
+impl<'a> Join<'a> {
+    /// A row of the branch and its gate.
+    fn row(&self, row: usize, group: usize, cols: usize) -> (&'a [f32], &'a [f32]) {
+        (&self.branch[row * cols..][..cols], &self.gate[group * cols..][..cols])
+    }
+}
+
 /// What backward reads besides the parameters: `mean` is empty for RMS norm.
 pub struct Saved<'a> {
     /// (rows, cols)
@@ -46,6 +62,16 @@ pub struct Gradients<'a> {
     pub dscale: &'a mut [f32],
     /// (groups, cols)
     pub dshift: &'a mut [f32],
+    /// (groups, cols)
+    pub dgate: &'a mut [f32],
+}
+
+/// The next `len` elements, or none of a tensor that is empty from the beginning.
+fn take_front<'a>(tensor: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    let all = std::mem::take(tensor);
+    let (front, rest) = all.split_at_mut(len.min(all.len()));
+    *tensor = rest;
+    front
 }
 
 impl RowNorm<'_> {
@@ -69,16 +95,32 @@ impl RowNorm<'_> {
             .unzip()
     }
 
-    /// y, and the statistics of every row; an empty `mean` stands for RMS norm.
-    pub fn forward(&self, x: &[f32], eps: f32, y: &mut [f32], mean: &mut [f32], rstd: &mut [f32]) {
+    /// y, and the statistics of every row; an empty `mean` stands for RMS norm. With a branch those of x + gate·branch, which is `joined`.
+    pub fn forward(
+        &self,
+        (x, join): (&[f32], Join),
+        eps: f32,
+        y: &mut [f32],
+        [mean, rstd]: [&mut [f32]; 2],
+        joined: &mut [f32],
+    ) {
         let (cols, tasks, rows) = (self.cols, self.tasks(rstd.len()), rstd.len());
         let centred = !mean.is_empty();
-        let outputs = self.cut(y, cols, rows).into_iter().zip(self.cut(mean, 1, rows)).zip(self.cut(rstd, 1, rows));
+        let statistics = self.cut(mean, 1, rows).into_iter().zip(self.cut(rstd, 1, rows));
+        let outputs = self.cut(y, cols, rows).into_iter().zip(self.cut(joined, cols, rows)).zip(statistics);
         let work: Vec<_> = tasks.into_iter().zip(outputs).collect();
-        work.into_par_iter().for_each(|((batch, first), ((y, mean), rstd))| {
+        work.into_par_iter().for_each(|((batch, first), ((y, joined), (mean, rstd)))| {
             let (a, c) = self.affine(batch);
-            let x = &x[first * cols..][..y.len()];
-            for (r, (x, y)) in x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)).enumerate() {
+            for (r, y) in y.chunks_exact_mut(cols).enumerate() {
+                let mut x = &x[(first + r) * cols..][..cols];
+                if !joined.is_empty() {
+                    let (branch, gate) = join.row(first + r, batch, cols);
+                    let sum = &mut joined[r * cols..][..cols];
+                    for (((sum, x), branch), gate) in sum.iter_mut().zip(x).zip(branch).zip(gate) {
+                        *sum = x + gate * branch;
+                    }
+                    x = sum;
+                }
                 let m = if centred { sum1(x, |x| x) / cols as f32 } else { 0.0 };
                 let variance = sum1(x, |x| (x - m) * (x - m)) / cols as f32;
                 let inverse = 1.0 / (variance + eps).sqrt();
@@ -109,37 +151,50 @@ impl RowNorm<'_> {
     }
 
     /// dx, as [`RowNorm::backward_rows`] has it, and for each of `parts` equal parts of a group's rows, the last one shorter, its sums:
-    /// (groups, parts, 2, cols). What is empty is left out.
+    /// (groups, parts, 2, cols). What is empty is left out. With a branch also dbranch = gate·dx, and third sums, of dx·branch.
     pub fn backward(
         &self,
-        saved: &Saved,
-        dy: &[f32],
-        dresidual: &[f32],
+        (saved, join): (&Saved, Join),
+        [dy, dresidual]: [&[f32]; 2],
         parts: usize,
         mut dx: &mut [f32],
         sums: &mut [f32],
+        mut dbranch: &mut [f32],
     ) {
         let (rows, per_group, cols) = (saved.rstd.len(), self.rows_per_group, self.cols);
         let (groups, per_part) = (rows / per_group, per_group.div_ceil(parts));
-        let wanted = !dx.is_empty();
-        let work: Vec<_> = chunks_mut(sums, 2 * cols, groups * parts)
+        let values = if dbranch.is_empty() { 2 } else { 3 };
+        let work: Vec<_> = chunks_mut(sums, values * cols, groups * parts)
             .into_iter()
             .enumerate()
             .map(|(i, sums)| {
                 let (group, part) = (i / parts, i % parts);
                 let range = (part * per_part).min(per_group)..((part + 1) * per_part).min(per_group);
-                let (of_part, rest) = std::mem::take(&mut dx).split_at_mut(if wanted { range.len() * cols } else { 0 });
-                dx = rest;
+                let len = range.len() * cols;
+                let of_part = (take_front(&mut dx, len), take_front(&mut dbranch, len));
                 (group, group * per_group + range.start..group * per_group + range.end, of_part, sums)
             })
             .collect();
-        work.into_par_iter().for_each(|(group, rows, dx, sums)| {
+        work.into_par_iter().for_each(|(group, rows, (dx, dbranch), sums)| {
             sums.fill(0.0);
-            let (sum_dy, sum_dy_x) = sums.split_at_mut(sums.len() / 2);
+            let mut sums = sums.chunks_mut(cols);
+            let [sum_dy, sum_dy_x, sum_dx_branch] = [(); 3].map(|()| sums.next().unwrap_or_default());
             self.backward_rows(saved, dy, group, rows.clone(), dx, [sum_dy, sum_dy_x]);
             if !dresidual.is_empty() {
                 for (dx, more) in dx.iter_mut().zip(&dresidual[rows.start * cols..]) {
                     *dx += more;
+                }
+            }
+            if dbranch.is_empty() {
+                return;
+            }
+            for (row, (dx, dbranch)) in rows.zip(dx.chunks_exact(cols).zip(dbranch.chunks_exact_mut(cols))) {
+                let (branch, gate) = join.row(row, group, cols);
+                for ((dbranch, dx), gate) in dbranch.iter_mut().zip(dx).zip(gate) {
+                    *dbranch = gate * dx;
+                }
+                for ((sum, dx), branch) in sum_dx_branch.iter_mut().zip(dx).zip(branch) {
+                    *sum += dx * branch;
                 }
             }
         });
@@ -147,15 +202,19 @@ impl RowNorm<'_> {
 
     /// The other gradients, from the sums that [`RowNorm::backward`] made. With A = Σ dy and D = Σ dy·x̂ over a group's rows:
     ///
-    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ over groups of (1 + scale)·D, dbias = Σ over groups of (1 + scale)·A.
-    pub fn parameter_gradients(&self, sums: &[f32], groups: usize, to: Gradients) {
+    /// dshift = A, dscale = D·weight + A·bias, dweight = Σ over groups of (1 + scale)·D, dbias = Σ over groups of (1 + scale)·A. The third
+    /// of `values` sums, where there is one, is dgate.
+    pub fn parameter_gradients(&self, sums: &[f32], values: usize, groups: usize, to: Gradients) {
         let cols = self.cols;
-        let totals: Vec<Vec<f64>> =
-            sums.par_chunks(sums.len() / groups).map(|parts| add_up(parts.chunks(2 * cols), 2 * cols)).collect();
+        let total = |parts: &[f32]| add_up(parts.chunks(values * cols), values * cols);
+        let totals: Vec<Vec<f64>> = sums.par_chunks(sums.len() / groups).map(total).collect();
         let (mut dweight, mut dbias) = (vec![0f64; cols], vec![0f64; cols]);
-        let outputs = chunks_mut(to.dscale, cols, groups).into_iter().zip(chunks_mut(to.dshift, cols, groups));
-        for (group, ((dscale, dshift), totals)) in outputs.zip(&totals).enumerate() {
-            let (a, d) = totals.split_at(cols);
+        let modulation = chunks_mut(to.dscale, cols, groups).into_iter().zip(chunks_mut(to.dshift, cols, groups));
+        let outputs = modulation.zip(chunks_mut(to.dgate, cols, groups));
+        for (group, (((dscale, dshift), dgate), totals)) in outputs.zip(&totals).enumerate() {
+            let (a, rest) = totals.split_at(cols);
+            let (d, of_branch) = rest.split_at(cols);
+            store(dgate, of_branch);
             for i in 0..cols {
                 let scale = 1.0 + f64::from(Self::at(self.scale, group * cols + i, 0.0));
                 dweight[i] += scale * d[i];

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::device::cpu::attention::{Embedding, Place, Saved, Shape, Target, backward, forward};
-use crate::device::cpu::row_norm::{self, RowNorm};
+use crate::device::cpu::row_norm::{self, Join, RowNorm};
 use crate::device::cpu::rows::{add_up, rows_per_task, store, sum1};
 use crate::ops::attention;
 use crate::ops::rope::turn;
@@ -54,7 +54,7 @@ impl Heads {
     /// The normed rows, and their rstd.
     fn normed(self, weight: &[f32], eps: f32, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let (mut y, mut rstd) = (vec![0.0; x.len()], vec![0.0; x.len() / self.head_dim]);
-        self.norm(weight, x).forward(x, eps, &mut y, &mut [], &mut rstd);
+        self.norm(weight, x).forward((x, Join::default()), eps, &mut y, [&mut [], &mut rstd], &mut []);
         (y, rstd)
     }
 
@@ -157,7 +157,8 @@ pub fn bwd_embedding(
             let (_, rstd) = heads.normed(norm, p.eps, &x);
             // Of every block the sums of d and of d·x̂, of which the second are the weight's.
             let (mut dx, mut sums) = (vec![0.0; len], vec![0.0; weight_sums.len()]);
-            heads.norm(norm, &x).backward(&row_norm::Saved { x: &x, mean: &[], rstd: &rstd }, &d, &[], blocks, &mut dx, &mut sums);
+            let saved = (&row_norm::Saved { x: &x, mean: &[], rstd: &rstd }, Join::default());
+            heads.norm(norm, &x).backward(saved, [&d, &[]], blocks, &mut dx, &mut sums, &mut []);
             for (to, sums) in weight_sums.chunks_exact_mut(2 * cols).zip(sums.chunks_exact(2 * cols)) {
                 to[which * cols..][..cols].copy_from_slice(&sums[cols..]);
             }
