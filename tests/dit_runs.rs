@@ -130,6 +130,11 @@ fn a_resumed_run_equals_an_unbroken_one_bit_for_bit() {
     succeed(&mut bench.engine(&["train-dit", "--resume", "longer", "--steps", "4"]));
     succeed(&mut bench.train("at-once", &["--steps", "4"]));
     assert_same_state(&bench.path("longer"), &bench.path("at-once"));
+    // With one it may, too, but its learning rates were planned for fewer.
+    succeed(&mut bench.train("falling", &["--steps", "2", "--set", "optim.schedule=cosine"]));
+    let moved = bench.engine(&["train-dit", "--resume", "falling", "--steps", "3"]).output().unwrap();
+    let moved = text(&moved);
+    assert!(moved.contains("the cosine schedule of the learning rate now ends at step 3 instead of 2"), "{moved}");
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ mod features;
 mod info;
 mod interrupt;
 mod sample;
+mod schedule;
 mod train_dit;
 mod train_vae;
 

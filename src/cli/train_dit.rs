@@ -8,7 +8,7 @@ use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::dit::train;
 use vf_engine::training::{CONFIG, Start};
 
-use super::interrupt;
+use super::{interrupt, schedule};
 
 /// Train a LightningDiT on a folder of latents.
 ///
@@ -61,6 +61,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
     let saved = args.resume.as_ref().map(|run| run.join(CONFIG));
     let config = DitConfig::load(args.preset.as_deref(), args.config.as_deref().or(saved.as_deref()), &set)?;
+    if let Some(saved) = &saved {
+        let planned = DitConfig::load(None, Some(saved), &[])?.train.steps;
+        schedule::warn_if_moved(config.optim.schedule, planned, config.train.steps);
+    }
     let device = Device::open(args.device)?;
     let (out, start) = match args.resume {
         Some(run) => (run, Start::Resume),

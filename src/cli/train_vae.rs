@@ -7,7 +7,7 @@ use vf_engine::config::{self, Config};
 use vf_engine::device::{Device, DeviceSpec};
 use vf_engine::vae::train::{self, Start};
 
-use super::interrupt;
+use super::{interrupt, schedule};
 
 /// Train a VA-VAE on a folder of images.
 ///
@@ -56,6 +56,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     set.extend(args.steps.map(|steps| format!("train.steps={steps}")));
     let saved = args.resume.as_ref().map(|run| run.join("config.yaml"));
     let config = Config::load(args.preset.as_deref(), args.config.as_deref().or(saved.as_deref()), &set)?;
+    if let Some(saved) = &saved {
+        let planned = Config::load(None, Some(saved), &[])?.train.steps;
+        schedule::warn_if_moved(config.optim.schedule, planned, config.train.steps);
+    }
     let device = Device::open(args.device)?;
     let (out, start) = match args.resume {
         Some(run) => (run, Start::Resume),
