@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::simd::{F32x16, LANES, transpose};
-use super::gemm::{Block, KC, NR, Rows, Scratch, Shared, pack_panel, pack_rows, packed_len, scratch};
+use super::gemm::{Block, KC, NR, Rows, Scratch, Shared, pack_panel, pack_rows, packed_len, scratch, tasks};
 use super::math::exp;
 
 /// The lengths of the axes.
@@ -41,7 +41,7 @@ pub struct Place {
 pub trait Embedding: Fn(usize, usize, &mut [f32]) + Sync {}
 impl<F: Fn(usize, usize, &mut [f32]) + Sync> Embedding for F {}
 
-/// Parallel tasks worth having, where the shape gives as many.
+/// Parallel tasks of the backward, where the shape gives as many: of a head that several share, the order of sums depends on them.
 const TASKS: usize = 8;
 /// Scores of a block at most, so that two blocks of them fit into L2, and the most queries.
 const SCORES: usize = 1 << 15;
@@ -58,10 +58,10 @@ impl Shape {
         (SCORES / self.keys.max(1) / NR * NR).clamp(NR, MOST_QUERIES)
     }
 
-    /// Queries of a task: all of a head's, unless heads are few.
-    fn task(self) -> usize {
+    /// Queries of a task, where `tasks` are worth having: all of a head's, unless heads are few.
+    fn task(self, tasks: usize) -> usize {
         let blocks = self.queries.div_ceil(self.block());
-        let tasks = TASKS.div_ceil((self.batch * self.heads).max(1)).min(blocks);
+        let tasks = tasks.div_ceil((self.batch * self.heads).max(1)).min(blocks);
         blocks.div_ceil(tasks.max(1)) * self.block()
     }
 
@@ -252,7 +252,7 @@ pub fn forward(
     out: Option<Target>,
 ) {
     let Shape { queries, keys, head_dim: d, .. } = s;
-    let (task, block) = (s.task(), s.block());
+    let (task, block) = (s.task(tasks()), s.block());
     let Some(out) = out else { return };
     let of_head = |(head, all): (usize, _)| {
         <[f32]>::chunks_mut(all, task).enumerate().map(move |(i, logsumexp)| (head, i * task, logsumexp))
@@ -377,7 +377,7 @@ pub fn backward(
             unsafe { dv.put(s, head, 0, &dv_rows[..keys * d]) };
         }
     };
-    let task = s.task();
+    let task = s.task(TASKS);
     let tasks = queries.div_ceil(task);
     let parts = (0..batch * heads * tasks).into_par_iter().map(|t| {
         let (head, first) = (t / tasks, t % tasks * task);

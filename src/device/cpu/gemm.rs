@@ -26,7 +26,7 @@ pub(super) const KC: usize = 256;
 const DEPTH: usize = 4 * KC;
 /// Rows in a strip at most: with [`DEPTH`] columns they take half of a megabyte of L2.
 const MC: usize = 96;
-/// Tasks that a product is cut into where its size allows.
+/// Tasks that a product is cut into at least, where its size allows.
 const TASKS: usize = 8;
 /// Floats of B repacked at a time.
 const PACK: usize = 1 << 22;
@@ -118,10 +118,20 @@ pub(super) fn pack_rows(to: &mut [f32], m: usize, a: &[f32], (rs, cs): (usize, u
     }
 }
 
-/// Rows of the strips that m rows are cut into: as many for each of 2, 4 or 8 threads, where there are enough.
+/// Tasks that keep all threads busy to the end. No sum depends on how many they are.
+pub(super) fn tasks() -> usize {
+    rayon::current_num_threads().next_power_of_two().max(TASKS)
+}
+
+/// Whether strips of m rows alone are tasks enough.
+pub fn many_rows(m: usize) -> bool {
+    m.div_ceil(MC) > tasks() / 2
+}
+
+/// Rows of the strips that m rows are cut into: as many for each thread, where there are enough.
 pub fn strip_rows(m: usize) -> usize {
     let strips = m.div_ceil(MC);
-    m.div_ceil(if strips > TASKS / 2 { strips.next_multiple_of(TASKS) } else { strips.next_power_of_two() })
+    m.div_ceil(if many_rows(m) { strips.next_multiple_of(tasks()) } else { strips.next_power_of_two() })
 }
 
 /// The right factor of products, k×n and repacked as panels, one after the other.
@@ -347,7 +357,7 @@ pub(super) fn run<const PARALLEL: bool>(
     let tall = strip_rows(m);
     let strips = m.div_ceil(tall);
     // Few rows: columns make tasks, too.
-    let wide = panels.div_ceil(TASKS.div_ceil(strips).min(panels));
+    let wide = panels.div_ceil(tasks().div_ceil(strips).min(panels));
     let tasks_n = panels.div_ceil(wide);
     let c = Shared(c.as_mut_ptr());
     let mut packed = Panels::empty(n, depth);

@@ -3,18 +3,18 @@
 use rayon::prelude::*;
 
 use super::tiles;
-use crate::device::cpu::gemm::{Panels, gemm, scratch, strip_rows};
+use crate::device::cpu::gemm::{Panels, gemm, many_rows, scratch, strip_rows};
 use crate::device::cpu::rows::{chunks_mut, column_sums, rows_per_task, store};
 use crate::ops::activation::{gelu_erf, gelu_tanh, silu};
 use crate::params;
 
-/// Rows from which on a strip of them has its product, and what follows it, as one task, while the sums are in the caches. Fewer rows
-/// are one product, of which columns are shared out, too.
-const MANY_ROWS: usize = 512;
-
-/// A product's right factor and the rows of its strips, where it has rows enough.
+/// A product's right factor and the rows of its strips, if there are strips enough that each has its product, and what follows it, as one
+/// task, while the sums are in the caches. If not, there is one product, of which columns are shared out, too.
 fn strips(rows: usize, n: usize, k: usize, b: &[f32], strides: (usize, usize)) -> (Option<Panels>, usize) {
-    if rows < MANY_ROWS { (None, rows_per_task(n)) } else { (Some(Panels::new(n, k, b, strides)), strip_rows(rows)) }
+    match many_rows(rows) {
+        true => (Some(Panels::new(n, k, b, strides)), strip_rows(rows)),
+        false => (None, rows_per_task(n)),
+    }
 }
 
 pub(super) fn fwd(
@@ -29,7 +29,7 @@ pub(super) fn fwd(
     if panels.is_none() {
         let to = if identity { &mut *y } else { &mut *sums };
         if !bias.is_empty() {
-            to.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(bias));
+            to.par_chunks_exact_mut(columns).with_min_len(16).for_each(|row| row.copy_from_slice(bias));
         }
         gemm(rows, columns, inputs, x, (inputs, 1), weight, (1, inputs), to, columns, !bias.is_empty());
     }
