@@ -246,9 +246,7 @@ fn residual(case: Case) -> Case {
 /// With a branch before the norm, or without one.
 fn joining(mut case: Case, joins: bool) -> Case {
     let shape = case.inputs[0].shape.clone();
-    let cols = shape[shape.len() - 1];
-    let more = [("branch", &shape[..]), ("gate", &[shape[0], cols][..])];
-    case.inputs.extend(more.map(|(name, shape)| if joins { Input::normal(name, shape) } else { Input::absent(name) }));
+    case.inputs.extend(row_team::branch_inputs(&shape, joins));
     let apply = LayerNormResidual { eps: 1e-6 };
     let run = Box::new(move |tape: &Tape, x: &[Var]| {
         Ok(tape.apply(apply, [&x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]])?.into())

@@ -1,6 +1,6 @@
 //! How ops that reduce rows cut them into parts, and the blocks of their CUDA kernels (`kernels/row_team.cuh`).
 
-use super::check;
+use super::{Input, check};
 use crate::device::{Geometry, Math};
 use crate::error::{Error, Result};
 use crate::params;
@@ -122,6 +122,13 @@ const BLOCK_THREADS: usize = 256;
 /// The entry that serves a norm after a branch, or without one.
 pub(super) fn variant(joins: u32) -> Option<&'static str> {
     (joins != 0).then_some("joined")
+}
+
+/// The inputs of a case for [`RowParts::joined`]: a branch like x and its gate, or neither.
+pub(super) fn branch_inputs(x: &[usize], joins: bool) -> [Input; 2] {
+    let gate = [x[0], x[x.len() - 1]];
+    [("branch", x), ("gate", &gate)]
+        .map(|(name, shape)| if joins { Input::normal(name, shape) } else { Input::absent(name) })
 }
 
 /// Of the kernels that walk over rows.

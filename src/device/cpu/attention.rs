@@ -4,13 +4,15 @@
 //! over queries (dk, dv) and, as panels, the right one of those that sum over keys (outᵀ, dqᵀ), and the softmax runs along columns,
 //! sixteen queries to a vector. A head's rows are brought together first: keys, values and scores then stay in L2.
 
+mod products;
+
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::simd::{F32x16, LANES, transpose};
-use super::gemm::{Block, KC, NR, Rows, Scratch, Shared, pack_panel, pack_rows, packed_len, scratch, tasks};
+use self::products::{Scores, transposed_rows};
+use super::gemm::{NR, Scratch, Shared, scratch, tasks};
 use super::math::exp;
 
 /// The lengths of the axes.
@@ -129,116 +131,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A left factor of m rows and where it is.
-#[derive(Clone, Copy)]
-enum Left<'a> {
-    /// (m, ld), of which k columns count.
-    Plain(&'a [f32], usize),
-    /// As [`transposed_rows`] leaves it.
-    Packed(&'a [f32]),
-}
-
-/// A right factor.
-#[derive(Clone, Copy)]
-enum Right<'a> {
-    /// (k, ld), of which n columns count; ld is a multiple of [`NR`].
-    Plain(&'a [f32], usize),
-    /// As [`panels`] leaves it.
-    Panels(&'a [f32]),
-}
-
-/// C (+)= left·right for m×k by k×n; C has rows `ldc` apart.
-fn product([m, n, k]: [usize; 3], left: Left, right: Right, c: &mut [f32], ldc: usize, accumulate: bool) {
-    let last = |rows: usize, ld: usize, columns: usize| if rows == 0 { 0 } else { (rows - 1) * ld + columns };
-    assert!(ldc >= n && c.len() >= last(m, ldc, n));
-    let (b, ldb, panel) = match right {
-        Right::Plain(b, ld) => {
-            assert!(b.len() >= last(k, ld, n.next_multiple_of(NR)));
-            (b, ld, NR)
-        }
-        Right::Panels(b) => {
-            assert!(b.len() >= packed_len(k, n));
-            (b, NR, k * NR)
-        }
-    };
-    match left {
-        Left::Plain(a, ld) => assert!(a.len() >= last(m, ld, k)),
-        Left::Packed(a) => assert!(a.len() >= m * k),
-    }
-    for p0 in (0..k).step_by(KC) {
-        let (a, rows) = match left {
-            Left::Plain(a, stride) => (a[p0..].as_ptr(), Rows::KInner { stride }),
-            Left::Packed(a) => (a[p0 * m..].as_ptr(), Rows::Packed),
-        };
-        let (b, c) = (b[p0 * ldb..].as_ptr(), c.as_mut_ptr());
-        let accumulate = accumulate || p0 > 0;
-        let block = Block { m, n, k: KC.min(k - p0), a, rows, b, ldb, panel, c, ldc, bias: &[], accumulate };
-        // SAFETY: the lengths were asserted above, and C is borrowed.
-        unsafe { block.run() };
-    }
-}
-
-/// The transpose of rows (rows, d) as a right factor, (d, rows).
-fn transposed_panels(rows: &[f32], d: usize) -> Scratch {
-    let n = rows.len() / d;
-    let mut to = scratch(packed_len(d, n));
-    for (j, panel) in to[..packed_len(d, n)].chunks_exact_mut(d * NR).enumerate() {
-        pack_panel(panel, j, n, rows, (1, d));
-    }
-    to
-}
-
-/// Rows (rows, d) as a right factor.
-fn panels(rows: &[f32], d: usize) -> Scratch {
-    let k = rows.len() / d;
-    let mut to = scratch(packed_len(k, d));
-    for (j, panel) in to[..packed_len(k, d)].chunks_exact_mut(k * NR).enumerate() {
-        pack_panel(panel, j, d, rows, (d, 1));
-    }
-    to
-}
-
-/// The transpose of rows (rows, d) as a left factor, (d, rows).
-fn transposed_rows(rows: &[f32], d: usize) -> Scratch {
-    let mut to = scratch(rows.len());
-    for (to, rows) in to[..rows.len()].chunks_mut(KC * d).zip(rows.chunks(KC * d)) {
-        pack_rows(to, d, rows, (1, d));
-    }
-    to
-}
-
-/// The transpose of (d, ld), of which as many columns count as `to` has rows of d.
-fn transposed(from: &[f32], ld: usize, d: usize, to: &mut [f32]) {
-    let len = to.len() / d;
-    for c0 in (0..d).step_by(LANES) {
-        for r0 in (0..len).step_by(LANES) {
-            if c0 + LANES <= d && r0 + LANES <= len {
-                // SAFETY: sixteen columns of sixteen rows are there on both sides.
-                let rows =
-                    std::array::from_fn(|i| unsafe { F32x16::load(from[(c0 + i) * ld + r0..][..LANES].as_ptr()) });
-                for (i, row) in transpose(rows).into_iter().enumerate() {
-                    // SAFETY: as above.
-                    unsafe { row.store(to[(r0 + i) * d + c0..][..LANES].as_mut_ptr()) };
-                }
-            } else {
-                for r in r0..len.min(r0 + LANES) {
-                    (c0..d.min(c0 + LANES)).for_each(|c| to[r * d + c] = from[c * ld + r]);
-                }
-            }
-        }
-    }
-}
-
-/// Where scores' rows begin, for `len` queries: whole panels, an odd number of cache lines apart.
-fn scores_ld(len: usize) -> usize {
-    len.next_multiple_of(NR) + LANES
-}
-
-/// Room for a block's scores: rows of [`scores_ld`], and a panel more behind the last.
-fn scores(keys: usize, len: usize) -> Scratch {
-    scratch(keys * scores_ld(len) + NR)
-}
-
 /// out = softmax(scale·q·kᵀ)·v per head, after `embed`, and the logarithms of the softmax' denominators, (batch, heads, queries).
 ///
 /// # Panics
@@ -267,39 +159,24 @@ pub fn forward(
             let mut q_rows = s.gather(q.0, q.1, queries, head, first..first + len);
             let q_rows = &mut q_rows[..len * d];
             embed(0, first, q_rows);
-            let (mut p, ld) = (scores(keys, len), scores_ld(len));
-            product(
-                [keys, len, d],
-                Left::Plain(&k_rows, d),
-                Right::Panels(&transposed_panels(q_rows, d)),
-                &mut p,
-                ld,
-                false,
-            );
-            let sums = softmax_columns(&mut p[..keys * ld], ld, scale, logsumexp);
-            let mut out_transposed = scratch(d * ld);
-            product([d, len, keys], Left::Packed(&values), Right::Plain(&p, ld), &mut out_transposed, ld, false);
-            for row in out_transposed[..d * ld].chunks_exact_mut(ld) {
-                row.iter_mut().zip(&sums).for_each(|(out, sum)| *out /= sum);
+            let mut p = Scores::new(&k_rows[..keys * d], q_rows, d);
+            let sums = softmax_columns(&mut p, scale, logsumexp);
+            p.transposed_times(&values, d, q_rows);
+            for (row, sum) in q_rows.chunks_exact_mut(d).zip(&sums) {
+                row.iter_mut().for_each(|out| *out /= sum);
             }
-            transposed(&out_transposed, ld, d, q_rows);
             // SAFETY: the queries of this task.
             unsafe { out.put(s, head, first, q_rows) };
         }
     });
 }
 
-/// Turns scores (keys, ld) into exp(scale·(score − the column's largest)); writes the columns' logsumexp and returns their sums.
-fn softmax_columns(scores: &mut [f32], ld: usize, scale: f32, logsumexp: &mut [f32]) -> Vec<f32> {
-    let len = logsumexp.len();
-    let mut largest = vec![f32::NEG_INFINITY; len];
-    for row in scores.chunks_exact(ld) {
-        largest_of(&row[..len], &mut largest);
-    }
-    let mut sums = vec![0f32; len];
-    for row in scores.chunks_exact_mut(ld) {
-        exponentials(&mut row[..len], scale, &largest, &mut sums);
-    }
+/// Turns scores into exp(scale·(score − the column's largest)); writes the columns' logsumexp and returns their sums.
+fn softmax_columns(scores: &mut Scores, scale: f32, logsumexp: &mut [f32]) -> Vec<f32> {
+    let mut largest = vec![f32::NEG_INFINITY; scores.queries];
+    scores.rows().for_each(|row| largest_of(row, &mut largest));
+    let mut sums = vec![0f32; scores.queries];
+    scores.rows_mut().for_each(|row| exponentials(row, scale, &largest, &mut sums));
     for ((logsumexp, largest), sum) in logsumexp.iter_mut().zip(&largest).zip(&sums) {
         *logsumexp = scale * largest + sum.ln();
     }
@@ -365,7 +242,7 @@ pub fn backward(
     [dq, dk, dv]: [Option<Target>; 3],
 ) {
     let Shape { batch, heads, queries, keys, head_dim: d } = s;
-    let needs = [dq.is_some(), dk.is_some(), dv.is_some()];
+    let of = Backward { s, scale, saved, embed, needs: [dq.is_some(), dk.is_some(), dv.is_some()] };
     let finish = |head: usize, [dk_rows, dv_rows]: &mut [Scratch; 2]| {
         if let Some(dk) = &dk {
             embed_back(1, 0, &mut dk_rows[..keys * d]);
@@ -381,14 +258,13 @@ pub fn backward(
     let tasks = queries.div_ceil(task);
     let parts = (0..batch * heads * tasks).into_par_iter().map(|t| {
         let (head, first) = (t / tasks, t % tasks * task);
-        let mut sums =
-            backward_part(s, scale, saved, &embed, head, first..queries.min(first + task), needs, |first, dq_rows| {
-                if let Some(dq) = &dq {
-                    embed_back(0, first, dq_rows);
-                    // SAFETY: the queries of this task.
-                    unsafe { dq.put(s, head, first, dq_rows) };
-                }
-            });
+        let mut sums = of.part(head, first..queries.min(first + task), |first, dq_rows| {
+            if let Some(dq) = &dq {
+                embed_back(0, first, dq_rows);
+                // SAFETY: the queries of this task.
+                unsafe { dq.put(s, head, first, dq_rows) };
+            }
+        });
         if tasks > 1 {
             return Some(sums);
         }
@@ -401,80 +277,63 @@ pub fn backward(
         let (sum, others) = parts.split_first_mut().expect("a head has at least one task");
         for other in others {
             for (sum, other) in sum.iter_mut().zip(other) {
-                sum.iter_mut().zip(&other[..]).for_each(|(sum, other)| *sum += other);
+                sum.iter_mut().zip(&other[..]).take(keys * d).for_each(|(sum, other)| *sum += other);
             }
         }
         finish(head, sum);
     });
 }
 
-/// Some queries' share of a head's dk and dv, as far as they are needed; their dq goes to `put_dq`, block by block.
-#[allow(clippy::too_many_arguments, reason = "one call, of what one task needs")]
-fn backward_part(
+/// What all tasks of the backward share.
+struct Backward<'a, E> {
     s: Shape,
     scale: f32,
-    saved: &Saved,
-    embed: &impl Embedding,
-    head: usize,
-    queries: Range<usize>,
-    [needs_dq, needs_dk, needs_dv]: [bool; 3],
-    put_dq: impl Fn(usize, &mut [f32]),
-) -> [Scratch; 2] {
-    let (d, keys) = (s.head_dim, s.keys);
-    let [q, k, v] = saved.inputs;
-    let mut k_rows = s.gather(k.0, k.1, keys, head, 0..keys);
-    embed(1, 0, &mut k_rows[..keys * d]);
-    let k_transposed = transposed_rows(&k_rows[..keys * d], d);
-    let v_rows = s.gather(v.0, v.1, keys, head, 0..keys);
-    let [mut dk, mut dv] = [needs_dk, needs_dv].map(|needed| scratch(if needed { keys * d } else { 0 }));
-    for first in queries.clone().step_by(s.block()) {
-        let block = first..queries.end.min(first + s.block());
-        let (len, more) = (block.len(), first > queries.start);
-        let of_head = head * s.queries + first..head * s.queries + first + len;
-        let mut q_rows = s.gather(q.0, q.1, s.queries, head, block.clone());
-        let q_rows = &mut q_rows[..len * d];
-        embed(0, first, q_rows);
-        let dout = s.gather(saved.dout.0, saved.dout.1, s.queries, head, block);
-        let dout = &dout[..len * d];
-        let (mut p, ld) = (scores(keys, len), scores_ld(len));
-        product(
-            [keys, len, d],
-            Left::Plain(&k_rows, d),
-            Right::Panels(&transposed_panels(q_rows, d)),
-            &mut p,
-            ld,
-            false,
-        );
-        let logsumexp = &saved.logsumexp[of_head.clone()];
-        p[..keys * ld].chunks_exact_mut(ld).for_each(|row| probabilities(&mut row[..len], scale, logsumexp));
-        if needs_dv {
-            product([keys, d, len], Left::Plain(&p, ld), Right::Panels(&panels(dout, d)), &mut dv, d, more);
+    saved: &'a Saved<'a>,
+    embed: E,
+    /// Of dq, dk and dv.
+    needs: [bool; 3],
+}
+
+impl<E: Embedding> Backward<'_, E> {
+    /// Some queries' share of a head's dk and dv, as far as they are needed; their dq goes to `put_dq`, block by block.
+    fn part(&self, head: usize, queries: Range<usize>, put_dq: impl Fn(usize, &mut [f32])) -> [Scratch; 2] {
+        let Backward { s, scale, saved, .. } = *self;
+        let ([needs_dq, needs_dk, needs_dv], [q, k, v]) = (self.needs, saved.inputs);
+        let (d, keys) = (s.head_dim, s.keys);
+        let mut k_rows = s.gather(k.0, k.1, keys, head, 0..keys);
+        let k_rows = &mut k_rows[..keys * d];
+        (self.embed)(1, 0, k_rows);
+        let k_transposed = needs_dq.then(|| transposed_rows(k_rows, d));
+        let v_rows = s.gather(v.0, v.1, keys, head, 0..keys);
+        let [mut dk, mut dv] = [needs_dk, needs_dv].map(|needed| scratch(if needed { keys * d } else { 0 }));
+        for first in queries.clone().step_by(s.block()) {
+            let block = first..queries.end.min(first + s.block());
+            let (len, more) = (block.len(), first > queries.start);
+            let of_head = head * s.queries + first..head * s.queries + first + len;
+            let mut q_rows = s.gather(q.0, q.1, s.queries, head, block.clone());
+            let q_rows = &mut q_rows[..len * d];
+            (self.embed)(0, first, q_rows);
+            let dout = s.gather(saved.dout.0, saved.dout.1, s.queries, head, block);
+            let dout = &dout[..len * d];
+            let mut p = Scores::new(k_rows, q_rows, d);
+            let logsumexp = &saved.logsumexp[of_head.clone()];
+            p.rows_mut().for_each(|row| probabilities(row, scale, logsumexp));
+            if needs_dv {
+                p.times(dout, d, &mut dv, more);
+            }
+            if !needs_dq && !needs_dk {
+                continue;
+            }
+            let (dp, delta) = (Scores::new(&v_rows[..keys * d], dout, d), &saved.delta[of_head]);
+            p.rows_mut().zip(dp.rows()).for_each(|(p, dp)| score_gradients(p, dp, delta, scale));
+            if needs_dk {
+                p.times(q_rows, d, &mut dk, more);
+            }
+            if let Some(k_transposed) = &k_transposed {
+                p.transposed_times(k_transposed, d, q_rows);
+                put_dq(first, q_rows);
+            }
         }
-        if !needs_dq && !needs_dk {
-            continue;
-        }
-        let mut dp = scores(keys, len);
-        product(
-            [keys, len, d],
-            Left::Plain(&v_rows, d),
-            Right::Panels(&transposed_panels(dout, d)),
-            &mut dp,
-            ld,
-            false,
-        );
-        let delta = &saved.delta[of_head];
-        for (p, dp) in p[..keys * ld].chunks_exact_mut(ld).zip(dp.chunks_exact(ld)) {
-            score_gradients(&mut p[..len], &dp[..len], delta, scale);
-        }
-        if needs_dk {
-            product([keys, d, len], Left::Plain(&p, ld), Right::Panels(&panels(q_rows, d)), &mut dk, d, more);
-        }
-        if needs_dq {
-            let mut dq_transposed = scratch(d * ld);
-            product([d, len, keys], Left::Packed(&k_transposed), Right::Plain(&p, ld), &mut dq_transposed, ld, false);
-            transposed(&dq_transposed, ld, d, q_rows);
-            put_dq(first, q_rows);
-        }
+        [dk, dv]
     }
-    [dk, dv]
 }
