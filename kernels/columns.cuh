@@ -10,6 +10,9 @@ template <class T> struct Single {
     float v[1];
 
     static __device__ __forceinline__ Single load(const T *from) { return {{to_float(*from)}}; }
+    static __device__ __forceinline__ Single load_or(const T *tensor, size_t offset, float value) {
+        return {{tensor ? to_float(tensor[offset]) : value}};
+    }
     __device__ __forceinline__ void store(T *to) const { from_float(v[0], to); }
 };
 

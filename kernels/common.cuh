@@ -34,6 +34,13 @@ template <class T> struct Chunk {
         return c;
     }
 
+    /// As it is once it is stored.
+    __device__ __forceinline__ Chunk rounded() const {
+        Chunk c;
+        for (int i = 0; i < 4; i++) c.unpack(i, pack(i));
+        return c;
+    }
+
     __device__ __forceinline__ void store(T *to) const {
         // Not a plain assignment: nvcc 13 has split one of two such stores into four of 4 bytes.
         __stwb(reinterpret_cast<uint4 *>(to), make_uint4(pack(0), pack(1), pack(2), pack(3)));

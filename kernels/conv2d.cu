@@ -10,7 +10,8 @@
 //          convolution of a ×2 upsample into four of ⌊kh/2 + 1⌋·⌊kw/2 + 1⌋ taps at the size of x (4 taps instead of 9) with weights
 //          summed beforehand. Its data gradient is one gather with stride 2 of all four phases' taps (16 instead of 36).
 // Bytes    each of x, weight, bias, residual and y (dy, dx, …) once. Blocks that run at the same time work on neighbouring pixels, and a
-//          slab's taps follow each other, so that re-reading hits L1 and L2.
+//          slab's taps follow each other, so that re-reading hits L1 and L2. 8 bytes more for each group in a tile's 128 pixels, where a group
+//          norm of y follows and gets its statistics from here instead of reading y.
 // FLOPs    2·B·H′·W′·O·kh·kw·I, of an upsample 4/9 of that. On tensor cores: of the PTX instructions of the main loop, counted as
 //          matrix_tile.cuh says, 64 % (forward) and 63 % (data gradient) are mma in tiles of 128×128 bf16; four mma for each ldmatrix. Where
 //          taps do not fill slabs (few channels), K runs on from tap to tap without a gap, and chunks find their places one by one.
@@ -19,6 +20,7 @@
 // Source   im2col as in Chetlur et al., "cuDNN", 2014 (arXiv:1410.0759), section 3; phases: Shi et al., "Is the deconvolution layer the
 //          same as a convolutional layer?", 2016 (arXiv:1609.07009).
 #include "conv2d.cuh"
+#include "group_stats.cuh"
 
 /// One position of the kernel.
 struct alignas(8) Tap {
@@ -263,6 +265,24 @@ template <class T> struct Operands {
     T *to;
     /// Channels that are written.
     uint32_t columns;
+    /// Where the statistics of the tile's groups of so many channels go, or null.
+    float2 *statistics = nullptr;
+    uint32_t group_size = 0;
+};
+
+/// A thread's sums for the statistics of its channels.
+template <class T> struct ChannelSums {
+    static constexpr int N = Chunk<T>::N;
+    Chunk<T> shift;
+    float sum[N] = {}, squares[N] = {};
+
+    __device__ __forceinline__ void add(const Chunk<T> &value) {
+        for (int i = 0; i < N; i++) {
+            float d = value.v[i] - shift.v[i];
+            sum[i] += d;
+            squares[i] += d * d;
+        }
+    }
 };
 
 /// The pixels of `g` from `row` on and channels from `column` on: a tile. `tap_weight`: Tap::weight of a tap's index.
@@ -302,21 +322,43 @@ static __device__ __forceinline__ void convolve(const Gather &g, const Operands<
         Product<Tile, A, B>::compute(a, b, g.taps() * g.channels, shared);
     }
     constexpr uint32_t N = Chunk<T>::N;
-    uint32_t rows = g.pixels() - row;
-    column += chunk_column<N, Tile::COLUMNS>();
-    if (column >= o.columns) return;
+    uint32_t rows = g.pixels() - row, mine = column + chunk_column<N, Tile::COLUMNS>();
+    if (mine >= o.columns) return;
     float bias[N];
     for (uint32_t e = 0; e < N; e += 4) {
-        float4 b = load4_or(o.bias, column + e, 0.0f);
+        float4 b = load4_or(o.bias, mine + e, 0.0f);
         bias[e] = b.x, bias[e + 1] = b.y, bias[e + 2] = b.z, bias[e + 3] = b.w;
+    }
+    auto place = [&](uint32_t r) { return (size_t)out[r] * o.columns + mine; };
+    auto finish = [&](uint32_t r, const float(&v)[N]) {
+        Chunk<T> sum = Chunk<T>::load_or(o.residual, place(r), 0.0f);
+        for (uint32_t e = 0; e < N; e++) sum.v[e] += v[e] + bias[e];
+        return sum;
+    };
+    bool counts = WEIGHT_ROWS && o.statistics;
+    ChannelSums<T> of_column;
+    if (counts) {
+        float v[N];
+        load_chunk<Tile>(shared, 0, chunk_column<N, Tile::COLUMNS>(), v);
+        of_column.shift = finish(0, v).rounded();
     }
     for_each_chunk<Tile, N>(shared, [&](uint32_t r, uint32_t, float(&v)[N]) {
         if (r >= rows) return;
-        size_t place = (size_t)out[r] * o.columns + column;
-        Chunk<T> sum = Chunk<T>::load_or(o.residual, place, 0.0f);
-        for (uint32_t e = 0; e < N; e++) sum.v[e] += v[e] + bias[e];
-        sum.store(o.to + place);
+        Chunk<T> sum = finish(r, v);
+        sum.store(o.to + place(r));
+        if (counts) of_column.add(sum.rounded());
     });
+    if (!counts) return;
+    __syncthreads();
+    constexpr uint32_t CHUNKS = Tile::COLUMNS / N;
+    auto &sums = *reinterpret_cast<RowSums<N, MATRIX_THREADS> *>(shared);
+    sums.put(of_column.sum, of_column.squares);
+    __syncthreads();
+    float *means = reinterpret_cast<float *>(&sums + 1);
+    GroupStats stats = {means, means + Tile::COLUMNS, Tile::COLUMNS, o.group_size, (float)Tile::ROWS};
+    stats.write(
+        o.statistics, [&](uint32_t c) { return sums.of(c, CHUNKS, MATRIX_THREADS / CHUNKS); },
+        [&](uint32_t c) { return to_float(o.to[(size_t)out[0] * o.columns + column + c]); });
 }
 
 template <class Tile> static __device__ __forceinline__ void forward_tile(const Conv2dFwd &p) {
@@ -338,6 +380,12 @@ template <class Tile> static __device__ __forceinline__ void forward_tile(const 
     uint32_t line = g.taps() * p.inputs;
     auto tap_weight = [&](uint32_t t) { return phase * p.outputs * line + t * p.inputs; };
     Operands<T> o = {at<const T>(p.x), at<const T>(p.weight), line, at<const float>(p.bias), at<const T>(p.residual), at<T>(p.y), p.outputs};
+    if (p.statistics) {
+        // A part for each tile of an image, those of a tile's classes one after the other.
+        uint32_t pixels = g.rows * g.columns, image = place.row / pixels, part = place.row % pixels / Tile::ROWS * classes + phase;
+        o.group_size = p.outputs / p.groups;
+        o.statistics = at<float2>(p.statistics) + ((size_t)image * (pixels / Tile::ROWS * classes) + part) * p.groups + place.column / o.group_size;
+    }
     convolve<Tile, true>(g, o, place.row, place.column, tap_weight);
 }
 

@@ -20,6 +20,9 @@ struct Conv2dFwd {
     uint64_t bias;      ///< (outputs) or absent, f32, read
     uint64_t residual;  ///< as y or absent, read
     uint64_t y;         ///< (batch, out_height, out_width, outputs), written
+    /// (batch, parts, groups, 2) f32 or absent, written: of y what GroupNormStats writes, a part for each tile's pixels. On CUDA, where tiles
+    /// have whole groups of pixels of one image (`statistics_parts` in src/ops/conv2d/tiles.rs).
+    uint64_t statistics;
     uint32_t batch;
     uint32_t height;
     uint32_t width;
@@ -35,7 +38,7 @@ struct Conv2dFwd {
     uint32_t upsample;
     uint32_t phased;  ///< 1 only with `upsample`, and on CUDA always then
     uint32_t tile;    ///< on CUDA
-    uint32_t reserved;
+    uint32_t groups;  ///< of `statistics`
 };
 
 /// dx: the transpose of `Conv2dFwd` in x.

@@ -5,14 +5,16 @@
 //           With dz = dy·act′(x̂·w + b), S = Σ dz and T = Σ dz·x̂ over positions: db = Σ_batch S, dw = Σ_batch T,
 //           dx = rstd·(w·dz − m − x̂·n), m and n the means over the group's elements of w·dz and of w·dz·x̂.
 // Shapes    x, y, dx, dy (batch, positions, channels); w, b (channels); mean, rstd (batch, groups).
-// Bytes     group_norm_stats: x once. group_norm_fwd: x and y once. group_norm_bwd_sums: x and dy once. group_norm_bwd: x, dy and dx once.
+//           Where x also goes on past the norm, group_norm_bwd adds the gradient that comes back that way, dresidual.
+// Bytes     group_norm_stats: x once, or nothing where the convolution that wrote x has left its statistics (conv2d.cu), which may be many:
+//           group_norm_merge. group_norm_fwd: x and y once. group_norm_bwd_sums: x and dy once. group_norm_bwd: x, dy, dresidual and dx once.
 // FLOPs     forward 5 + 10, backward 15 + 20 an element, of which SiLU and its slope are half: memory-bound.
 // Scratch   8 bytes per part and group of a sample forward; that and 8 bytes per part and channel backward. Parts are at most 128.
 // Rounding  everything in f32, results rounded once. A channel's sums run over differences from its first value in the part, and parts
 //           are merged by their means (Chan, Golub and LeVeque, 1983), so that a large mean costs the variance no digits. No atomics:
 //           sums have a fixed order.
 // Source    Wu and He, "Group normalization" (2018).
-#include "channel_tile.cuh"
+#include "group_stats.cuh"
 #include "group_norm.h"
 
 static __device__ __forceinline__ float sigmoid(float z) {
@@ -51,24 +53,12 @@ template <class T, class C> static __device__ __forceinline__ void stats(const G
     sums.put(sum, squares);
     __syncthreads();
 
-    // Each channel's mean and sum of squared differences, then each group's.
-    float *means = channel_array(0, p.tile), *within = channel_array(1, p.tile);
-    float length = part.length();
-    for (uint32_t c = threadIdx.x; c < p.tile; c += blockDim.x) {
-        float2 of = sums.of(c, tile.chunks, tile.rows);
-        means[c] = to_float(x[(size_t)part.begin * p.channels + c]) + of.x / length;
-        within[c] = of.y - of.x * of.x / length;
-    }
-    __syncthreads();
-    uint32_t size = p.channels / p.groups, groups = p.tile / size;
-    float2 *out = at<float2>(p.partial) + ((size_t)sample * p.parts + blockIdx.x) * p.groups + first_channel / size;
-    for (uint32_t group = threadIdx.x; group < groups; group += blockDim.x) {
-        float mean = 0.0f, all = 0.0f, between = 0.0f;
-        each_of_group(group, size, [&](uint32_t c) { mean += means[c], all += within[c]; });
-        mean /= (float)size;
-        each_of_group(group, size, [&](uint32_t c) { between += (means[c] - mean) * (means[c] - mean); });
-        out[group] = make_float2(mean, all + length * between);
-    }
+    uint32_t size = p.channels / p.groups;
+    GroupStats stats = {channel_array(0, p.tile), channel_array(1, p.tile), p.tile, size, part.length()};
+    stats.write(
+        at<float2>(p.partial) + ((size_t)sample * p.parts + blockIdx.x) * p.groups + first_channel / size,
+        [&](uint32_t c) { return sums.of(c, tile.chunks, tile.rows); },
+        [&](uint32_t c) { return to_float(x[(size_t)part.begin * p.channels + c]); });
 }
 
 template <class T, class C> static __device__ __forceinline__ void forward(const GroupNormFwd &p) {
@@ -77,7 +67,6 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
     uint32_t first_group = first_channel / size;
     float *means = channel_array(0, p.tile), *rstds = channel_array(1, p.tile);
     const float2 *partial = at<const float2>(p.partial) + (size_t)sample * p.parts * p.groups + first_group;
-    uint32_t length = Part(0, p.parts, p.positions).end;
     float count = (float)size * (float)p.positions, shift = 0.0f;
     sum_parts(
         p.tile / size, p.parts,
@@ -85,7 +74,7 @@ template <class T, class C> static __device__ __forceinline__ void forward(const
             // Sums of means run over differences, too.
             shift = load_pair(partial + group).x;
             float2 of = partial[(size_t)part * p.groups + group];
-            float n = (float)(size * min(length, p.positions - part * length)), d = of.x - shift;
+            float n = (float)(size * min(p.length, p.positions - part * p.length)), d = of.x - shift;
             sum = make_float3(sum.x + n * d, sum.y + n * d * d, sum.z + of.y);
         },
         [&](uint32_t group, float3 sum) {
@@ -256,17 +245,18 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
     uint32_t first = sample * p.positions * p.channels + first_channel + tile.chunk * C::N;
     constexpr int AT_ONCE = 2;
     batches<AT_ONCE>(slice, tile.row, tile.rows, [&](auto each) {
-        C x[AT_ONCE], dz[AT_ONCE];
+        C x[AT_ONCE], dz[AT_ONCE], residual[AT_ONCE];
         each([&](uint32_t position, int u) {
             uint32_t here = first + position * p.channels;
             x[u] = C::load(at<const T>(p.x) + here);
             dz[u] = C::load(at<const T>(p.dy) + here);
+            residual[u] = C::load_or(at<const T>(p.dresidual), here, 0.0f);
         });
         each([&](uint32_t position, int u) {
             if (p.silu) {
                 for (int i = 0; i < C::N; i++) dz[u].v[i] *= silu_slope(x[u].v[i] * gain[i] + offset[i]);
             }
-            for (int i = 0; i < C::N; i++) dz[u].v[i] = dz[u].v[i] * gain[i] - x[u].v[i] * lean[i] - level[i];
+            for (int i = 0; i < C::N; i++) dz[u].v[i] = residual[u].v[i] + (dz[u].v[i] * gain[i] - x[u].v[i] * lean[i] - level[i]);
             dz[u].store(at<T>(p.dx) + (first + position * p.channels));
         });
     });
@@ -275,6 +265,26 @@ template <class T, class C> static __device__ __forceinline__ void backward(cons
 template <class T> static __device__ __forceinline__ void group_norm_stats(const GroupNormStats &p) {
     if (p.channels % Chunk<T>::N == 0) stats<T, Chunk<T>>(p);
     else stats<T, Single<T>>(p);
+}
+
+/// The statistics of the parts of one dtype, whatever x's.
+template <class T> static __device__ __forceinline__ void group_norm_merge(const GroupNormMerge &p) {
+    uint32_t parts = (p.parts + p.fold - 1) / p.fold, index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index >= p.batch * parts * p.groups) return;
+    uint32_t group = index % p.groups, part = index / p.groups % parts, sample = index / p.groups / parts;
+    uint32_t count = min(p.fold, p.parts - part * p.fold);
+    const float2 *from = at<const float2>(p.partial) + ((size_t)sample * p.parts + part * p.fold) * p.groups + group;
+    float shift = load_pair(from).x, sum = 0.0f, squares = 0.0f, within = 0.0f;
+#pragma unroll 8
+    for (uint32_t i = 0; i < count; i++) {
+        float2 of = load_pair(from + i * p.groups);
+        float d = of.x - shift;
+        sum += d;
+        squares += d * d;
+        within += of.y;
+    }
+    float mean = sum / (float)count;
+    at<float2>(p.merged)[index] = make_float2(shift + mean, within + (float)p.elements * (squares - sum * mean));
 }
 
 template <class T> static __device__ __forceinline__ void group_norm_fwd(const GroupNormFwd &p) {
@@ -293,6 +303,7 @@ template <class T> static __device__ __forceinline__ void group_norm_bwd(const G
 }
 
 VF_EXPORT(group_norm_stats, GroupNormStats, CHANNEL_TILE_BOUNDS)
+VF_EXPORT(group_norm_merge, GroupNormMerge, CHANNEL_TILE_THREADS)
 VF_EXPORT(group_norm_fwd, GroupNormFwd, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(group_norm_bwd_sums, GroupNormBwdSums, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(group_norm_bwd, GroupNormBwd, CHANNEL_TILE_BOUNDS)

@@ -825,6 +825,8 @@ pub struct Conv2dFwd {
     pub residual: u64,
     #[doc = " (batch, out_height, out_width, outputs), written"]
     pub y: u64,
+    #[doc = " (batch, parts, groups, 2) f32 or absent, written: of y what GroupNormStats writes, a part for each tile's pixels. On CUDA, where tiles\n have whole groups of pixels of one image (`statistics_parts` in src/ops/conv2d/tiles.rs)."]
+    pub statistics: u64,
     pub batch: u32,
     pub height: u32,
     pub width: u32,
@@ -842,33 +844,35 @@ pub struct Conv2dFwd {
     pub phased: u32,
     #[doc = " on CUDA"]
     pub tile: u32,
-    pub reserved: u32,
+    #[doc = " of `statistics`"]
+    pub groups: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 104usize];
+    ["Size of Conv2dFwd"][::std::mem::size_of::<Conv2dFwd>() - 112usize];
     ["Alignment of Conv2dFwd"][::std::mem::align_of::<Conv2dFwd>() - 8usize];
     ["Offset of field: Conv2dFwd::x"][::std::mem::offset_of!(Conv2dFwd, x) - 0usize];
     ["Offset of field: Conv2dFwd::weight"][::std::mem::offset_of!(Conv2dFwd, weight) - 8usize];
     ["Offset of field: Conv2dFwd::bias"][::std::mem::offset_of!(Conv2dFwd, bias) - 16usize];
     ["Offset of field: Conv2dFwd::residual"][::std::mem::offset_of!(Conv2dFwd, residual) - 24usize];
     ["Offset of field: Conv2dFwd::y"][::std::mem::offset_of!(Conv2dFwd, y) - 32usize];
-    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 40usize];
-    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 44usize];
-    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 48usize];
-    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 52usize];
-    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 56usize];
-    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 60usize];
-    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 64usize];
-    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 68usize];
-    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 72usize];
-    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 76usize];
-    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 80usize];
-    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 84usize];
-    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 88usize];
-    ["Offset of field: Conv2dFwd::phased"][::std::mem::offset_of!(Conv2dFwd, phased) - 92usize];
-    ["Offset of field: Conv2dFwd::tile"][::std::mem::offset_of!(Conv2dFwd, tile) - 96usize];
-    ["Offset of field: Conv2dFwd::reserved"][::std::mem::offset_of!(Conv2dFwd, reserved) - 100usize];
+    ["Offset of field: Conv2dFwd::statistics"][::std::mem::offset_of!(Conv2dFwd, statistics) - 40usize];
+    ["Offset of field: Conv2dFwd::batch"][::std::mem::offset_of!(Conv2dFwd, batch) - 48usize];
+    ["Offset of field: Conv2dFwd::height"][::std::mem::offset_of!(Conv2dFwd, height) - 52usize];
+    ["Offset of field: Conv2dFwd::width"][::std::mem::offset_of!(Conv2dFwd, width) - 56usize];
+    ["Offset of field: Conv2dFwd::inputs"][::std::mem::offset_of!(Conv2dFwd, inputs) - 60usize];
+    ["Offset of field: Conv2dFwd::outputs"][::std::mem::offset_of!(Conv2dFwd, outputs) - 64usize];
+    ["Offset of field: Conv2dFwd::kernel_height"][::std::mem::offset_of!(Conv2dFwd, kernel_height) - 68usize];
+    ["Offset of field: Conv2dFwd::kernel_width"][::std::mem::offset_of!(Conv2dFwd, kernel_width) - 72usize];
+    ["Offset of field: Conv2dFwd::stride"][::std::mem::offset_of!(Conv2dFwd, stride) - 76usize];
+    ["Offset of field: Conv2dFwd::top"][::std::mem::offset_of!(Conv2dFwd, top) - 80usize];
+    ["Offset of field: Conv2dFwd::left"][::std::mem::offset_of!(Conv2dFwd, left) - 84usize];
+    ["Offset of field: Conv2dFwd::out_height"][::std::mem::offset_of!(Conv2dFwd, out_height) - 88usize];
+    ["Offset of field: Conv2dFwd::out_width"][::std::mem::offset_of!(Conv2dFwd, out_width) - 92usize];
+    ["Offset of field: Conv2dFwd::upsample"][::std::mem::offset_of!(Conv2dFwd, upsample) - 96usize];
+    ["Offset of field: Conv2dFwd::phased"][::std::mem::offset_of!(Conv2dFwd, phased) - 100usize];
+    ["Offset of field: Conv2dFwd::tile"][::std::mem::offset_of!(Conv2dFwd, tile) - 104usize];
+    ["Offset of field: Conv2dFwd::groups"][::std::mem::offset_of!(Conv2dFwd, groups) - 108usize];
 };
 #[doc = " dx: the transpose of `Conv2dFwd` in x."]
 #[repr(C)]
@@ -1426,6 +1430,35 @@ const _: () = {
     ["Offset of field: GroupNormStats::tile"][::std::mem::offset_of!(GroupNormStats, tile) - 32usize];
     ["Offset of field: GroupNormStats::parts"][::std::mem::offset_of!(GroupNormStats, parts) - 36usize];
 };
+#[doc = " The same of fewer and longer parts, `fold` at a time: what a convolution leaves are many. Grid: a thread for each group of each longer part."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct GroupNormMerge {
+    #[doc = " (batch, parts, groups, 2) f32, read"]
+    pub partial: u64,
+    #[doc = " (batch, ⌈parts / fold⌉, groups, 2) f32, written"]
+    pub merged: u64,
+    pub batch: u32,
+    pub groups: u32,
+    pub parts: u32,
+    pub fold: u32,
+    #[doc = " of a group in each of `parts`"]
+    pub elements: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GroupNormMerge"][::std::mem::size_of::<GroupNormMerge>() - 40usize];
+    ["Alignment of GroupNormMerge"][::std::mem::align_of::<GroupNormMerge>() - 8usize];
+    ["Offset of field: GroupNormMerge::partial"][::std::mem::offset_of!(GroupNormMerge, partial) - 0usize];
+    ["Offset of field: GroupNormMerge::merged"][::std::mem::offset_of!(GroupNormMerge, merged) - 8usize];
+    ["Offset of field: GroupNormMerge::batch"][::std::mem::offset_of!(GroupNormMerge, batch) - 16usize];
+    ["Offset of field: GroupNormMerge::groups"][::std::mem::offset_of!(GroupNormMerge, groups) - 20usize];
+    ["Offset of field: GroupNormMerge::parts"][::std::mem::offset_of!(GroupNormMerge, parts) - 24usize];
+    ["Offset of field: GroupNormMerge::fold"][::std::mem::offset_of!(GroupNormMerge, fold) - 28usize];
+    ["Offset of field: GroupNormMerge::elements"][::std::mem::offset_of!(GroupNormMerge, elements) - 32usize];
+    ["Offset of field: GroupNormMerge::reserved"][::std::mem::offset_of!(GroupNormMerge, reserved) - 36usize];
+};
 #[doc = " y = act((x − mean)·rstd·weight + bias), mean and rstd over the positions and channels of a group, from the statistics of its parts.\n Grid: (slices, channels / tile, batch); dynamic shared memory: four arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
@@ -1436,7 +1469,7 @@ pub struct GroupNormFwd {
     pub weight: u64,
     #[doc = " (channels) f32, read"]
     pub bias: u64,
-    #[doc = " (batch, parts, groups, 2) f32, of `GroupNormStats`, read"]
+    #[doc = " (batch, parts, groups, 2) f32, as `GroupNormStats` writes it, read"]
     pub partial: u64,
     #[doc = " (batch, positions, channels), written"]
     pub y: u64,
@@ -1454,12 +1487,13 @@ pub struct GroupNormFwd {
     pub tile: u32,
     #[doc = " of `partial`"]
     pub parts: u32,
+    #[doc = " positions of each part, but the last one may have less"]
+    pub length: u32,
     #[doc = " positions are cut into this many slices, one for a block"]
     pub slices: u32,
     pub eps: f32,
     #[doc = " 1: act is SiLU; 0: the identity"]
     pub silu: u32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1479,10 +1513,10 @@ const _: () = {
     ["Offset of field: GroupNormFwd::groups"][::std::mem::offset_of!(GroupNormFwd, groups) - 76usize];
     ["Offset of field: GroupNormFwd::tile"][::std::mem::offset_of!(GroupNormFwd, tile) - 80usize];
     ["Offset of field: GroupNormFwd::parts"][::std::mem::offset_of!(GroupNormFwd, parts) - 84usize];
-    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 88usize];
-    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 92usize];
-    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 96usize];
-    ["Offset of field: GroupNormFwd::reserved"][::std::mem::offset_of!(GroupNormFwd, reserved) - 100usize];
+    ["Offset of field: GroupNormFwd::length"][::std::mem::offset_of!(GroupNormFwd, length) - 88usize];
+    ["Offset of field: GroupNormFwd::slices"][::std::mem::offset_of!(GroupNormFwd, slices) - 92usize];
+    ["Offset of field: GroupNormFwd::eps"][::std::mem::offset_of!(GroupNormFwd, eps) - 96usize];
+    ["Offset of field: GroupNormFwd::silu"][::std::mem::offset_of!(GroupNormFwd, silu) - 100usize];
 };
 #[doc = " With x\u{302} = (x − mean)·rstd, dz = dy·act′(x\u{302}·weight + bias) and, over a part's positions, S = Σ dz and T = Σ dz·x\u{302} of each channel: S\n and T, and for each group the sums over its channels of weight·S and weight·T.\n Grid: (parts, channels / tile, batch); dynamic shared memory: five arrays of channels."]
 #[repr(C)]
@@ -1537,7 +1571,7 @@ const _: () = {
     ["Offset of field: GroupNormBwdSums::silu"][::std::mem::offset_of!(GroupNormBwdSums, silu) - 88usize];
     ["Offset of field: GroupNormBwdSums::reserved"][::std::mem::offset_of!(GroupNormBwdSums, reserved) - 92usize];
 };
-#[doc = " dbias = Σ S and dweight = Σ T over batch and parts; dx = rstd·(weight·dz − m − x\u{302}·n), where m and n are the sums of weight·S and of\n weight·T over the parts of a group, divided by the number of its elements.\n Grid: (slices + 1, channels / tile, batch), where block x = 0 sums and the others write dx, or (1, channels / tile, 1) where no dx is\n asked for; dynamic shared memory: six arrays of channels."]
+#[doc = " dbias = Σ S and dweight = Σ T over batch and parts; dx = dresidual + rstd·(weight·dz − m − x\u{302}·n), where m and n are the sums of weight·S\n and of weight·T over the parts of a group, divided by the number of its elements.\n Grid: (slices + 1, channels / tile, batch), where block x = 0 sums and the others write dx, or (1, channels / tile, 1) where no dx is\n asked for; dynamic shared memory: six arrays of channels."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct GroupNormBwd {
@@ -1557,6 +1591,8 @@ pub struct GroupNormBwd {
     pub by_channel: u64,
     #[doc = " (batch, parts, groups, 2) f32 or absent with dx, read"]
     pub by_group: u64,
+    #[doc = " as x or absent: what reaches x on other ways; read"]
+    pub dresidual: u64,
     #[doc = " (batch, positions, channels) or absent, written"]
     pub dx: u64,
     #[doc = " (channels) f32 or absent, written"]
@@ -1578,7 +1614,7 @@ pub struct GroupNormBwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 120usize];
+    ["Size of GroupNormBwd"][::std::mem::size_of::<GroupNormBwd>() - 128usize];
     ["Alignment of GroupNormBwd"][::std::mem::align_of::<GroupNormBwd>() - 8usize];
     ["Offset of field: GroupNormBwd::x"][::std::mem::offset_of!(GroupNormBwd, x) - 0usize];
     ["Offset of field: GroupNormBwd::weight"][::std::mem::offset_of!(GroupNormBwd, weight) - 8usize];
@@ -1588,17 +1624,18 @@ const _: () = {
     ["Offset of field: GroupNormBwd::dy"][::std::mem::offset_of!(GroupNormBwd, dy) - 40usize];
     ["Offset of field: GroupNormBwd::by_channel"][::std::mem::offset_of!(GroupNormBwd, by_channel) - 48usize];
     ["Offset of field: GroupNormBwd::by_group"][::std::mem::offset_of!(GroupNormBwd, by_group) - 56usize];
-    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 64usize];
-    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 72usize];
-    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 80usize];
-    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 88usize];
-    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 92usize];
-    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 96usize];
-    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 100usize];
-    ["Offset of field: GroupNormBwd::tile"][::std::mem::offset_of!(GroupNormBwd, tile) - 104usize];
-    ["Offset of field: GroupNormBwd::parts"][::std::mem::offset_of!(GroupNormBwd, parts) - 108usize];
-    ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 112usize];
-    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 116usize];
+    ["Offset of field: GroupNormBwd::dresidual"][::std::mem::offset_of!(GroupNormBwd, dresidual) - 64usize];
+    ["Offset of field: GroupNormBwd::dx"][::std::mem::offset_of!(GroupNormBwd, dx) - 72usize];
+    ["Offset of field: GroupNormBwd::dweight"][::std::mem::offset_of!(GroupNormBwd, dweight) - 80usize];
+    ["Offset of field: GroupNormBwd::dbias"][::std::mem::offset_of!(GroupNormBwd, dbias) - 88usize];
+    ["Offset of field: GroupNormBwd::batch"][::std::mem::offset_of!(GroupNormBwd, batch) - 96usize];
+    ["Offset of field: GroupNormBwd::positions"][::std::mem::offset_of!(GroupNormBwd, positions) - 100usize];
+    ["Offset of field: GroupNormBwd::channels"][::std::mem::offset_of!(GroupNormBwd, channels) - 104usize];
+    ["Offset of field: GroupNormBwd::groups"][::std::mem::offset_of!(GroupNormBwd, groups) - 108usize];
+    ["Offset of field: GroupNormBwd::tile"][::std::mem::offset_of!(GroupNormBwd, tile) - 112usize];
+    ["Offset of field: GroupNormBwd::parts"][::std::mem::offset_of!(GroupNormBwd, parts) - 116usize];
+    ["Offset of field: GroupNormBwd::slices"][::std::mem::offset_of!(GroupNormBwd, slices) - 120usize];
+    ["Offset of field: GroupNormBwd::silu"][::std::mem::offset_of!(GroupNormBwd, silu) - 124usize];
 };
 #[doc = " y = uncond + scale·(cond − uncond) in the first `guided` channels, cond in the others."]
 #[repr(C)]

@@ -148,7 +148,7 @@ impl LightningDit {
     pub fn block(&self, pass: &Forward, i: usize, tokens: &Stream, condition: &Var) -> Result<(Stream, Var)> {
         let (block, rope) = (self.blocks[i].clone(), self.rope.clone());
         let values = [&tokens.x, &tokens.branch, &tokens.gate, condition];
-        let [x, branch, gate, condition] = pass.checkpoint_all(values, move |pass, [x, branch, gate, condition]| {
+        let [x, branch, gate, condition] = pass.checkpoint(values, move |pass, [x, branch, gate, condition]| {
             let [x, branch, gate] = [x, branch, gate].map(Var::clone);
             let (tokens, condition) = block.forward(pass, &Stream { x, branch, gate }, condition, rope.as_ref())?;
             Ok([tokens.x, tokens.branch, tokens.gate, condition])

@@ -2,7 +2,7 @@
 
 use super::{Fill, Forward, Init, ParamId};
 use crate::error::Result;
-use crate::ops::conv2d::{Conv2d as Conv2dOp, Padding};
+use crate::ops::conv2d::{Conv2d as Conv2dOp, Conv2dBeforeNorm, Padding};
 use crate::ops::embedding::Embedding as EmbeddingOp;
 use crate::ops::group_norm::GroupNorm as GroupNormOp;
 use crate::ops::layer_norm::{LayerNorm as LayerNormOp, LayerNormResidual};
@@ -10,6 +10,22 @@ use crate::ops::linear::{Activation, Linear as LinearOp, LinearResidual};
 use crate::ops::mlp::Mlp as MlpOp;
 use crate::ops::rms_norm::{RmsNorm as RmsNormOp, RmsNormResidual};
 use crate::tape::Var;
+
+/// What a convolution leaves to a [`GroupNorm`]: its result, and statistics of it that it made on the way.
+#[derive(Clone)]
+pub struct Features {
+    /// The result, (B, H, W, C).
+    pub x: Var,
+    /// A constant, maybe absent; see [`Conv2dBeforeNorm`].
+    pub statistics: Var,
+}
+
+impl Features {
+    /// From what [`Conv2dBeforeNorm`] gives.
+    pub fn new(pass: &Forward, x: Var, statistics: &Var) -> Features {
+        Features { x, statistics: pass.tape().constant(statistics.value().clone()) }
+    }
+}
 
 /// A convolution of channels-last images, (B, H, W, I) → (B, H′, W′, O).
 pub struct Conv2d {
@@ -49,14 +65,22 @@ impl Conv2d {
 
     /// Applies the layer.
     pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        self.forward_plus(pass, x, &pass.optional(None)?)
-    }
-
-    /// Applies the layer and adds `residual`, which has the result's shape or is absent, in the same pass.
-    pub fn forward_plus(&self, pass: &Forward, x: &Var, residual: &Var) -> Result<Var> {
-        let inputs = [x, &pass.param(self.weight), &pass.optional(self.bias)?, residual];
+        let inputs = [x, &pass.param(self.weight), &pass.optional(self.bias)?, &pass.absent()?];
         let [y] = pass.tape().apply(self.op, inputs)?;
         Ok(y)
+    }
+
+    /// Applies the layer before a [`GroupNorm`], and adds `residual`, which has the result's shape or is absent, in the same pass.
+    pub fn forward_plus(&self, pass: &Forward, x: &Var, residual: &Var) -> Result<Features> {
+        let inputs = [x, &pass.param(self.weight), &pass.optional(self.bias)?, residual];
+        let [x, statistics] =
+            pass.tape().apply(Conv2dBeforeNorm { conv: self.op, groups: GroupNorm::GROUPS }, inputs)?;
+        Ok(Features::new(pass, x, &statistics))
+    }
+
+    /// As [`Conv2d::forward_plus`], without a residual.
+    pub fn forward_before_norm(&self, pass: &Forward, x: &Var) -> Result<Features> {
+        self.forward_plus(pass, x, &pass.absent()?)
     }
 
     /// The weight's id.
@@ -73,6 +97,8 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
+    const GROUPS: usize = 32;
+
     /// Scales of one and shifts of zero.
     pub fn new(init: &mut Init, channels: usize, silu: bool) -> Result<GroupNorm> {
         let weight = init.tensor("weight", &[channels], Fill::Constant(1.0))?;
@@ -80,11 +106,10 @@ impl GroupNorm {
         Ok(GroupNorm { weight, bias, silu })
     }
 
-    /// Applies the layer to channels-last images or tokens.
-    pub fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        let op = GroupNormOp { groups: 32, eps: 1e-6, silu: self.silu };
-        let [y] = pass.tape().apply(op, [x, &pass.param(self.weight), &pass.param(self.bias)])?;
-        Ok(y)
+    /// Applies the layer: → the same shape, and x for its other users.
+    pub fn forward(&self, pass: &Forward, Features { x, statistics }: &Features) -> Result<[Var; 2]> {
+        let op = GroupNormOp { groups: GroupNorm::GROUPS, eps: 1e-6, silu: self.silu };
+        pass.tape().apply(op, [x, &pass.param(self.weight), &pass.param(self.bias), statistics])
     }
 }
 

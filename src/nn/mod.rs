@@ -3,5 +3,5 @@
 mod layers;
 mod parameters;
 
-pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, Mlp, Modulation, RmsNorm, Stream};
+pub use layers::{Conv2d, Embedding, Features, GroupNorm, LayerNorm, Linear, Mlp, Modulation, RmsNorm, Stream};
 pub use parameters::{Fill, Forward, Init, ParamGradients, ParamId, Parameters};

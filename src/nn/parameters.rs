@@ -316,15 +316,9 @@ impl<'a> Forward<'a> {
         vars
     }
 
-    /// Runs `block` on `x`. With [`Forward::checkpointing`] on, nothing of what it computes is kept for backward, which runs it
+    /// Runs `block` on `values`. With [`Forward::checkpointing`] on, nothing of what it computes is kept for backward, which runs it
     /// again instead.
-    pub fn checkpoint(&self, x: &Var, block: impl Fn(&Forward, &Var) -> Result<Var> + 'static) -> Result<Var> {
-        let [y] = self.checkpoint_all([x], move |pass, [x]| Ok([block(pass, x)?]))?;
-        Ok(y)
-    }
-
-    /// As [`Forward::checkpoint`], of several values.
-    pub fn checkpoint_all<const N: usize, const M: usize>(
+    pub fn checkpoint<const N: usize, const M: usize>(
         &self,
         values: [&Var; N],
         block: impl Fn(&Forward, [&Var; N]) -> Result<[Var; M]> + 'static,

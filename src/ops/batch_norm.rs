@@ -81,7 +81,8 @@ impl Op<3, 3> for BatchNormTrain {
         }
         let mut unbiased = Tensor::uninit(x.device(), &[channels], DType::F32)?;
         let norm = self.group_norm(channels);
-        let (y, normalised) = norm.normalise(Self::NAME, [x, weight, bias], 1, Some(&mut unbiased))?;
+        let parts = norm.statistics(Self::NAME, x, 1)?;
+        let (y, normalised) = norm.normalise(Self::NAME, [x, weight, bias], 1, &parts, Some(&mut unbiased))?;
         Ok(([y, normalised.mean.reshape(&[channels])?, unbiased], normalised))
     }
 
@@ -95,7 +96,7 @@ impl Op<3, 3> for BatchNormTrain {
             let message = "batch_norm_train: the batch's statistics carry no gradient; seed y alone";
             return Err(Error::Gradient(message.to_string()));
         };
-        self.group_norm(dy.rows_cols().1).gradients(Self::NAME, normalised, dy, needs)
+        self.group_norm(dy.rows_cols().1).gradients(Self::NAME, normalised, dy, None, needs)
     }
 }
 

@@ -26,7 +26,7 @@ const SECTOR: usize = 4;
 const SUM_BLOCKS: usize = 256;
 
 /// Every block of the second pass reads the sums of all parts.
-const MOST_PARTS: usize = 128;
+pub(super) const MOST_PARTS: usize = 128;
 
 /// Blocks of the second pass, if there is work.
 const SLICE_BLOCKS: usize = 1024;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::model::VaeShape;
 use crate::error::Result;
-use crate::nn::{Conv2d, Forward, GroupNorm, Init};
+use crate::nn::{Conv2d, Features, Forward, GroupNorm, Init};
 use crate::ops::attention::Attention;
-use crate::tape::Var;
 
 /// norm1 → SiLU → conv1 → norm2 → SiLU → conv2, plus the input (through a 1×1 convolution where
 /// the number of channels changes): (B, H, W, I) → (B, H, W, O).
@@ -31,12 +30,12 @@ impl ResnetBlock {
         })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        let h = self.conv1.forward(pass, &self.norm1.forward(pass, x)?)?;
-        let h = self.norm2.forward(pass, &h)?;
+    pub(super) fn forward(&self, pass: &Forward, x: &Features) -> Result<Features> {
+        let [h, x] = self.norm1.forward(pass, x)?;
+        let [h, _] = self.norm2.forward(pass, &self.conv1.forward_before_norm(pass, &h)?)?;
         let shortcut = match &self.nin_shortcut {
-            Some(conv) => conv.forward(pass, x)?,
-            None => x.clone(),
+            Some(conv) => conv.forward(pass, &x)?,
+            None => x,
         };
         self.conv2.forward_plus(pass, &h, &shortcut)
     }
@@ -59,14 +58,14 @@ impl AttnBlock {
         Ok(AttnBlock { norm, q, k, v, proj_out: pointwise("proj_out")? })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+    pub(super) fn forward(&self, pass: &Forward, x: &Features) -> Result<Features> {
+        let [h, x] = self.norm.forward(pass, x)?;
         let shape = x.shape().to_vec();
         let tokens = [shape[0], shape[1] * shape[2], shape[3]];
-        let h = self.norm.forward(pass, x)?;
         let as_tokens = |conv: &Conv2d| conv.forward(pass, &h)?.reshape(&tokens);
         let (q, k, v) = (as_tokens(&self.q)?, as_tokens(&self.k)?, as_tokens(&self.v)?);
         let [h] = pass.tape().apply(Attention { heads: 1 }, [&q, &k, &v])?;
-        self.proj_out.forward_plus(pass, &h.reshape(&shape)?, x)
+        self.proj_out.forward_plus(pass, &h.reshape(&shape)?, &x)
     }
 }
 
@@ -91,15 +90,19 @@ impl Level {
         Ok(Level { blocks: (0..count).map(block).collect::<Result<_>>()? })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+    pub(super) fn forward(&self, pass: &Forward, x: &Features) -> Result<Features> {
         let mut h = x.clone();
         for block in &self.blocks {
             let block = block.clone();
-            h = pass.checkpoint(&h, move |pass, h| {
+            let [x, statistics] = pass.checkpoint([&h.x, &h.statistics], move |pass, [x, statistics]| {
                 let (block, attn) = &*block;
-                let h = block.forward(pass, h)?;
-                attn.as_ref().map_or(Ok(h.clone()), |attn| attn.forward(pass, &h))
+                let mut h = block.forward(pass, &Features::new(pass, x.clone(), statistics))?;
+                if let Some(attn) = attn {
+                    h = attn.forward(pass, &h)?;
+                }
+                Ok([h.x, h.statistics])
             })?;
+            h = Features::new(pass, x, &statistics);
         }
         Ok(h)
     }
@@ -121,7 +124,7 @@ impl Middle {
         })
     }
 
-    pub(super) fn forward(&self, pass: &Forward, x: &Var) -> Result<Var> {
+    pub(super) fn forward(&self, pass: &Forward, x: &Features) -> Result<Features> {
         let h = self.block_1.forward(pass, x)?;
         let h = self.attn_1.forward(pass, &h)?;
         self.block_2.forward(pass, &h)

@@ -44,15 +44,15 @@ impl Decoder {
 
     /// (B, h, w, z) → (B, h·f, w·f, 3).
     pub(super) fn forward(&self, pass: &Forward, z: &Var) -> Result<Var> {
-        let mut h = self.conv_in.forward(pass, z)?;
+        let mut h = self.conv_in.forward_before_norm(pass, z)?;
         h = self.mid.forward(pass, &h)?;
         for (level, upsample) in &self.up {
             h = level.forward(pass, &h)?;
             if let Some(upsample) = upsample {
-                h = upsample.forward(pass, &h)?;
+                h = upsample.forward_before_norm(pass, &h.x)?;
             }
         }
-        let h = self.norm_out.forward(pass, &h)?;
+        let [h, _] = self.norm_out.forward(pass, &h)?;
         self.conv_out.forward(pass, &h)
     }
 }

@@ -43,14 +43,15 @@ impl Encoder {
 
     /// (B, H, W, 3) → (B, H/f, W/f, C): everything before `conv_out`.
     pub(super) fn trunk(&self, pass: &Forward, x: &Var) -> Result<Var> {
-        let mut h = self.conv_in.forward(pass, x)?;
+        let mut h = self.conv_in.forward_before_norm(pass, x)?;
         for (level, downsample) in &self.down {
             h = level.forward(pass, &h)?;
             if let Some(downsample) = downsample {
-                h = downsample.forward(pass, &h)?;
+                h = downsample.forward_before_norm(pass, &h.x)?;
             }
         }
         let h = self.mid.forward(pass, &h)?;
-        self.norm_out.forward(pass, &h)
+        let [h, _] = self.norm_out.forward(pass, &h)?;
+        Ok(h)
     }
 }

@@ -57,6 +57,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             terms.fold(Array::zeros(&x.shape), |sum, ((_, factor), x)| sum.zip(x, |sum, x| sum + factor * x))
         }
         "conv2d" => conv2d_of(call),
+        "conv2d_before_norm" => group_norm_of(call, &conv2d_of(call), [4, 5]),
         "cosine_similarity" => cosine_similarity(x, input(1), call.setting("eps")),
         "drop_token" => drop_token(x),
         "embedding" => embedding(x, input(1)),
@@ -69,7 +70,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         }
         "gelu_erf" => gelu_erf(x),
         "gelu_tanh" => gelu_tanh(x),
-        "group_norm" => group_norm_of(call),
+        "group_norm" => return Some(vec![group_norm_of(call, x, [1, 2]), x.clone()]),
         "guidance" => {
             let (scale, guided, channels) = (call.setting("scale"), call.size("guided"), x.shape[x.shape.len() - 1]);
             let (cond, uncond) = (x.matrix(), input(1).matrix());
@@ -180,12 +181,13 @@ fn conv2d_of(call: &Call) -> Array {
     }
 }
 
-fn group_norm_of(call: &Call) -> Array {
-    let x = &call.inputs[0];
+/// `affine`: which inputs are weight and bias.
+fn group_norm_of(call: &Call, x: &Array, affine: [usize; 2]) -> Array {
     let (batch, channels) = (x.shape[0], x.shape[x.shape.len() - 1]);
     let image = x.reshape(&[batch, x.data.len() / batch / channels, 1, channels]);
     let (groups, eps) = (call.size("groups"), call.setting("eps"));
-    group_norm(&image, &call.inputs[1], &call.inputs[2], groups, eps, call.flag("silu")).reshape(&x.shape)
+    let [weight, bias] = affine.map(|i| &call.inputs[i]);
+    group_norm(&image, weight, bias, groups, eps, call.flag("silu")).reshape(&x.shape)
 }
 
 /// x + gate·branch, where a branch is there.

@@ -128,7 +128,9 @@ impl Bench<'_> {
         let [weight, bias] = [format!("p.{layer}weight"), format!("p.{layer}bias")];
         let groups = self.setting("groups").unwrap_or(32.0) as usize;
         let eps = self.setting("eps").unwrap_or(1e-6) as f32;
-        self.apply(GroupNorm { groups, eps, silu }, [x, &self.var(&weight)?, &self.var(&bias)?])
+        let inputs = [x, &self.var(&weight)?, &self.var(&bias)?, &self.absent()?];
+        let [y, _] = self.tape.apply(GroupNorm { groups, eps, silu }, inputs)?;
+        Ok(y)
     }
 
     /// The norm of transformer layers: RMS where it has no bias, else LayerNorm.

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::{Device, Math};
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
+use vf_engine::ops::conv2d::{Conv2d, Conv2dBeforeNorm, Padding};
+use vf_engine::ops::group_norm::GroupNorm;
 use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
@@ -336,6 +338,45 @@ pub fn check_image(device: &Device) -> Result<()> {
         ensure!(image::from_bytes(device, &[count], DType::F32, &bytes)?.to_vec()? == want, "{count} bytes in f32");
         let want: Vec<f32> = want.iter().map(|&v| half::bf16::from_f32(v).to_f32()).collect();
         ensure!(image::from_bytes(device, &[count], DType::Bf16, &bytes)?.to_vec()? == want, "{count} bytes in bf16");
+    }
+    Ok(())
+}
+
+/// The statistics that a convolution leaves are those that group norm makes for itself, of means of fifty deviations, too; in tiles of
+/// either width.
+pub fn check_statistics(device: &Device) -> Result<()> {
+    let conv = Conv2d { stride: 1, padding: Padding::NONE, upsample: false };
+    for (dtype, [height, width], outputs) in [
+        (DType::F32, [32, 16], 64),
+        (DType::Bf16, [32, 16], 64),
+        (DType::F32, [104, 64], 256),
+        (DType::Bf16, [104, 64], 256),
+    ] {
+        let draw = |shape: &[usize]| {
+            Ok::<_, anyhow::Error>(random::normal(device, shape, 5, shape.len() as u64)?.to_dtype(dtype)?)
+        };
+        let tape = Tape::new(device);
+        let [x, weight] =
+            [draw(&[1, height, width, 8])?, draw(&[outputs, 1, 1, 8])?].map(|tensor| tape.constant(tensor));
+        let vector =
+            |value: f32| Ok::<_, anyhow::Error>(tape.constant(fill::full(device, &[outputs], DType::F32, value)?));
+        let absent = tape.constant(Tensor::absent(device)?);
+        let op = Conv2dBeforeNorm { conv, groups: 32 };
+        let [y, statistics] = tape.apply(op, [&x, &weight, &vector(150.0)?, &absent])?;
+        ensure!(!statistics.value().is_absent(), "no statistics of {height}×{width} pixels and {outputs} channels");
+        let normed = |statistics: &Var| {
+            let norm = GroupNorm { groups: 32, eps: 1e-6, silu: false };
+            let [normed, _] = tape.apply(norm, [&y, &vector(1.0)?, &vector(0.0)?, statistics])?;
+            Ok::<_, anyhow::Error>(normed.value().to_vec()?)
+        };
+        // Both have the same y: f32 sums of at most 6656·8 elements in another order, and a bf16 result that is rounded the other way.
+        let allowed = if dtype == DType::F32 { 1e-5 } else { 2f32.powi(-7) };
+        for (got, want) in normed(&statistics)?.into_iter().zip(normed(&absent)?) {
+            ensure!(
+                (got - want).abs() <= allowed * want.abs().max(1.0),
+                "{dtype}, {outputs} channels: {got}, not {want}"
+            );
+        }
     }
     Ok(())
 }

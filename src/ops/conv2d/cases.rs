@@ -1,6 +1,7 @@
 //! The convolution's rows of the case table.
 
-use super::{Conv2d, Padding};
+use super::{Conv2d, Conv2dBeforeNorm, Padding};
+use crate::ops::group_norm::GroupNorm;
 use crate::ops::{Case, Input, Tolerance, Values};
 
 /// Winograd's transforms of 3×3 kernels lose one to two digits against a plain sum.
@@ -39,6 +40,13 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         with_residual(test("residual, odd shapes", same, [2, 5, 7, 6], 9, 3), [2, 5, 7, 9]),
         with_residual(test("residual, RGB out", same, [1, 6, 10, 16], 3, 3), [1, 6, 10, 3]),
         with_residual(bare_case("residual, no bias, 1×1", plain, [2, 6, 5, 16], 24, [1; 2], false), [2, 6, 5, 24]),
+        before_norm(test("halves of images, residual", same, [2, 16, 16, 8], 64, 3), [2, 16, 16, 64], 32),
+        before_norm(test("doubling to 32 pixels", double, [1, 16, 16, 16], 32, 3), [1, 32, 32, 32], 8),
+        before_norm(test("more parts than the norm adds up, 1×1", plain, [1, 132, 128, 8], 32, 1), [1, 132, 128, 32], 8),
+        before_norm(test("halving", halve, [1, 16, 32, 8], 96, 3), [1, 8, 16, 96], 32),
+        before_norm(test("no whole tiles", same, [2, 6, 7, 8], 32, 3), [2, 6, 7, 32], 8),
+        before_norm(bench("f16d32, 16 rows of 256 pixels, before a norm", same, [1, 16, 256, 128], 128, 3), [1, 16, 256, 128], 32),
+        before_norm(bench("f16d32, 16 pixels, before a norm", same, [1, 16, 16, 512], 512, 3), [1, 16, 16, 512], 32),
         bench("f16d32, 16 rows of 256 pixels", same, [1, 16, 256, 128], 128, 3),
         bench("f16d32, 16 rows of 64 pixels", same, [1, 16, 64, 256], 256, 3),
         bench("f16d32, 16 pixels", same, [1, 16, 16, 512], 512, 3),
@@ -65,6 +73,29 @@ fn case(label: &'static str, op: Conv2d, x: [usize; 4], outputs: usize, kernel: 
 fn with_residual(mut case: Case, y: [usize; 4]) -> Case {
     case.inputs[3] = Input::normal("residual", &y);
     case.bytes += 4 * y.iter().product::<usize>() as u64;
+    case
+}
+
+/// With the group norm behind it and SiLU: the statistics are right if its result is.
+fn before_norm(case: Case, y: [usize; 4], groups: usize) -> Case {
+    let setting = |name| case.settings.iter().find(|&&(of, _)| of == name).map_or(0, |&(_, value)| value as usize);
+    let [top, left, bottom, right] = ["top", "left", "bottom", "right"].map(setting);
+    let padding = Padding { top, left, bottom, right };
+    let conv = Conv2d { stride: setting("stride"), padding, upsample: setting("upsample") == 1 };
+    let norm = GroupNorm { groups, eps: 1e-6, silu: true };
+    let (mut case, count) = (with_residual(case, y), y.iter().product::<usize>() as u64);
+    case.op = "conv2d_before_norm";
+    case.inputs.extend([Input::normal("norm_weight", &y[3..]).f32(), Input::normal("norm_bias", &y[3..]).f32()]);
+    case.settings.extend([("groups", groups as f64), ("eps", 1e-6), ("silu", 1.0)]);
+    case.run = Box::new(move |tape, x| {
+        let [h, statistics] = tape.apply(Conv2dBeforeNorm { conv, groups }, [&x[0], &x[1], &x[2], &x[3]])?;
+        let statistics = tape.constant(statistics.value().clone());
+        let [y, _] = tape.apply(norm, [&h, &x[4], &x[5], &statistics])?;
+        Ok(vec![y])
+    });
+    case.tolerance.roundings = 2;
+    case.flops += 10 * count;
+    case.bytes += 8 * count;
     case
 }
 

@@ -5,7 +5,8 @@ use crate::device::cpu::conv::{ConvShape, conv2d_bwd_data, conv2d_bwd_weight, co
 use crate::device::cpu::rows::add;
 use crate::params;
 
-pub(super) fn fwd(p: &params::Conv2dFwd, [x, weight, bias, residual]: [&[f32]; 4], [y]: [&mut [f32]; 1]) {
+/// Without statistics, for which a CPU is not asked.
+pub(super) fn fwd(p: &params::Conv2dFwd, [x, weight, bias, residual]: [&[f32]; 4], [y, _]: [&mut [f32]; 2]) {
     let shape = geometry!(of p);
     if p.phased == 1 {
         for phase in Phase::all(&shape) {
@@ -216,7 +217,7 @@ mod tests {
             let run = |phased: u32, weight: &[f32]| {
                 let p = params::Conv2dFwd { phased, ..whole };
                 let mut y = vec![f32::NAN; y_len];
-                fwd(&p, [&x, weight, &bias, &residual], [&mut y]);
+                fwd(&p, [&x, weight, &bias, &residual], [&mut y, &mut []]);
                 let mut dx = vec![f32::NAN; x_len];
                 let s: ConvShape = geometry!(of p);
                 let mut p = geometry!(Conv2dBwdData of s, on crate::device::Device::cpu());

@@ -63,7 +63,7 @@ use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
 use channels::{CHANNELS, widened, with_channels, with_weight_channels};
-use tiles::{Gather, WeightTiles};
+use tiles::{Gather, WeightTiles, statistics_parts};
 
 /// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent, residual (as the result) or absent →
 /// (B, H′, W′, O) with H′ = (H + top + bottom − kh)/stride + 1 rounded down (2H for H with `upsample`), and W′ likewise.
@@ -75,6 +75,16 @@ pub struct Conv2d {
     pub padding: Padding,
     /// Doubles x by nearest neighbour first; needs stride 1.
     pub upsample: bool,
+}
+
+/// A convolution before a group norm: → y, and its statistics for [`GroupNorm`](super::group_norm::GroupNorm), (B, parts, groups, 2) f32. They
+/// are absent on the CPU, and on CUDA where they would not come for free; they carry no gradient.
+#[derive(Debug, Clone, Copy)]
+pub struct Conv2dBeforeNorm {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// The norm's groups of neighbouring channels.
+    pub groups: usize,
 }
 
 /// Rows and columns of zeros around an image.
@@ -100,10 +110,10 @@ impl Padding {
     }
 }
 
-const FWD: Kernel<params::Conv2dFwd, 4, 1> = Kernel {
+const FWD: Kernel<params::Conv2dFwd, 4, 2> = Kernel {
     name: "conv2d_fwd",
     reads: ["x", "weight", "bias", "residual"],
-    writes: ["y"],
+    writes: ["y", "statistics"],
     cpu: cpu::fwd,
     cuda: Some(CudaKernel::new("conv2d", |p: &params::Conv2dFwd, math| gather(&Gather::forward(p), p.tile, math)).with_tf32()),
 };
@@ -234,9 +244,44 @@ impl Op<4> for Conv2d {
     const NAME: &'static str = "conv2d";
     type Saved = Saved;
 
-    fn forward(&self, [x, weight, bias, residual]: [&Tensor; 4]) -> Result<([Tensor; 1], Saved)> {
+    fn forward(&self, inputs: [&Tensor; 4]) -> Result<([Tensor; 1], Saved)> {
+        let ([y, _], saved) = self.convolve(inputs, None)?;
+        Ok(([y], saved))
+    }
+
+    fn backward(&self, saved: &Saved, grads: [Option<&Tensor>; 1], needs: [bool; 4]) -> Result<[Option<Tensor>; 4]> {
+        gradients(saved, only(grads), needs)
+    }
+}
+
+impl Op<4, 2> for Conv2dBeforeNorm {
+    const NAME: &'static str = "conv2d";
+    type Saved = Saved;
+
+    fn forward(&self, inputs: [&Tensor; 4]) -> Result<([Tensor; 2], Saved)> {
+        self.conv.convolve(inputs, Some(self.groups))
+    }
+
+    fn backward(&self, saved: &Saved, grads: [Option<&Tensor>; 2], needs: [bool; 4]) -> Result<[Option<Tensor>; 4]> {
+        let [Some(dy), None] = grads else {
+            return Err(Error::Gradient("conv2d: statistics carry no gradient; pass them on as a constant".to_string()));
+        };
+        gradients(saved, dy, needs)
+    }
+}
+
+impl Conv2d {
+    /// y, and its statistics of so many groups.
+    fn convolve(
+        &self,
+        [x, weight, bias, residual]: [&Tensor; 4],
+        groups: Option<usize>,
+    ) -> Result<([Tensor; 2], Saved)> {
         let shape = self.shape(x, weight, bias)?;
         check::optional(Self::NAME, "residual", residual, &output(&shape))?;
+        if groups == Some(0) {
+            return Err(Error::shape(Self::NAME, "statistics of 0 groups".to_string()));
+        }
         let (device, wide) = (x.device(), widened(&shape, x));
         if !device.is_cpu() {
             check_cuda(&wide)?;
@@ -251,32 +296,40 @@ impl Op<4> for Conv2d {
         let mut y = Tensor::uninit(device, &output(&wide), x.dtype())?;
         let mut p = geometry!(Conv2dFwd of wide, on device);
         p.tile = Gather::forward(&p).tile(device.multiprocessors());
-        device.launch(&FWD, p, [&x, &weight, &bias, &residual], [&mut y])?;
+        p.groups = groups.map_or(0, |groups| groups as u32);
+        let parts = match groups {
+            Some(groups) if !device.is_cpu() && wide.out_c == shape.out_c => statistics_parts(&p, groups as u32) as usize,
+            _ => 0,
+        };
+        let mut statistics = match parts {
+            0 => Tensor::absent(device)?,
+            _ => Tensor::uninit(device, &[wide.batch, parts, p.groups as usize, 2], DType::F32)?,
+        };
+        device.launch(&FWD, p, [&x, &weight, &bias, &residual], [&mut y, &mut statistics])?;
         let y = with_channels(&y, wide.out_c, shape.out_c, &output(&shape))?;
-        Ok(([y], Saved { x, weight, shape, wide }))
+        Ok(([y, statistics], Saved { x, weight, shape, wide }))
     }
+}
 
-    fn backward(
-        &self,
-        Saved { x, weight, shape, wide }: &Saved,
-        grads: [Option<&Tensor>; 1],
-        needs: [bool; 4],
-    ) -> Result<[Option<Tensor>; 4]> {
-        let device = x.device();
-        let dy = with_channels(only(grads), shape.out_c, wide.out_c, &output(wide))?;
-        let mut dx = None;
-        if needs[0] {
-            let mut p = geometry!(Conv2dBwdData of wide, on device);
-            p.tile = Gather::backward(&p).tile(device.multiprocessors());
-            let mut of_wide = x.uninit_like()?;
-            device.launch(&BWD_DATA, p, [&dy, weight], [&mut of_wide])?;
-            dx = Some(with_channels(&of_wide, wide.in_c, shape.in_c, &input(shape))?);
-        }
-        let [dweight, dbias] = weight_gradient(wide, [x, &dy], [needs[1], needs[2]])?;
-        let dweight = dweight.map(|dweight| with_weight_channels(&dweight, wide, shape)).transpose()?;
-        let dbias = dbias.map(|dbias| with_channels(&dbias, wide.out_c, shape.out_c, &[shape.out_c])).transpose()?;
-        Ok([dx, dweight, dbias, needs[3].then(|| only(grads).clone())])
+fn gradients(
+    Saved { x, weight, shape, wide }: &Saved,
+    upstream: &Tensor,
+    needs: [bool; 4],
+) -> Result<[Option<Tensor>; 4]> {
+    let device = x.device();
+    let dy = with_channels(upstream, shape.out_c, wide.out_c, &output(wide))?;
+    let mut dx = None;
+    if needs[0] {
+        let mut p = geometry!(Conv2dBwdData of wide, on device);
+        p.tile = Gather::backward(&p).tile(device.multiprocessors());
+        let mut of_wide = x.uninit_like()?;
+        device.launch(&BWD_DATA, p, [&dy, weight], [&mut of_wide])?;
+        dx = Some(with_channels(&of_wide, wide.in_c, shape.in_c, &input(shape))?);
     }
+    let [dweight, dbias] = weight_gradient(wide, [x, &dy], [needs[1], needs[2]])?;
+    let dweight = dweight.map(|dweight| with_weight_channels(&dweight, wide, shape)).transpose()?;
+    let dbias = dbias.map(|dbias| with_channels(&dbias, wide.out_c, shape.out_c, &[shape.out_c])).transpose()?;
+    Ok([dx, dweight, dbias, needs[3].then(|| upstream.clone())])
 }
 
 fn input(s: &ConvShape) -> [usize; 4] {

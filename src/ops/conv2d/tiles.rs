@@ -85,6 +85,17 @@ impl Gather {
     }
 }
 
+/// The parts of an image, one for each tile, of which a forward leaves statistics of `groups` groups of channels; 0 where some tile has pixels
+/// of two images, pixels that are not there, or a part of a group.
+pub(super) fn statistics_parts(p: &params::Conv2dFwd, groups: u32) -> u32 {
+    let steps = if p.phased == 1 { 2 } else { 1 };
+    let ([rows, most], [_, least]) = (shape(p.tile, Math::Bf16), shape(p.tile, Math::F32));
+    let of_class = p.out_height / steps * (p.out_width / steps);
+    let pixels = p.out_height.is_multiple_of(steps) && p.out_width.is_multiple_of(steps) && of_class.is_multiple_of(rows);
+    let channels = p.outputs.is_multiple_of(most) && p.outputs.is_multiple_of(groups) && least.is_multiple_of(p.outputs / groups);
+    if pixels && channels { of_class / rows * steps * steps } else { 0 }
+}
+
 /// As much efficiency as a narrower tile, which loads more for each product, is worth.
 const ENOUGH: f64 = 0.95;
 

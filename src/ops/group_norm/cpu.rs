@@ -76,20 +76,30 @@ pub(super) fn stats(p: &params::GroupNormStats, [x]: [&[f32]; 1], [partial]: [&m
     });
 }
 
-/// Mean and sum of squared differences from it of every group of one sample, from those of its parts.
-fn merge<'a>(p: &params::GroupNormFwd, partial: &'a [f32]) -> impl Iterator<Item = (f64, f64)> + 'a {
-    let (groups, positions) = (p.groups as usize, f64::from(p.positions));
-    let (length, size) = (f64::from(p.positions.div_ceil(p.parts)), f64::from(p.channels / p.groups));
-    let count = move |part: usize| length.min(positions - part as f64 * length);
+/// Mean and sum of squared differences from it of every group, from those of parts with `count(part)` elements in each.
+fn whole(groups: usize, partial: &[f32], count: impl Fn(usize) -> f64) -> impl Iterator<Item = (f64, f64)> {
+    let parts = partial.len() / (2 * groups);
+    let elements: f64 = (0..parts).map(&count).sum();
     (0..groups).map(move |g| {
         let of = |value: usize| {
             partial.iter().skip(2 * g + value).step_by(2 * groups).map(|&v| f64::from(v)).enumerate()
         };
-        let mean = of(0).map(|(part, mean)| count(part) * mean).sum::<f64>() / positions;
+        let mean = of(0).map(|(part, mean)| count(part) * mean).sum::<f64>() / elements;
         let between: f64 = of(0).map(|(part, of_part)| count(part) * (of_part - mean).powi(2)).sum();
         let within: f64 = of(1).map(|(_, squares)| squares).sum();
-        (mean, within + size * between)
+        (mean, within + between)
     })
+}
+
+pub(super) fn merge(p: &params::GroupNormMerge, [partial]: [&[f32]; 1], [merged]: [&mut [f32]; 1]) {
+    let [groups, fold, parts] = [p.groups, p.fold, p.parts].map(|n| n as usize);
+    let samples = partial.chunks(parts * groups * 2);
+    let folds = samples.flat_map(|sample| sample.chunks(fold * groups * 2));
+    for (merged, partial) in merged.chunks_mut(groups * 2).zip(folds) {
+        for (merged, (mean, squares)) in merged.chunks_mut(2).zip(whole(groups, partial, |_| f64::from(p.elements))) {
+            merged.copy_from_slice(&[mean as f32, squares as f32]);
+        }
+    }
 }
 
 pub(super) fn fwd(
@@ -99,8 +109,10 @@ pub(super) fn fwd(
 ) {
     let (channels, groups) = (p.channels as usize, p.groups as usize);
     let sample = p.positions as usize * channels;
-    let elements = f64::from(p.positions) * f64::from(p.channels / p.groups);
-    let of_samples = partial.chunks((p.parts * p.groups * 2) as usize).flat_map(|partial| merge(p, partial));
+    let (positions, length, size) = (f64::from(p.positions), f64::from(p.length), f64::from(p.channels / p.groups));
+    let elements = positions * size;
+    let count = |part: usize| size * length.min(positions - part as f64 * length);
+    let of_samples = partial.chunks((p.parts * p.groups * 2) as usize).flat_map(|partial| whole(groups, partial, count));
     for (i, (of_group, squares)) in of_samples.enumerate() {
         mean[i] = of_group as f32;
         rstd[i] = (1.0 / (squares / elements + f64::from(p.eps)).sqrt()) as f32;
@@ -184,12 +196,20 @@ impl Channels {
         add_up(partials.iter().map(Vec::as_slice), 2 * channels)
     }
 
-    /// dx = rstd·(weight·dz − m − x̂·n) for the (m, n) of every group.
-    fn gradient(&self, channels: usize, [x, dy]: [&[f32]; 2], of: &[[f32; 2]], dx: &mut [f32], slope: impl Fn(f32) -> f32 + Sync) {
+    /// dx = dresidual + rstd·(weight·dz − m − x̂·n) for the (m, n) of every group; dresidual may be empty.
+    fn gradient(
+        &self,
+        channels: usize,
+        [x, dy, dresidual]: [&[f32]; 3],
+        of: &[[f32; 2]],
+        dx: &mut [f32],
+        slope: impl Fn(f32) -> f32 + Sync,
+    ) {
         let (size, task) = (channels / of.len(), rows_per_task(channels) * channels);
         let mean = tile(channels, |c| of[c / size][0]);
         let along = tile(channels, |c| of[c / size][1]);
-        dx.par_chunks_mut(task).zip(x.par_chunks(task)).zip(dy.par_chunks(task)).for_each(|((dx, x), dy)| {
+        let tasks = dx.par_chunks_mut(task).zip(x.par_chunks(task)).zip(dy.par_chunks(task)).enumerate();
+        tasks.for_each(|(i, ((dx, x), dy))| {
             let chunks = x.chunks(mean.len()).zip(dy.chunks(mean.len())).zip(dx.chunks_mut(mean.len()));
             for ((x, dy), dx) in chunks {
                 let coefficients = self.spread.iter().zip(&self.centre).zip(&self.weight).zip(&self.bias);
@@ -201,6 +221,8 @@ impl Channels {
                     *dx = spread * (weight * dy * slope(unit * weight + bias) - mean - unit * along);
                 }
             }
+            let dresidual = dresidual.get(i * task..i * task + dx.len()).unwrap_or_default();
+            dx.iter_mut().zip(dresidual).for_each(|(dx, dresidual)| *dx += dresidual);
         });
     }
 }
@@ -236,7 +258,7 @@ pub(super) fn bwd_sums(
 
 pub(super) fn bwd(
     p: &params::GroupNormBwd,
-    [x, weight, bias, mean, rstd, dy, by_channel, by_group]: [&[f32]; 8],
+    [x, weight, bias, mean, rstd, dy, by_channel, by_group, dresidual]: [&[f32]; 9],
     [dx, dweight, dbias]: [&mut [f32]; 3],
 ) {
     let (channels, groups, parts) = (p.channels as usize, p.groups as usize, p.parts as usize);
@@ -247,7 +269,8 @@ pub(super) fn bwd(
         let means: Vec<[f32; 2]> =
             sums.chunks_exact(2).map(|sums| [(sums[0] / elements) as f32, (sums[1] / elements) as f32]).collect();
         let of = Channels::new(weight, bias, &mean[b * groups..][..groups], &rstd[b * groups..][..groups]);
-        let inputs = [&x[b * sample..][..sample], &dy[b * sample..][..sample]];
+        let dresidual = if dresidual.is_empty() { dresidual } else { &dresidual[b * sample..][..sample] };
+        let inputs = [&x[b * sample..][..sample], &dy[b * sample..][..sample], dresidual];
         match p.silu != 0 {
             true => of.gradient(channels, inputs, &means, dx, silu_slope),
             false => of.gradient(channels, inputs, &means, dx, |_| 1.0),
