@@ -64,7 +64,7 @@ template <class Params> static __device__ __forceinline__ Embedding embedding_of
 
 template <class T, int D> static __device__ __forceinline__ void forward(const QkvAttentionFwd &p) {
     constexpr uint32_t THREADS = sizeof(T) == 2 ? QKV_ATTENTION_THREADS : QKV_ATTENTION_FWD_THREADS_F32;
-    ForwardTensors<T> of = {p, blockIdx.x * Forward<T, D, THREADS>::QUERIES};
+    ForwardTensors<T> of = {p, blockIdx.x * p.block_queries};
     narrow_fwd<T, D, THREADS>(of, embedding_of(p), shared_address(dynamic));
 }
 

@@ -25,6 +25,8 @@ struct QkvAttentionFwd {
     uint32_t head_dim;
     float scale;
     float eps;
+    uint32_t block_queries;  ///< of a block, on a GPU
+    uint32_t reserved;
 };
 
 /// The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:
