@@ -1,5 +1,7 @@
 // Attention forward for head sizes whose sums a warp can hold: 64, 72 and 128 channels, smaller ones padded with zeros. A warp owns 16
-// or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way.
+// or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way. A product by 16 queries reads as much
+// shared memory as one by 32; but its block of four warps, with a scheduler each, has half the work, which is done sooner where blocks are
+// fewer than multiprocessors. A query's bits do not depend on it.
 #pragma once
 #include "attention.h"
 #include "attention_embedding.cuh"
@@ -126,8 +128,8 @@ static __device__ __forceinline__ void forward_block(const Of &of, const Embed &
     }
 }
 
-/// `Of` knows where the tensors are: q(), k(), v() and out() are this block's head, q(), out() and logsumexp() from query `first` on.
-/// Its block has `p.block_queries`: as many as THREADS can have, or few.
+/// A block has p.block_queries queries: as many as THREADS threads have, or few. `Of` knows where the tensors are: q(), k(), v() and out()
+/// are this block's head, q(), out() and logsumexp() from query `first` on.
 template <class T, int D, uint32_t THREADS, class Of, class Embed>
 static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &embedding, uint32_t shared) {
     constexpr int M = D <= 72 ? 2 : 1;

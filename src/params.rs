@@ -402,7 +402,7 @@ pub struct AttentionFwd {
     pub heads: u32,
     pub head_dim: u32,
     pub scale: f32,
-    #[doc = " of a block, on a GPU, for heads of up to 128 channels"]
+    #[doc = " queries of a block on a GPU, for heads of up to 128 channels"]
     pub block_queries: u32,
     pub reserved: u32,
 }
@@ -2563,7 +2563,7 @@ pub struct QkvAttentionFwd {
     pub head_dim: u32,
     pub scale: f32,
     pub eps: f32,
-    #[doc = " of a block, on a GPU"]
+    #[doc = " queries of a block on a GPU"]
     pub block_queries: u32,
     pub reserved: u32,
 }
