@@ -21,6 +21,7 @@ pub const ADAMW_STATE: u32 = 8;
 pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
 pub const ATTENTION_THREADS: u32 = 256;
 pub const ATTENTION_FWD_THREADS: u32 = 128;
+pub const ATTENTION_FEW_QUERIES: u32 = 64;
 pub const ATTENTION_MAX_HEAD: u32 = 512;
 pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
@@ -401,10 +402,13 @@ pub struct AttentionFwd {
     pub heads: u32,
     pub head_dim: u32,
     pub scale: f32,
+    #[doc = " queries of a block on a GPU, for heads of up to 128 channels"]
+    pub block_queries: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 64usize];
+    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 72usize];
     ["Alignment of AttentionFwd"][::std::mem::align_of::<AttentionFwd>() - 8usize];
     ["Offset of field: AttentionFwd::q"][::std::mem::offset_of!(AttentionFwd, q) - 0usize];
     ["Offset of field: AttentionFwd::k"][::std::mem::offset_of!(AttentionFwd, k) - 8usize];
@@ -417,6 +421,8 @@ const _: () = {
     ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
     ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
     ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
+    ["Offset of field: AttentionFwd::block_queries"][::std::mem::offset_of!(AttentionFwd, block_queries) - 64usize];
+    ["Offset of field: AttentionFwd::reserved"][::std::mem::offset_of!(AttentionFwd, reserved) - 68usize];
 };
 #[doc = " delta = Σ out·dout of every row and head."]
 #[repr(C)]
@@ -2594,10 +2600,13 @@ pub struct QkvAttentionFwd {
     pub head_dim: u32,
     pub scale: f32,
     pub eps: f32,
+    #[doc = " queries of a block on a GPU"]
+    pub block_queries: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 80usize];
+    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 88usize];
     ["Alignment of QkvAttentionFwd"][::std::mem::align_of::<QkvAttentionFwd>() - 8usize];
     ["Offset of field: QkvAttentionFwd::qkv"][::std::mem::offset_of!(QkvAttentionFwd, qkv) - 0usize];
     ["Offset of field: QkvAttentionFwd::q_norm"][::std::mem::offset_of!(QkvAttentionFwd, q_norm) - 8usize];
@@ -2612,6 +2621,9 @@ const _: () = {
     ["Offset of field: QkvAttentionFwd::head_dim"][::std::mem::offset_of!(QkvAttentionFwd, head_dim) - 68usize];
     ["Offset of field: QkvAttentionFwd::scale"][::std::mem::offset_of!(QkvAttentionFwd, scale) - 72usize];
     ["Offset of field: QkvAttentionFwd::eps"][::std::mem::offset_of!(QkvAttentionFwd, eps) - 76usize];
+    ["Offset of field: QkvAttentionFwd::block_queries"]
+        [::std::mem::offset_of!(QkvAttentionFwd, block_queries) - 80usize];
+    ["Offset of field: QkvAttentionFwd::reserved"][::std::mem::offset_of!(QkvAttentionFwd, reserved) - 84usize];
 };
 #[doc = " The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:\n then they are left, turned back, in dq_parts and dk_normed for qkv_attention_bwd_embedding."]
 #[repr(C)]

@@ -25,5 +25,6 @@ fn kernels_match_the_oracle() -> Result<()> {
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
     suite::check_image(&device)?;
-    suite::check_statistics(&device)
+    suite::check_statistics(&device)?;
+    suite::check_attention_blocks(&device)
 }

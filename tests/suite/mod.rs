@@ -6,8 +6,12 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::{Device, Math};
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
+use vf_engine::op::Op;
+use vf_engine::ops::attention::Attention;
 use vf_engine::ops::conv2d::{Conv2d, Conv2dBeforeNorm, Padding};
 use vf_engine::ops::group_norm::GroupNorm;
+use vf_engine::ops::qkv_attention::QkvAttention;
+use vf_engine::ops::rope::rope_tables;
 use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
@@ -377,6 +381,33 @@ pub fn check_statistics(device: &Device) -> Result<()> {
                 "{dtype}, {outputs} channels: {got}, not {want}"
             );
         }
+    }
+    Ok(())
+}
+
+/// One image's attention has the bits that it has in a batch, which on a GPU is cut into larger blocks.
+pub fn check_attention_blocks(device: &Device) -> Result<()> {
+    let (images, tokens, keys, heads) = (50, 130, 20, 2);
+    let first = |x: &Tensor| -> Result<Tensor> {
+        let shape = [&[1], &x.shape()[1..]].concat();
+        Ok(Tensor::from_slice(x.device(), &shape, &x.to_vec()?[..x.numel() / images])?.to_dtype(x.dtype())?)
+    };
+    let same = |batch: &Tensor, alone: &Tensor| -> Result<bool> { Ok(first(batch)?.to_vec()? == alone.to_vec()?) };
+    for (dtype, size) in [DType::F32, DType::Bf16].into_iter().flat_map(|dtype| [64, 72, 128].map(|size| (dtype, size)))
+    {
+        let draw = |rows, parts, stream| {
+            random::normal(device, &[images, rows, parts * heads * size], 11, stream)?.to_dtype(dtype)
+        };
+        let [q, k, v] = [draw(tokens, 1, 1)?, draw(keys, 1, 2)?, draw(keys, 1, 3)?];
+        let ([batch], [.., rows]) = Attention { heads }.forward([&q, &k, &v])?;
+        let ([alone], [.., rows_alone]) = Attention { heads }.forward([&first(&q)?, &first(&k)?, &first(&v)?])?;
+        ensure!(same(&batch, &alone)? && same(&rows, &rows_alone)?, "attention, {dtype} heads of {size}");
+
+        let (qkv, absent, op) = (draw(tokens, 3, 4)?, Tensor::absent(device)?, QkvAttention { heads, eps: 1e-6 });
+        let (cos, sin) = rope_tables(device, 13, tokens / 13, size)?;
+        let ([batch], [.., rows]) = op.forward([&qkv, &absent, &absent, &cos, &sin])?;
+        let ([alone], [.., rows_alone]) = op.forward([&first(&qkv)?, &absent, &absent, &cos, &sin])?;
+        ensure!(same(&batch, &alone)? && same(&rows, &rows_alone)?, "qkv_attention, {dtype} heads of {size}");
     }
     Ok(())
 }
