@@ -1827,61 +1827,35 @@ const _: () = {
     ["Offset of field: InterpolateBwd::batch"][::std::mem::offset_of!(InterpolateBwd, batch) - 40usize];
     ["Offset of field: InterpolateBwd::count"][::std::mem::offset_of!(InterpolateBwd, count) - 44usize];
 };
-#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
+#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b; dx_hat = sign(x_hat − x)·weight / batch."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct L1Fwd {
+pub struct L1Loss {
     #[doc = " (count), read"]
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
     #[doc = " (parts) f32, written"]
     pub loss: u64,
+    #[doc = " (count), written"]
+    pub dx_hat: u64,
     pub count: u32,
     pub batch: u32,
     pub parts: u32,
-    pub reserved: u32,
+    pub weight: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 40usize];
-    ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
-    ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
-    ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
-    ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
-    ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
-    ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
-    ["Offset of field: L1Fwd::parts"][::std::mem::offset_of!(L1Fwd, parts) - 32usize];
-    ["Offset of field: L1Fwd::reserved"][::std::mem::offset_of!(L1Fwd, reserved) - 36usize];
-};
-#[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct L1Bwd {
-    #[doc = " (count), read"]
-    pub x_hat: u64,
-    #[doc = " (count), read"]
-    pub x: u64,
-    #[doc = " (1) f32, read"]
-    pub dloss: u64,
-    #[doc = " (count) or absent, written"]
-    pub dx_hat: u64,
-    #[doc = " (count) or absent, written"]
-    pub dx: u64,
-    pub count: u32,
-    pub batch: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of L1Bwd"][::std::mem::size_of::<L1Bwd>() - 48usize];
-    ["Alignment of L1Bwd"][::std::mem::align_of::<L1Bwd>() - 8usize];
-    ["Offset of field: L1Bwd::x_hat"][::std::mem::offset_of!(L1Bwd, x_hat) - 0usize];
-    ["Offset of field: L1Bwd::x"][::std::mem::offset_of!(L1Bwd, x) - 8usize];
-    ["Offset of field: L1Bwd::dloss"][::std::mem::offset_of!(L1Bwd, dloss) - 16usize];
-    ["Offset of field: L1Bwd::dx_hat"][::std::mem::offset_of!(L1Bwd, dx_hat) - 24usize];
-    ["Offset of field: L1Bwd::dx"][::std::mem::offset_of!(L1Bwd, dx) - 32usize];
-    ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
-    ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
+    ["Size of L1Loss"][::std::mem::size_of::<L1Loss>() - 48usize];
+    ["Alignment of L1Loss"][::std::mem::align_of::<L1Loss>() - 8usize];
+    ["Offset of field: L1Loss::x_hat"][::std::mem::offset_of!(L1Loss, x_hat) - 0usize];
+    ["Offset of field: L1Loss::x"][::std::mem::offset_of!(L1Loss, x) - 8usize];
+    ["Offset of field: L1Loss::loss"][::std::mem::offset_of!(L1Loss, loss) - 16usize];
+    ["Offset of field: L1Loss::dx_hat"][::std::mem::offset_of!(L1Loss, dx_hat) - 24usize];
+    ["Offset of field: L1Loss::count"][::std::mem::offset_of!(L1Loss, count) - 32usize];
+    ["Offset of field: L1Loss::batch"][::std::mem::offset_of!(L1Loss, batch) - 36usize];
+    ["Offset of field: L1Loss::parts"][::std::mem::offset_of!(L1Loss, parts) - 40usize];
+    ["Offset of field: L1Loss::weight"][::std::mem::offset_of!(L1Loss, weight) - 44usize];
 };
 #[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]

@@ -25,6 +25,7 @@ fn kernels_match_the_oracle() -> Result<()> {
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
     suite::check_image(&device)?;
+    suite::check_l1(&device)?;
     suite::check_statistics(&device)?;
     suite::check_attention_blocks(&device)
 }

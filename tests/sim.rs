@@ -39,6 +39,7 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
     suite::check_image(&device)?;
+    suite::check_l1(&device)?;
     suite::check_statistics(&device)?;
     suite::check_attention_blocks(&device)?;
     no_findings(gpu)

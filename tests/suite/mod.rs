@@ -10,6 +10,7 @@ use vf_engine::op::Op;
 use vf_engine::ops::attention::Attention;
 use vf_engine::ops::conv2d::{Conv2d, Conv2dBeforeNorm, Padding};
 use vf_engine::ops::group_norm::GroupNorm;
+use vf_engine::ops::l1::l1_loss;
 use vf_engine::ops::qkv_attention::QkvAttention;
 use vf_engine::ops::rope::rope_tables;
 use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
@@ -18,7 +19,7 @@ use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
 
 use super::dispatch::{self, Call};
-use super::oracle::{Array, directional};
+use super::oracle::{Array, directional, l1};
 
 const SEED: u64 = 7;
 
@@ -409,5 +410,31 @@ pub fn check_attention_blocks(device: &Device) -> Result<()> {
         let ([alone], [.., rows_alone]) = op.forward([&first(&qkv)?, &absent, &absent, &cos, &sin])?;
         ensure!(same(&batch, &alone)? && same(&rows, &rows_alone)?, "qkv_attention, {dtype} heads of {size}");
     }
+    Ok(())
+}
+
+/// The L1 loss and its gradient, with ragged ends, where values agree, and of a NaN.
+pub fn check_l1(device: &Device) -> Result<()> {
+    let (batch, weight) = (3, 0.7f32);
+    let dtypes = if device.is_cpu() { &[DType::F32][..] } else { &[DType::F32, DType::Bf16] };
+    for (&dtype, count) in dtypes.iter().flat_map(|dtype| [1, 7, 1023, 70_001].map(|count| (dtype, count))) {
+        let draw = |stream| random::normal(device, &[batch, count], 5, stream)?.to_dtype(dtype);
+        let (x_hat, mut target) = (draw(1)?, draw(2)?.to_vec()?);
+        let ours = x_hat.to_vec()?;
+        target.iter_mut().zip(&ours).step_by(4).for_each(|(x, x_hat)| *x = *x_hat);
+        let x = Tensor::from_slice(device, &[batch, count], &target)?.to_dtype(dtype)?;
+        let (loss, gradient) = l1_loss(&x_hat, &x, weight)?;
+        let differences: Vec<f64> =
+            ours.iter().zip(&target).map(|(x_hat, x)| f64::from(*x_hat) - f64::from(*x)).collect();
+        let [first, second] = [&ours, &target].map(|values| Array::from_f32(&[batch, count], values));
+        let (got, want) = (f64::from(loss.to_scalar()?), l1(&first, &second));
+        // Sums of n terms in f32.
+        ensure!((got - want).abs() <= 5e-6 * want, "the loss of {count} {dtype} is {got}, not {want}");
+        let slope = Tensor::scalar(device, weight / batch as f32)?.to_dtype(dtype)?.to_scalar()?;
+        let want = differences.iter().map(|&d| if d == 0.0 { 0.0 } else { slope * d.signum() as f32 });
+        ensure!(gradient.to_vec()?.into_iter().eq(want), "the gradient of {count} {dtype}");
+    }
+    let (loss, gradient) = l1_loss(&Tensor::scalar(device, f32::NAN)?, &Tensor::scalar(device, 1.0)?, weight)?;
+    ensure!(loss.to_scalar()?.is_nan() && gradient.to_scalar()?.is_nan(), "a NaN was lost");
     Ok(())
 }
