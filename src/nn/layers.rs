@@ -145,8 +145,8 @@ impl Linear {
 
 /// Two linear layers with an activation between them: (.., I) → (.., O).
 ///
-/// Kernels take rows in multiples of 16 bytes, and the reference's widths H between the layers are any number. Inside there are zeros up to a
-/// multiple of eight: every activation is f(0) = 0, so that they change no sum, and their gradients pass through zeros on either side.
+/// In memory the width H between them has zeros up to a multiple of eight, because products run in their fast tiles where rows start at
+/// multiples of 16 bytes. As f(0) = 0 for every activation f, the zeros add nothing to any sum, and no gradient reaches them.
 pub struct Mlp {
     first: Linear,
     second: Linear,

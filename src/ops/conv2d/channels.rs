@@ -1,5 +1,5 @@
-//! Channels appended or taken away: on CUDA the tensors of convolutions have channels in multiples of 16 bytes, and what is inside an MLP has on
-//! every device.
+//! Channels appended or taken away: on CUDA the tensors of convolutions have channels in multiples of 16 bytes. Parameters that
+//! have more in memory than in files ([`Init::padded`](crate::nn::Init::padded)) are made in the same way, on every device.
 
 use super::cpu;
 use crate::device::cpu::conv::ConvShape;
