@@ -29,7 +29,8 @@ impl Outcome {
         let losses = step(&mut gradients)?;
         let parameters: usize = gradients.iter().map(|(_, gradient)| gradient.bytes()).sum();
         let peak = device.memory().peak - before - parameters;
-        let named = gradients.iter().map(|(id, gradient)| Ok((params.name(id).to_string(), gradient.to_vec()?)));
+        let named =
+            gradients.iter().map(|(id, gradient)| Ok((params.name(id).to_string(), params.export(id, gradient)?)));
         Ok(Outcome { losses, gradients: named.collect::<Result<_>>()?, peak })
     }
 }
