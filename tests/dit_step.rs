@@ -121,7 +121,7 @@ fn a_block_takes_few_launches() -> Result<()> {
         let model = ["input_size=16", "in_channels=32", "num_classes=1000"].map(|set| format!("model.{set}"));
         let step = [format!("model.depth={depth}"), "train.batch_size=32".into(), "train.precision=bf16".into()];
         let config = DitConfig::load(Some("XL/1"), None, &[&model[..], &step].concat())?;
-        let whole = plan(|device| random_run(&config, device))?.launches();
+        let whole = plan(&Device::plan(), |device| random_run(&config, device))?.launches();
         let (device, transport) = (Device::plan(), settings::transport(&config));
         let (model, mut params) = LightningDit::new(&device, settings::shape(&config)?, 0)?;
         params.compute_in(DType::Bf16)?;

@@ -95,7 +95,7 @@ impl Features {
                 let shape = [images.indices.len(), h * w, cache.source().channels];
                 // What crosses over to a GPU has two bytes already where the model computes in so many.
                 Ok(Some(match dtype {
-                    DType::Bf16 => Tensor::from_bf16(device, &shape, &convert(&values, |v| bf16::from_f32(v)))?,
+                    DType::Bf16 => Tensor::from_bf16(device, &shape, &convert(&values, bf16::from_f32))?,
                     _ => Tensor::from_slice(device, &shape, &convert(&values, |v| v))?,
                 }))
             }
