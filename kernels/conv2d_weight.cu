@@ -53,8 +53,7 @@ template <uint32_t K> struct PixelSlab {
 
 /// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
 struct Lattice {
-    uint32_t height, width, channels;
-    int32_t step, first_row, first_column;
+    int32_t height, width, channels, step, first_row, first_column;
 };
 
 /// What a chunk of the tile's rows (columns) reads: `channel` of pixels, which are those of the lattice (tap_row, tap_column) further on.
@@ -99,20 +98,19 @@ template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
         down = all.tall * l.step * line;
         across = all.wide * l.step * pixel - all.down * down;
         back = -(int32_t)(all.across * all.wide * l.step * pixel);
-        // Where `first` is the first of so many in the class.
-        auto end_of = [&](int32_t first, uint32_t count, uint32_t side) { return max(min(first + l.step * ((int32_t)count - 1) + 1, (int32_t)side), 0); };
+        // From the class's first row (column) to behind the last.
+        const int32_t high = l.step * ((int32_t)all.rows - 1) + 1, broad = l.step * ((int32_t)all.columns - 1) + 1;
         for_each<RUNS>([&](auto j) {
             constexpr uint32_t I = j.value * RUN;
             RowSource source = source_of(Slab::row(I));
             int32_t r = Slab::k(I) / all.wide, c = Slab::k(I) % all.wide;
             int32_t first_row = l.first_row + source.tap_row, first_column = l.first_column + source.tap_column;
-            int32_t y = l.step * (at.above * all.tall + r) + first_row, column = l.step * c + first_column;
-            from[j] = y * line + (int32_t)(at.column * l.step + column) * pixel + source.channel / Slab::N;
-            end[j] = end_of(first_row, all.rows, l.height) * line;
-            bool exists = source.exists && r < all.tall;
-            place(j) = (exists ? end_of(first_column, all.columns, l.width) * 0x10000 : 0) | (column & 0xFFFF);
+            int32_t y = l.step * (at.above * all.tall + r) + first_row, column = l.step * c + first_column, x = at.column * l.step + column;
+            uint32_t column_end = source.exists && r < all.tall ? max(min(first_column + broad, l.width), 0) : 0;
+            from[j] = outside_unless((uint32_t)x < column_end, y * line + x * pixel + source.channel / Slab::N);
+            end[j] = max(min(first_row + high, l.height), 0) * line;
+            place(j) = column_end * 0x10000 | (column & 0xFFFF);
         });
-        move(at.column, 0);
     }
 
     __device__ __forceinline__ void advance() {
@@ -121,25 +119,20 @@ template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
 
     __device__ __forceinline__ void begin_strip(uint32_t column, bool new_image) {
         image = chunk_of(image, new_image ? image_chunks : 0);
-        move(column, across + (new_image ? back : 0));
+        int32_t x = column * column_step, by = across + (new_image ? back : 0);
+        for_each<RUNS>([&](auto j) {
+            uint32_t at = place(j), inside = ((int32_t)(from[j] << 1) >> 1) + by;
+            from[j] = outside_unless((uint32_t)(x + (int16_t)at) < at >> 16, inside);
+        });
     }
 
   private:
-    /// No chunk, wherever a strip ends: images have less than 2²⁹.
-    static constexpr uint32_t OUTSIDE = 0x80000000;
+    /// Adds what is in no image: they have less than 2²⁹ chunks.
+    static __device__ __forceinline__ uint32_t outside_unless(bool inside, uint32_t chunk) { return inside ? chunk : chunk ^ 0x80000000; }
 
     __device__ __forceinline__ uint32_t &place(uint32_t j) {
         if constexpr (KEPT) return places[j];
         else return shared_places[j * MATRIX_THREADS + threadIdx.x];
-    }
-
-    /// To the strip at `column`, so many chunks on.
-    __device__ __forceinline__ void move(uint32_t column, int32_t by) {
-        int32_t x = column * column_step;
-        for_each<RUNS>([&](auto j) {
-            uint32_t at = place(j), inside = ((int32_t)(from[j] << 1) >> 1) + by;
-            from[j] = (uint32_t)(x + (int16_t)at) < at >> 16 ? inside : inside ^ OUTSIDE;
-        });
     }
 };
 
@@ -199,9 +192,12 @@ template <class Tile, bool WHOLE_A, uint32_t RUN_B> static __device__ __forceinl
     float *dweight = at<float>(p.dweight) + (size_t)part * p.outputs * columns, *dbias = at<float>(p.dbias) + part * p.outputs;
 
     uint32_t class_rows = (p.out_height - a + steps - 1) / steps, class_columns = (p.out_width - b + steps - 1) / steps;
-    Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
-    Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
-                 p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
+    auto lattice = [](uint32_t height, uint32_t width, uint32_t channels, uint32_t step, int32_t first_row, int32_t first_column) {
+        return Lattice{(int32_t)height, (int32_t)width, (int32_t)channels, (int32_t)step, first_row, first_column};
+    };
+    Lattice dy = lattice(p.out_height, p.out_width, p.outputs, steps, a, b);
+    Lattice x = lattice(p.height, p.width, p.inputs, p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
+                        p.phased ? phase_first(b, p.left) : -(int32_t)p.left);
     using SlabA = typename Tile::template RowSlab<false>;
     using SlabB = typename Tile::template ColumnSlab<false>;
     using Pairs = PixelPairs<SlabA, SlabB, WHOLE_A ? SlabA::ACROSS : 1, RUN_B, WHOLE_A>;
