@@ -9,7 +9,7 @@
 // Bytes    each of x, dy, dweight and dbias once, and of the partial sums where there are several. Blocks that run at the same time work on
 //          the same pixels at different taps, which then come from L2.
 // FLOPs    2·B·H′·W′·O·kh·kw·I; of an upsample 4/9 of that, because x is met by sums of dy. On tensor cores: of the main
-//          loop's PTX instructions 60 % are mma in tiles of 128×128 bf16, 51 % where a tile's columns belong to several taps.
+//          loop's PTX instructions 60 to 63 % are mma in tiles of 128×128 bf16, if inputs are a multiple of 64.
 // Scratch  `splits` (of an upsample four times as many) partial sums in f32.
 // Rounding products of bf16 are exact, sums and results f32, in a fixed order. The sums of an upsample's weights are rounded to T.
 // Source   as conv2d.cu.
@@ -17,12 +17,13 @@
 
 /// How K runs over a class of pixels in the weight gradient: a slab is `wide` neighbouring pixels of a row, or of `tall` rows where they are
 /// short; slabs follow each other down the rows of such a strip, then come the next strip and the next image. (What does not fill a slab is
-/// zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
+/// zeros; sides that are multiples of 32, and powers of 2 below, waste nothing. A class without pixels has no slabs.)
 template <uint32_t K> struct PixelSlabs {
     uint32_t rows, columns, wide, tall, across, down;
 
     __device__ __forceinline__ PixelSlabs(uint32_t rows, uint32_t columns)
-        : rows(rows), columns(columns), wide(max(min(columns, K), 1)), tall(max(min(K / wide, rows), 1)), across(ceil_div(columns, wide)), down(ceil_div(rows, tall)) {}
+        : rows(rows), columns(columns), wide(max(min(columns, K), 1)), tall(max(min(K / wide, rows), 1)), across(ceil_div(columns, wide)),
+          down(ceil_div(rows, tall)) {}
 
     __device__ __forceinline__ uint32_t in_image() const { return across * down; }
 };
@@ -77,12 +78,13 @@ template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
     using T = typename Slab::T;
     static constexpr uint32_t RUN = RUN_, RUNS = Slab::CHUNKS / RUN;
     const uint4 *image;
-    /// Of each run: the chunk of the image where it lies, or would in rows outside, and OUTSIDE further on where its column is; where the rows
-    /// end which the class meets.
+    /// Of each run: the chunk of the image where it lies, or would lie in a row outside; see `outside_unless` for columns. And the first chunk
+    /// behind the rows that the class's pixels meet at its tap: there is what lies before that.
     uint32_t from[RUNS], end[RUNS];
-    /// Its column in an image's first strip, and in the high half where such columns end.
+    /// Its column in an image's first strip and, in the high half, the one behind those that the class's pixels meet.
     uint32_t places[KEPT ? RUNS : 1], *shared_places;
-    /// Chunks from slab to slab down a strip; from the last to the first of the next strip, less that; back to an image's first strip.
+    /// Chunks from slab to slab down a strip; from the last to the first of the next strip, less that; from a strip behind an image's last one
+    /// back to its first.
     int32_t down, across, back;
     uint32_t image_chunks, column_step;
 
@@ -98,7 +100,7 @@ template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
         down = all.tall * l.step * line;
         across = all.wide * l.step * pixel - all.down * down;
         back = -(int32_t)(all.across * all.wide * l.step * pixel);
-        // From the class's first row (column) to behind the last.
+        // From what the class's first row (column) meets to behind what the last does.
         const int32_t high = l.step * ((int32_t)all.rows - 1) + 1, broad = l.step * ((int32_t)all.columns - 1) + 1;
         for_each<RUNS>([&](auto j) {
             constexpr uint32_t I = j.value * RUN;
@@ -127,7 +129,8 @@ template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
     }
 
   private:
-    /// Adds what is in no image: they have less than 2²⁹ chunks.
+    /// A chunk of no image, wherever in a strip, unless `inside`. Images and the rows about them that strips run over have less than 2³⁰ chunks,
+    /// so that bit 30 tells what bit 31 was.
     static __device__ __forceinline__ uint32_t outside_unless(bool inside, uint32_t chunk) { return inside ? chunk : chunk ^ 0x80000000; }
 
     __device__ __forceinline__ uint32_t &place(uint32_t j) {
@@ -175,7 +178,7 @@ template <class Pairs, bool IS_A> struct PixelLoader {
     }
 };
 
-/// WHOLE_A: all rows of tiles are there. RUN_B chunks of a thread's four in each line of x belong to one tap and are all there, or none is.
+/// WHOLE_A: all rows of tiles are there. RUN_B neighbouring chunks of a thread's on a line of x belong to one tap and are all there, or none is.
 template <class Tile, bool WHOLE_A, uint32_t RUN_B> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
     using T = typename Tile::T;
     extern __shared__ __align__(128) unsigned char shared[];
@@ -293,9 +296,12 @@ template <class T> static __device__ __forceinline__ void conv2d_phases(const Co
 /// Tiles are outputs by (tap, channel).
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
     using Large = Tile<Math, 128, Math::TENSOR ? 128 : 64>;
+    constexpr uint32_t ACROSS = Large::template ColumnSlab<false>::ACROSS;
     switch (p.tile) {
-    case CONV2D_TILE_LARGE: return backward_weight_tile<Large, true, 4>(p);
-    case CONV2D_TILE_NARROW: return p.inputs % (Large::COLUMNS / 2) == 0 ? backward_weight_tile<Large, true, 2>(p) : backward_weight_tile<Large, true, 1>(p);
+    case CONV2D_TILE_LARGE: return backward_weight_tile<Large, true, ACROSS>(p);
+    case CONV2D_TILE_NARROW:
+        if (p.inputs % (Large::COLUMNS / 2) == 0) return backward_weight_tile<Large, true, ACROSS / 2>(p);
+        return backward_weight_tile<Large, true, 1>(p);
     default: return backward_weight_tile<Tile<Math, 64, 128>, false, 1>(p);
     }
 }

@@ -24,5 +24,6 @@ fn kernels_match_the_oracle() -> Result<()> {
     suite::check_random(&device)?;
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
+    suite::check_conv2d_strays(&device)?;
     suite::check_image(&device)
 }
