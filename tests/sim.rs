@@ -38,6 +38,7 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
     suite::check_random(&device)?;
     suite::check_untaped(&device)?;
     suite::check_fill(&device)?;
+    suite::check_conv2d_strays(&device)?;
     suite::check_image(&device)?;
     suite::check_l1(&device)?;
     suite::check_statistics(&device)?;

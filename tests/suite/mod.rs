@@ -347,6 +347,49 @@ pub fn check_image(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// A pixel of x that is not a number is in a convolution's weight gradient at the taps that meet it, and at no other. (CUDA only: Winograd's
+/// transforms mix what taps meet.)
+pub fn check_conv2d_strays(device: &Device) -> Result<()> {
+    let same = Conv2d { stride: 1, padding: Padding::all(1), upsample: false };
+    let halve = Conv2d { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
+    // Of each tile, with rows and columns that do not fill slabs.
+    let cases = [
+        (same, [5, 9, 8], 8),
+        (same, [2, 40, 8], 128),
+        (same, [5, 40, 64], 128),
+        (same, [5, 9, 128], 128),
+        (halve, [9, 11, 128], 128),
+    ];
+    for ((op, [height, width, inputs], outputs), dtype) in
+        cases.into_iter().flat_map(|case| [DType::F32, DType::Bf16].map(|dtype| (case, dtype)))
+    {
+        let mut pixels = vec![1.0; height * width * inputs];
+        pixels[(height * width - 1) * inputs] = f32::NAN;
+        let tape = Tape::new(device);
+        let x = tape.constant(Tensor::from_slice(device, &[1, height, width, inputs], &pixels)?.to_dtype(dtype)?);
+        let weight = tape.leaf(Tensor::zeros(device, &[outputs, 3, 3, inputs])?.to_dtype(dtype)?);
+        let absent = tape.constant(Tensor::absent(device)?);
+        let [y] = tape.apply(op, [&x, &weight, &absent, &absent])?;
+        let dy = fill::full(device, y.shape(), dtype, 1.0)?;
+        let dweight = tape.gradients(&[(&y, dy)], &[&weight])?.take(&weight)?.to_vec()?;
+        // The last of `from` along an axis meets the tap if that is one of the `to` steps behind it.
+        let meets = |from: usize, to: usize, pad: usize, tap: usize| {
+            (from - 1 + pad).checked_sub(tap).is_some_and(|at| at % op.stride == 0 && at / op.stride < to)
+        };
+        for (index, value) in dweight.into_iter().enumerate() {
+            let (channel, tap) = (index % inputs, index / inputs % 9);
+            let met = channel == 0
+                && meets(height, y.shape()[1], op.padding.top, tap / 3)
+                && meets(width, y.shape()[2], op.padding.left, tap % 3);
+            ensure!(
+                value.is_nan() == met,
+                "{op:?} of {height} × {width} × {inputs} {dtype}: {value} at tap {tap} of channel {channel}"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The statistics that a convolution leaves are those that group norm makes for itself, of means of fifty deviations, too; in tiles of
 /// either width.
 pub fn check_statistics(device: &Device) -> Result<()> {
