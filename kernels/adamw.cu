@@ -1,4 +1,5 @@
-// The optimizer: the norm of all gradients, and the update of all parameters, each in one launch over a list of tensors.
+// The optimizer: the norm of all gradients, and the update of all parameters, each in one launch over a list of tensors; between them one
+// block makes of the norm what the update needs.
 //
 // Formula   adamw.h. The host knows neither the norm nor the number of updates: a step that is recorded once can run again.
 // Shapes    every tensor of the list has its own count; parts (blocks); state (ADAMW_STATE); lr (1).

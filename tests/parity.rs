@@ -112,8 +112,8 @@ fn frozen_vits() {
     check_sets(&[Kind::VitDinov2, Kind::VitMae]);
 }
 
-/// The bundled sets through the CUDA kernels, with the same tolerances; without the samplers, which take two minutes: tests/sim.rs has the two
-/// operations that they alone use. The device is a process's, so this is another one.
+/// The bundled sets through the CUDA kernels, with the same tolerances; without the samplers and the whole B/1, which take
+/// minutes: tests/sim.rs has the operations that they alone use. The device is a process's, so this is another one.
 #[test]
 fn the_software_gpu_agrees_as_the_cpu_does() {
     if vf_engine::kernels::FATBINS.is_empty() {
