@@ -167,7 +167,9 @@ mod tests {
     /// waves × resident blocks, where those that share the tiles of dW count by their steps.
     #[test]
     fn waves_are_full_in_lightningdit_xl() {
-        for (batch, multiprocessors) in [32, 128].into_iter().flat_map(|batch| MULTIPROCESSORS.map(|count| (batch, count))) {
+        for (batch, multiprocessors) in
+            [32, 128].into_iter().flat_map(|batch| MULTIPROCESSORS.map(|count| (batch, count)))
+        {
             let rows = 256 * batch;
             for [inputs, outputs] in LAYERS {
                 for columns in [outputs, inputs] {
