@@ -14,33 +14,8 @@
 // Source    pipelines and swizzles as in NVIDIA's "CUTLASS" documentation; work shared among blocks as in Osama et al., "Stream-K"
 //           (2023); Shazeer, "GLU variants improve transformer" (2020); Peebles and Xie, "Scalable diffusion models with transformers" (2023).
 #include "linear.h"
-#include "matrix_tile.cuh"
+#include "matrix_cut.cuh"
 #include "nonlinear.cuh"
-
-/// Up to a chunk's worth of elements of a row; all of them where rows start at multiples of 16 bytes.
-template <class T, bool ALIGNED> struct Cells {
-    static __device__ __forceinline__ Chunk<T> load(const T *from, uint32_t inside) {
-        if constexpr (ALIGNED) {
-            return Chunk<T>::load(from);
-        } else {
-            Chunk<T> c;
-            for (uint32_t i = 0; i < Chunk<T>::N; i++) c.v[i] = i < inside ? to_float(from[i]) : 0.0f;
-            return c;
-        }
-    }
-
-    static __device__ __forceinline__ void store(const float *v, T *to, uint32_t inside) {
-        if constexpr (ALIGNED) {
-            Chunk<T> c;
-            for (uint32_t i = 0; i < Chunk<T>::N; i++) c.v[i] = v[i];
-            c.store(to);
-        } else {
-            for (uint32_t i = 0; i < Chunk<T>::N; i++) {
-                if (i < inside) from_float(v[i], to + i);
-            }
-        }
-    }
-};
 
 /// What a vector of parameters, or `absent` throughout, has for N columns from `column` + chunk_column<N, COLUMNS>() on, of `columns`. A warp loads
 /// it side by side, and its lanes then exchange what they need.
@@ -61,41 +36,6 @@ static __device__ __forceinline__ void load_parameters(float (&v)[N], const floa
         for (uint32_t i = 0; i < N; i++) v[i] = column + i < columns ? vector[column + i] : 0.0f;
     }
 }
-
-template <class Slab, bool ALIGNED> using Loader = std::conditional_t<ALIGNED, MatrixLoader<Slab>, RaggedLoader<Slab>>;
-
-/// Rows [first, end) of the left matrix, which tiles of one shape cut, and the index of this block's tile among those.
-struct Rows {
-    uint32_t tile, first, end, index;
-
-    /// `columns`: of the product.
-    template <class P> __device__ __forceinline__ Rows(const P &p, uint32_t columns) : tile(p.tile), first(0), end(p.rows), index(blockIdx.x) {
-        uint32_t large = p.bulk / 128 * ((columns + 127) / 128);
-        if (index < large) {
-            tile = LINEAR_128X128;
-            end = p.bulk;
-        } else {
-            first = p.bulk;
-            index -= large;
-        }
-    }
-
-    template <class Tile> __device__ __forceinline__ TilePlace place(uint32_t tiles_n) const {
-        TilePlace at = tile_place<Tile>(index, (end - first + Tile::ROWS - 1) / Tile::ROWS, tiles_n);
-        at.row += first;
-        return at;
-    }
-};
-
-/// f<Tile, ALIGNED>(p, rows) for the tile that `rows` name; linear.h says which there are.
-#define LINEAR_TILES(f, p, rows)                                                              \
-    constexpr bool HALF = sizeof(typename Math::T) == 2;                                      \
-    switch ((rows).tile) {                                                                    \
-    case LINEAR_RAGGED: return f<Tile<Math, 64, 32, false>, false>(p, rows);                  \
-    case LINEAR_128X64: return f<Tile<Math, 128, 64>, true>(p, rows);                         \
-    case LINEAR_128X128: if constexpr (HALF) return f<Tile<Math, 128, 128>, true>(p, rows);   \
-    case LINEAR_64X64: if constexpr (HALF) return f<Tile<Math, 64, 64>, true>(p, rows);       \
-    }
 
 extern __shared__ __align__(128) unsigned char shared[];
 
@@ -173,7 +113,7 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void forwa
 
 template <class Math> static __device__ __forceinline__ void linear_fwd(const LinearFwd &p) {
     Rows rows(p, p.activation == LINEAR_SWIGLU ? 2 * p.outputs : p.outputs);
-    LINEAR_TILES(forward_tile, p, rows)
+    MATRIX_TILES(forward_tile, p, rows)
 }
 
 template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input_tile(const LinearBwdInput &p, const Rows &rows) {
@@ -218,7 +158,7 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void input
 
 template <class Math> static __device__ __forceinline__ void linear_bwd_input(const LinearBwdInput &p) {
     Rows rows(p, p.inputs);
-    LINEAR_TILES(input_tile, p, rows)
+    MATRIX_TILES(input_tile, p, rows)
 }
 
 /// Stores the sums of a tile as rows of f32, `stride` apart, as far as they lie within `rows` and `columns`.
@@ -279,7 +219,7 @@ template <class Tile, bool ALIGNED> static __device__ __forceinline__ void weigh
 
 /// Work that is shared evenly wants the largest tile. (In TF32, 128×64 spills on sm_100a and sm_120.)
 template <class Math> static __device__ __forceinline__ void linear_bwd_weight(const LinearBwdWeight &p) {
-    if (p.tile == LINEAR_RAGGED) {
+    if (p.tile == MATRIX_RAGGED) {
         weight_tiles<Tile<Math, 64, 32, false>, false>(p);
     } else {
         constexpr uint32_t SIDE = sizeof(typename Math::T) == 2 ? 128 : 64;

@@ -10,13 +10,6 @@
 /// silu(a)·b of two halves a | b.
 #define LINEAR_SWIGLU 17
 
-/// Rows and columns of a block's tile, the `tile` of the structures below. Large tiles load less for each product, small ones leave fewer
-/// multiprocessors idle at the end: a product may begin with the former and end with the latter.
-#define LINEAR_128X128 0  // bf16 only
-#define LINEAR_128X64 1
-#define LINEAR_64X64 2  // bf16 only
-#define LINEAR_RAGGED 3  // 64×32, for rows that do not start at multiples of 16 bytes
-
 /// Threads per block of linear_bwd_bias and linear_bwd_weight_sum.
 #define LINEAR_SUM_THREADS 256
 /// Columns of a block of linear_bwd_bias.

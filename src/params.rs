@@ -40,14 +40,17 @@ pub const GAUSSIAN_LOGVAR_MIN: i32 = -30;
 pub const GAUSSIAN_LOGVAR_MAX: u32 = 20;
 pub const MATRIX_THREADS: u32 = 128;
 pub const MATRIX_SHARED: u32 = 81920;
+pub const MATRIX_128X128: u32 = 0;
+pub const MATRIX_128X64: u32 = 1;
+pub const MATRIX_64X64: u32 = 2;
+pub const MATRIX_RAGGED: u32 = 3;
 pub const LINEAR_IDENTITY: u32 = 16;
 pub const LINEAR_SWIGLU: u32 = 17;
-pub const LINEAR_128X128: u32 = 0;
-pub const LINEAR_128X64: u32 = 1;
-pub const LINEAR_64X64: u32 = 2;
-pub const LINEAR_RAGGED: u32 = 3;
 pub const LINEAR_SUM_THREADS: u32 = 256;
 pub const LINEAR_BIAS_COLUMNS: u32 = 64;
+pub const MATMUL_NT: u32 = 0;
+pub const MATMUL_NN: u32 = 1;
+pub const MATMUL_TN: u32 = 2;
 pub const PART_SUMS_COLUMNS: u32 = 64;
 pub const PART_SUMS_BLOCK: u32 = 256;
 pub const QKV_ATTENTION_THREADS: u32 = 256;
@@ -2275,6 +2278,44 @@ const _: () = {
     ["Offset of field: LinearBwdBias::dbias"][::std::mem::offset_of!(LinearBwdBias, dbias) - 8usize];
     ["Offset of field: LinearBwdBias::rows"][::std::mem::offset_of!(LinearBwdBias, rows) - 16usize];
     ["Offset of field: LinearBwdBias::outputs"][::std::mem::offset_of!(LinearBwdBias, outputs) - 20usize];
+};
+#[doc = " y = the product of a and b, of each entry of the batch."]
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
+pub struct Matmul {
+    #[doc = " (batch, rows, depth), for aᵀ·b (batch, depth, rows), read"]
+    pub a: u64,
+    #[doc = " (batch, depth, columns), for a·bᵀ (batch, columns, depth), read"]
+    pub b: u64,
+    #[doc = " (batch, rows, columns), written"]
+    pub y: u64,
+    pub batch: u32,
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
+    #[doc = " MATMUL_NT, …"]
+    pub form: u32,
+    #[doc = " of the rows after `bulk`"]
+    pub tile: u32,
+    #[doc = " rows, from the first on, that are cut into whole 128×128 tiles: bf16 only, or 0"]
+    pub bulk: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Matmul"][::std::mem::size_of::<Matmul>() - 56usize];
+    ["Alignment of Matmul"][::std::mem::align_of::<Matmul>() - 8usize];
+    ["Offset of field: Matmul::a"][::std::mem::offset_of!(Matmul, a) - 0usize];
+    ["Offset of field: Matmul::b"][::std::mem::offset_of!(Matmul, b) - 8usize];
+    ["Offset of field: Matmul::y"][::std::mem::offset_of!(Matmul, y) - 16usize];
+    ["Offset of field: Matmul::batch"][::std::mem::offset_of!(Matmul, batch) - 24usize];
+    ["Offset of field: Matmul::rows"][::std::mem::offset_of!(Matmul, rows) - 28usize];
+    ["Offset of field: Matmul::columns"][::std::mem::offset_of!(Matmul, columns) - 32usize];
+    ["Offset of field: Matmul::depth"][::std::mem::offset_of!(Matmul, depth) - 36usize];
+    ["Offset of field: Matmul::form"][::std::mem::offset_of!(Matmul, form) - 40usize];
+    ["Offset of field: Matmul::tile"][::std::mem::offset_of!(Matmul, tile) - 44usize];
+    ["Offset of field: Matmul::bulk"][::std::mem::offset_of!(Matmul, bulk) - 48usize];
+    ["Offset of field: Matmul::reserved"][::std::mem::offset_of!(Matmul, reserved) - 52usize];
 };
 #[doc = " y[b, i, j, c] = the largest of x over rows 2i, 2i+1 and columns 2j, 2j+1."]
 #[repr(C)]

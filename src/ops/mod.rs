@@ -8,6 +8,7 @@ mod case;
 mod channel_tile;
 mod check;
 mod grads;
+mod matrix_tile;
 mod part_sums;
 pub mod position;
 mod row_team;
@@ -64,6 +65,7 @@ ops! {
     l2_normalize,
     layer_norm,
     linear,
+    matmul,
     max_pool,
     mlp,
     modulate,

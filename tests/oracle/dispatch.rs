@@ -103,6 +103,7 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
         "leaky_relu" => leaky_relu(x, call.setting("slope")),
         "linear" => linear(x, input(1), call.optional(2)),
         "linear_residual" => return Some(vec![linear(x, input(1), call.optional(2)), x.clone()]),
+        "matmul" => matmul(x, input(1)),
         "max_pool2" => max_pool2(x),
         "mlp" => {
             let f = [silu, gelu_erf, gelu_tanh, swiglu][call.size("activation")];

@@ -152,6 +152,12 @@ pub fn linear(x: &Array, weight: &Array, bias: Option<&Array>) -> Array {
         .reshape(&shape)
 }
 
+/// a bᵀ of each entry of a batch: a (B, M, K), b (B, N, K) → (B, M, N).
+pub fn matmul(a: &Array, b: &Array) -> Array {
+    let ([batch, m, k], [_, n, _]) = (a.dims(), b.dims());
+    Array::build([batch, m, n], |[e, i, j]| sum(k, |p| a.at([e, i, p]) * b.at([e, j, p])))
+}
+
 /// The derivative of `f` at `inputs` along `direction`, by the central difference (f(x + h·d) − f(x − h·d)) / 2h.
 ///
 /// Its error is O(h²) from the third derivative plus about ε·|f|/h from rounding. h = 1e-6 with a direction as large

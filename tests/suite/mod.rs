@@ -122,7 +122,7 @@ impl<'a> Drawn<'a> {
     /// as exact as in f32. Other ops multiply what they made on the way, a convolution through an upsample sums of weights.
     fn factors_are_inputs(&self) -> bool {
         match self.case.op {
-            "linear" => true,
+            "linear" | "matmul" => true,
             "conv2d" => self.case.settings.iter().all(|&(name, value)| name != "upsample" || value == 0.0),
             _ => false,
         }

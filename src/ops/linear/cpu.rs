@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::tiles;
 use crate::device::cpu::gemm::{Panels, gemm, many_rows, scratch, strip_rows};
 use crate::device::cpu::rows::{chunks_mut, column_sums, rows_per_task, store};
 use crate::ops::activation::{gelu_erf, gelu_tanh, silu};
+use crate::ops::matrix_tile;
 use crate::params;
 
 /// A product's right factor and the rows of its strips, if there are strips enough that each has its product, and what follows it, as one
@@ -178,7 +178,7 @@ pub(super) fn bwd_weight_sum(
         if first == last {
             continue;
         }
-        let [row, column] = tiles::place(tiles[0] * tiles[1] - rest + tile, tiles, shape);
+        let [row, column] = matrix_tile::place(tiles[0] * tiles[1] - rest + tile, tiles, shape);
         let columns = p.tile_columns.min(p.inputs - column) as usize;
         for r in 0..p.tile_rows.min(p.outputs - row) {
             let sum = |part: &[f32], at: usize, length: usize| -> f32 {
@@ -231,7 +231,7 @@ mod tests {
             for tile in 0..tiles_m * tiles_n {
                 let shared = tile.checked_sub(tiles_m * tiles_n - rest).is_some_and(|rest| makers[rest as usize] > 1);
                 let want = if shared { slabs as f32 } else { WHOLE };
-                let [row, column] = tiles::place(tile, [tiles_m, tiles_n], [tile_rows, tile_columns]);
+                let [row, column] = matrix_tile::place(tile, [tiles_m, tiles_n], [tile_rows, tile_columns]);
                 for r in row..(row + tile_rows).min(outputs) {
                     let columns = column..(column + tile_columns).min(inputs);
                     assert!(columns.clone().all(|c| dweight[(r * inputs + c) as usize] == want), "{blocks} {slabs} {tile}");

@@ -3,11 +3,10 @@
 
 mod cases;
 mod cpu;
-mod tiles;
 
 pub(super) use cases::cases;
 
-use self::tiles::Cut;
+use super::matrix_tile::{self, Cut, Sharing, aligned};
 use super::{check, grads};
 use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
@@ -65,7 +64,7 @@ const FWD: Kernel<params::LinearFwd, 5, 3> = Kernel {
     cuda: Some(
         CudaKernel::new("linear", |p: &params::LinearFwd, _| {
             let columns = if p.activation == params::LINEAR_SWIGLU { 2 * p.outputs } else { p.outputs };
-            product(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, columns))
+            matrix_tile::geometry(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, columns), 1)
         })
         .with_tf32(),
     ),
@@ -78,7 +77,7 @@ const BWD_INPUT: Kernel<params::LinearBwdInput, 4, 1> = Kernel {
     cpu: cpu::bwd_input,
     cuda: Some(
         CudaKernel::new("linear", |p: &params::LinearBwdInput, _| {
-            product(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, p.inputs))
+            matrix_tile::geometry(Cut { tile: p.tile, bulk: p.bulk }.tiles(p.rows, p.inputs), 1)
         })
         .with_tf32(),
     ),
@@ -89,7 +88,9 @@ const BWD_WEIGHT: Kernel<params::LinearBwdWeight, 2, 4> = Kernel {
     reads: ["x", "dy"],
     writes: ["dweight", "dbias", "partial", "partial_bias"],
     cpu: cpu::bwd_weight,
-    cuda: Some(CudaKernel::new("linear", |p: &params::LinearBwdWeight, _| product(p.blocks)).with_tf32()),
+    cuda: Some(
+        CudaKernel::new("linear", |p: &params::LinearBwdWeight, _| matrix_tile::geometry(p.blocks, 1)).with_tf32(),
+    ),
 };
 
 const BWD_WEIGHT_SUM: Kernel<params::LinearBwdWeightSum, 2, 2> = Kernel {
@@ -110,10 +111,6 @@ const BWD_BIAS: Kernel<params::LinearBwdBias, 1, 1> = Kernel {
     cpu: cpu::bwd_bias,
     cuda: Some(CudaKernel::new("linear", |p, _| sums([p.outputs.div_ceil(params::LINEAR_BIAS_COLUMNS), 1]))),
 };
-
-fn product(blocks: u32) -> Geometry {
-    Geometry { grid: [blocks, 1, 1], block: [params::MATRIX_THREADS, 1, 1], shared_bytes: params::MATRIX_SHARED }
-}
 
 fn sums([x, y]: [u32; 2]) -> Geometry {
     Geometry { grid: [x, y, 1], block: [params::LINEAR_SUM_THREADS, 1, 1], shared_bytes: 0 }
@@ -224,11 +221,11 @@ pub(super) fn weight_gradient([x, dy]: [&Tensor; 2], needs: [bool; 2]) -> Result
     let [rows, inputs, outputs] = [rows, inputs, outputs].map(|length| length as u32);
     if needs[0] {
         let aligned = aligned(dtype, [inputs, outputs]);
-        let sharing = tiles::Sharing::new([rows, inputs, outputs], aligned, dtype, device.multiprocessors());
-        let tiles::Sharing { tile, slabs, .. } = sharing;
+        let sharing = Sharing::new([rows, inputs, outputs], aligned, dtype, device.multiprocessors());
+        let Sharing { tile, slabs, .. } = sharing;
         // A CPU shares work in its own way.
         let (blocks, parts) = if device.is_cpu() { (1, 0) } else { (sharing.blocks, sharing.parts()) };
-        let [tile_rows, tile_columns, _] = tiles::shape(tile);
+        let [tile_rows, tile_columns, _] = matrix_tile::shape(tile);
         let mut partial = f32(&[parts, tile_rows as usize, tile_columns as usize], parts > 0)?;
         let mut partial_bias = f32(&[parts, tile_rows as usize], parts > 0 && needs[1])?;
         let p = params::LinearBwdWeight { rows, inputs, outputs, blocks, tile, ..Default::default() };
@@ -251,11 +248,6 @@ pub(super) fn weight_gradient([x, dy]: [&Tensor; 2], needs: [bool; 2]) -> Result
         device.launch(&BWD_BIAS, p, [dy], [&mut dbias])?;
     }
     Ok([needs[0].then_some(dweight), needs[1].then_some(dbias)])
-}
-
-/// Whether rows of these lengths all start at multiples of 16 bytes.
-fn aligned(dtype: DType, lengths: [u32; 2]) -> bool {
-    lengths.iter().all(|length| (*length as usize * dtype.size()).is_multiple_of(16))
 }
 
 impl Op<3> for Linear {

@@ -1,19 +1,30 @@
 //! Into which tiles matrix products on a GPU are cut, and how blocks share them.
 
+use crate::device::Geometry;
 use crate::dtype::DType;
 use crate::params;
 
-/// Rows, columns and bytes along K per step of the pipeline of a tile of `kernels/linear.h`.
+/// The launch of so many blocks for each of `batch` products.
+pub(super) fn geometry(blocks: u32, batch: u32) -> Geometry {
+    Geometry { grid: [blocks, batch, 1], block: [params::MATRIX_THREADS, 1, 1], shared_bytes: params::MATRIX_SHARED }
+}
+
+/// Whether rows of these lengths all start at multiples of 16 bytes.
+pub(super) fn aligned(dtype: DType, lengths: [u32; 2]) -> bool {
+    lengths.iter().all(|length| (*length as usize * dtype.size()).is_multiple_of(16))
+}
+
+/// Rows, columns and bytes along K per step of the pipeline of a tile of `kernels/matrix_tile.h`.
 pub(super) const fn shape(tile: u32) -> [u32; 3] {
     match tile {
-        params::LINEAR_128X128 => [128, 128, 64],
-        params::LINEAR_128X64 => [128, 64, 128],
-        params::LINEAR_64X64 => [64, 64, 128],
+        params::MATRIX_128X128 => [128, 128, 64],
+        params::MATRIX_128X64 => [128, 64, 128],
+        params::MATRIX_64X64 => [64, 64, 128],
         _ => [64, 32, 128],
     }
 }
 
-/// How the rows of a (rows, columns) product are cut: the first `bulk` of them into whole 128×128 tiles, the others into tiles of shape `tile`.
+/// How the rows of (rows, columns) products are cut: the first `bulk` of them into whole 128×128 tiles, the others into tiles of shape `tile`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut {
     pub(super) tile: u32,
@@ -27,26 +38,36 @@ const RESIDENT: u32 = 2;
 const ENOUGH: f64 = 0.95;
 
 impl Cut {
-    /// The cut with the largest tiles that is efficient enough, or else the most efficient one. `aligned`: all rows of all matrices start at
-    /// multiples of 16 bytes.
+    /// Of one product.
     pub(super) fn new(rows: u32, columns: u32, aligned: bool, dtype: DType, multiprocessors: u32) -> Cut {
+        Cut::of_batch([1, rows, columns], aligned, dtype, multiprocessors)
+    }
+
+    /// Of a (batch, rows, columns) result: the cut with the largest tiles that is efficient enough, or else the most efficient one. `aligned`:
+    /// all rows of all matrices start at multiples of 16 bytes.
+    pub(super) fn of_batch(result: [u32; 3], aligned: bool, dtype: DType, multiprocessors: u32) -> Cut {
+        let [batch, rows, columns] = result;
         let whole = |tile: u32| Cut { tile, bulk: 0 };
-        let large = count(params::LINEAR_128X128, rows, columns);
+        let large = count(params::MATRIX_128X128, rows, columns);
         // As many of the large tiles as go round, in whole rows of them.
-        let [height, width, _] = shape(params::LINEAR_128X128);
+        let [height, width, _] = shape(params::MATRIX_128X128);
         let slots = RESIDENT * multiprocessors;
         let bulk = large / slots * slots / columns.div_ceil(width) * height;
         let candidates: &[Cut] = match dtype {
-            _ if !aligned => &[whole(params::LINEAR_RAGGED)],
+            _ if !aligned => &[whole(params::MATRIX_RAGGED)],
+            // One entry follows the other: they do not begin with the large tiles of all.
+            DType::Bf16 if batch > 1 => {
+                &[whole(params::MATRIX_128X128), whole(params::MATRIX_128X64), whole(params::MATRIX_64X64)]
+            }
             DType::Bf16 => &[
-                whole(params::LINEAR_128X128),
-                Cut { tile: params::LINEAR_64X64, bulk: bulk.min(rows / height * height) },
-                whole(params::LINEAR_128X64),
-                whole(params::LINEAR_64X64),
+                whole(params::MATRIX_128X128),
+                Cut { tile: params::MATRIX_64X64, bulk: bulk.min(rows / height * height) },
+                whole(params::MATRIX_128X64),
+                whole(params::MATRIX_64X64),
             ],
-            _ => &[whole(params::LINEAR_128X64)],
+            _ => &[whole(params::MATRIX_128X64)],
         };
-        let efficiency = |cut: Cut| cut.efficiency(rows, columns, multiprocessors);
+        let efficiency = |cut: Cut| cut.efficiency(result, multiprocessors);
         let mut best = candidates[0];
         for &cut in candidates {
             if efficiency(best) < ENOUGH && efficiency(cut) > efficiency(best) {
@@ -56,21 +77,21 @@ impl Cut {
         best
     }
 
-    /// Blocks, one for each tile.
+    /// Blocks for a product, one for each tile.
     pub(super) fn tiles(self, rows: u32, columns: u32) -> u32 {
-        count(params::LINEAR_128X128, self.bulk, columns) + count(self.tile, rows - self.bulk, columns)
+        count(params::MATRIX_128X128, self.bulk, columns) + count(self.tile, rows - self.bulk, columns)
     }
 
     /// The product over what a GPU could compute in the same time: waves of blocks, as many as there is room for at a time, each as long as a
     /// tile is large. What of a tile lies beyond the product is idle, too.
-    fn efficiency(self, rows: u32, columns: u32, multiprocessors: u32) -> f64 {
-        let slots = RESIDENT * multiprocessors;
+    fn efficiency(self, [batch, rows, columns]: [u32; 3], multiprocessors: u32) -> f64 {
+        let slots = u64::from(RESIDENT * multiprocessors);
         let time = |tile: u32, rows: u32| {
             let [height, width, _] = shape(tile);
-            u64::from(count(tile, rows, columns).div_ceil(slots)) * u64::from(height * width)
+            (u64::from(batch) * u64::from(count(tile, rows, columns))).div_ceil(slots) * u64::from(height * width)
         };
-        let time = time(params::LINEAR_128X128, self.bulk) + time(self.tile, rows - self.bulk);
-        f64::from(rows) * f64::from(columns) / (time * u64::from(slots)) as f64
+        let time = time(params::MATRIX_128X128, self.bulk) + time(self.tile, rows - self.bulk);
+        [batch, rows, columns].map(f64::from).iter().product::<f64>() / (time * slots) as f64
     }
 }
 
@@ -105,9 +126,9 @@ impl Sharing {
     /// For the gradient of a weight (outputs, inputs) over `rows`.
     pub(super) fn new([rows, inputs, outputs]: [u32; 3], aligned: bool, dtype: DType, multiprocessors: u32) -> Sharing {
         let tile = match dtype {
-            _ if !aligned => params::LINEAR_RAGGED,
-            DType::Bf16 => params::LINEAR_128X128,
-            _ => params::LINEAR_64X64,
+            _ if !aligned => params::MATRIX_RAGGED,
+            DType::Bf16 => params::MATRIX_128X128,
+            _ => params::MATRIX_64X64,
         };
         let (tiles, slabs) = (count(tile, outputs, inputs), rows.div_ceil(shape(tile)[2] / dtype.size() as u32));
         let resident = RESIDENT * multiprocessors;
@@ -146,12 +167,14 @@ mod tests {
     /// waves × resident blocks, where those that share the tiles of dW count by their steps.
     #[test]
     fn waves_are_full_in_lightningdit_xl() {
-        for (batch, multiprocessors) in [32, 128].into_iter().flat_map(|batch| MULTIPROCESSORS.map(|count| (batch, count))) {
+        for (batch, multiprocessors) in
+            [32, 128].into_iter().flat_map(|batch| MULTIPROCESSORS.map(|count| (batch, count)))
+        {
             let rows = 256 * batch;
             for [inputs, outputs] in LAYERS {
                 for columns in [outputs, inputs] {
                     let cut = Cut::new(rows, columns, true, DType::Bf16, multiprocessors);
-                    let busy = cut.efficiency(rows, columns, multiprocessors);
+                    let busy = cut.efficiency([1, rows, columns], multiprocessors);
                     let what = format!("{rows}×{columns} on {multiprocessors}: {busy:.3}, {cut:?}");
                     println!("{what}");
                     assert!(busy >= 0.95, "{what}");
