@@ -18,9 +18,6 @@ use super::oracle::{Array, directional};
 
 const SEED: u64 = 7;
 
-/// What CUDA kernels compute in.
-const MATHS: [Math; 3] = [Math::F32, Math::Tf32, Math::Bf16];
-
 /// Directions per input along which gradients are compared.
 const DIRECTIONS: u64 = 3;
 
@@ -231,7 +228,7 @@ fn cuda_cases() -> Vec<(Case, Math)> {
     let mut cases = vec![];
     for entry in entries {
         let tf32 = (entry.kernels)().iter().any(|kernel| kernel.tf32);
-        for math in MATHS.into_iter().filter(|&math| math != Math::Tf32 || tf32) {
+        for math in Math::ALL.into_iter().filter(|&math| math != Math::Tf32 || tf32) {
             cases.extend((entry.cases)().into_iter().filter(|case| !case.bench).map(|case| (case, math)));
         }
     }
