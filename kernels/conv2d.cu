@@ -1,5 +1,6 @@
 // 2-D convolution of channels-last images as implicit matrix products: nothing but x, weight and y is in device memory.
 //
+// Formula
 //   forward          y[pixel, o]            = Σ_{tap, c} x[pixel's source at tap, c]·weight[o, tap, c] + bias[o] + residual[pixel, o]
 //   data gradient    dx[pixel, c]           = Σ_{tap, o} dy[pixel's target at tap, o]·weight[o, tap, c]
 //

@@ -98,11 +98,8 @@ fn key(name: &str) -> String {
 }
 
 /// What an export macro makes entries for.
-const MACROS: [(&str, &[&str]); 3] = [
-    ("VF_EXPORT(", &["f32", "bf16"]),
-    ("VF_EXPORT_F32(", &["f32"]),
-    ("VF_EXPORT_MATRIX(", &["f32", "tf32", "bf16"]),
-];
+const MACROS: [(&str, &[&str]); 3] =
+    [("VF_EXPORT(", &["f32", "bf16"]), ("VF_EXPORT_F32(", &["f32"]), ("VF_EXPORT_MATRIX(", &["f32", "tf32", "bf16"])];
 
 /// An export of a `.cu`.
 struct Export {
@@ -161,7 +158,8 @@ fn an_export_has_the_structure_of_its_name() {
     }
     for kernel in &kernels {
         let Some(module) = kernel.cuda_module else { continue };
-        let own = |export: &&Export| KernelInfo::of_entry(&export.kernel, &kernels).is_some_and(|of| of.name == kernel.name);
+        let own =
+            |export: &&Export| KernelInfo::of_entry(&export.kernel, &kernels).is_some_and(|of| of.name == kernel.name);
         let found = exports.iter().filter(own).any(|export| export.module == module);
         assert!(found, "{module}.cu does not export {}", kernel.name);
     }

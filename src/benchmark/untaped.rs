@@ -23,12 +23,22 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("cast", WEIGHT, [0, 6], vec![weight("x")], |x| x[0].to_dtype(other(x[0].dtype())).map(drop)),
         case("fill", WEIGHT, [0, 4], vec![like()], |x| fill::full(x[0].device(), &WEIGHT, x[0].dtype(), 0.5).map(drop)),
-        case("random_normal", LATENTS, [100, 4], vec![like()], |x| random::normal(x[0].device(), &LATENTS, 1, 1).map(drop)),
+        case("random_normal", LATENTS, [100, 4], vec![like()], |x| {
+            random::normal(x[0].device(), &LATENTS, 1, 1).map(drop)
+        }),
         case("random_uniform", LATENTS, [60, 4], vec![like()], |x| {
             random::uniform(x[0].device(), &LATENTS, 1, 1, -1.0, 1.0).map(drop)
         }),
-        case("add_into", WEIGHT, [1, 12], vec![weight("sum"), weight("x")], in_place(|sum, x| add::add_into(sum, &x[0]))),
-        case("scale", LATENTS, [1, 8], vec![latents("x"), scalar("scale")], |x| adaptive::scale(&x[0], &x[1]).map(drop)),
+        case(
+            "add_into",
+            WEIGHT,
+            [1, 12],
+            vec![weight("sum"), weight("x")],
+            in_place(|sum, x| add::add_into(sum, &x[0])),
+        ),
+        case("scale", LATENTS, [1, 8], vec![latents("x"), scalar("scale")], |x| {
+            adaptive::scale(&x[0], &x[1]).map(drop)
+        }),
         case(
             "add_scaled",
             LATENTS,
@@ -101,11 +111,10 @@ fn other(dtype: DType) -> DType {
 
 /// The optimizer's step over parameters long and short, with a moving average, and with bf16 copies where the model is in bf16.
 fn adamw_case() -> Case {
-    let gradients = [("weight", &WEIGHT[..]), ("bias", &WEIGHT[..1]), ("last weight", &[3, 3, 3, 128]), ("last bias", &[3])];
-    let mut inputs = vec![
-        Input::normal("lr", &[1]).values(Values::Uniform(1e-4, 2e-4)).f32(),
-        Input::normal("like", &[1]),
-    ];
+    let gradients =
+        [("weight", &WEIGHT[..]), ("bias", &WEIGHT[..1]), ("last weight", &[3, 3, 3, 128]), ("last bias", &[3])];
+    let mut inputs =
+        vec![Input::normal("lr", &[1]).values(Values::Uniform(1e-4, 2e-4)).f32(), Input::normal("like", &[1])];
     inputs.extend(gradients.map(|(name, shape)| Input::normal(name, shape).f32()));
     let settings = AdamWSettings {
         betas: (0.9, 0.95),
