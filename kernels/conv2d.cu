@@ -422,11 +422,11 @@ template <class Tile> static __device__ __forceinline__ void backward_data_tile(
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_fwd(const Conv2dFwd &p) {
-    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) __attribute__((always_inline)) { forward_tile<decltype(tile)>(p); });
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_data(const Conv2dBwdData &p) {
-    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) __attribute__((always_inline)) { backward_data_tile<decltype(tile)>(p); });
 }
 
 VF_EXPORT_MATRIX(conv2d_fwd, Conv2dFwd)

@@ -320,7 +320,8 @@ static __device__ __forceinline__ void linear_bwd_weight_sum(const LinearBwdWeig
 
 template <class T> static __device__ __forceinline__ void linear_bwd_bias(const LinearBwdBias &p) {
     constexpr uint32_t N = Chunk<T>::N, CHUNKS = LINEAR_BIAS_COLUMNS / N, WARPS = LINEAR_SUM_THREADS / 32;
-    __shared__ float sums[WARPS][N][CHUNKS];
+    // Lines so long that 32 neighbouring columns lie in as many banks.
+    __shared__ float sums[WARPS][N][CHUNKS + 32 / N];
     uint32_t chunk = threadIdx.x % CHUNKS, column = blockIdx.x * LINEAR_BIAS_COLUMNS + chunk * N;
     float sum[N] = {};
     for (uint32_t row = threadIdx.x / CHUNKS; row < p.rows && column < p.outputs; row += LINEAR_SUM_THREADS / CHUNKS) {
