@@ -158,8 +158,10 @@ fn main() -> Result<()> {
     }
     for (b, h, c) in [(4, 96, 32), (2, 128, 64), (1, 64, 128), (1, 16, 512)] {
         let x = [b, h, h, c];
-        bench.run("group_norm_silu", &x, &[Leaf(&x), Leaf(&[c]), Leaf(&[c])], |tape, v| {
-            Ok(tape.apply(GroupNorm { groups: 32, eps: 1e-6, silu: true }, [&v[0], &v[1], &v[2]])?.into())
+        bench.run("group_norm_silu", &x, &[Leaf(&x), Leaf(&[c]), Leaf(&[c]), Absent], |tape, v| {
+            let op = GroupNorm { groups: 32, eps: 1e-6, silu: true };
+            let [y, _] = tape.apply(op, [&v[0], &v[1], &v[2], &v[3]])?;
+            Ok(vec![y])
         })?;
     }
     for (b, n, heads, d) in [(2, 256, 12, 64), (2, 256, 16, 72), (2, 256, 1, 512)] {

@@ -59,9 +59,8 @@ template <class T> struct BackwardTensors {
 };
 
 template <class T, int D> static __device__ __forceinline__ void forward(const AttentionFwd &p) {
-    constexpr uint32_t THREADS = ATTENTION_FWD_THREADS;
-    ForwardTensors<T> of = {p, blockIdx.x * Forward<T, D, THREADS>::QUERIES};
-    narrow_fwd<T, D, THREADS>(of, NoEmbedding(), shared_address(dynamic));
+    ForwardTensors<T> of = {p, blockIdx.x * p.block_queries};
+    narrow_fwd<T, D, ATTENTION_FWD_THREADS>(of, NoEmbedding(), shared_address(dynamic));
 }
 
 template <class T, int D> static __device__ __forceinline__ void backward(const AttentionBwd &p) {

@@ -5,6 +5,8 @@
 #define ATTENTION_THREADS 256
 /// Threads of a block of attention_fwd's for heads of up to 128 channels.
 #define ATTENTION_FWD_THREADS 128
+/// Queries of such a block, and of one of qkv_attention_fwd's, where larger blocks would leave multiprocessors idle.
+#define ATTENTION_FEW_QUERIES 64
 /// The largest head size on CUDA.
 #define ATTENTION_MAX_HEAD 512
 /// Rows of a block of attention_delta.
@@ -27,6 +29,8 @@ struct AttentionFwd {
     uint32_t heads;
     uint32_t head_dim;
     float scale;
+    uint32_t block_queries;  ///< queries of a block on a GPU, for heads of up to 128 channels
+    uint32_t reserved;
 };
 
 /// delta = Σ out·dout of every row and head.

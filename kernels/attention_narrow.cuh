@@ -1,14 +1,16 @@
 // Attention forward for head sizes whose sums a warp can hold: 64, 72 and 128 channels, smaller ones padded with zeros. A warp owns 16
-// or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way.
+// or 32 queries and walks over the keys in tiles, which its block shares, the next one on its way. A product by 16 queries reads as much
+// shared memory as one by 32; but its block of four warps, with a scheduler each, has half the work, which is done sooner where blocks are
+// fewer than multiprocessors. A query's bits do not depend on it.
 #pragma once
+#include "attention.h"
 #include "attention_embedding.cuh"
 #include <type_traits>
 
 namespace attention {
 
-template <class T, int D, uint32_t THREADS> struct Forward {
-    /// Fragments of 16 queries that a warp has, and queries of a block.
-    static constexpr int M = D <= 72 ? 2 : 1;
+/// A block whose warps have M fragments of 16 queries each.
+template <class T, int D, uint32_t THREADS, int M> struct Forward {
     static constexpr uint32_t QUERIES = THREADS / 32 * 16 * M;
     /// Keys of a tile.
     static constexpr uint32_t KEYS = sizeof(T) == 2 ? 64 : D <= 72 ? 32 : 16;
@@ -52,11 +54,9 @@ template <int M> struct RunningSoftmax {
     }
 };
 
-/// `Of` knows where the tensors are: q(), k(), v() and out() are this block's head, q(), out() and logsumexp() from query `first` on.
-template <class T, int D, uint32_t THREADS, class Of, class Embed>
-static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &embedding, uint32_t shared) {
-    using F = Forward<T, D, THREADS>;
-    constexpr int M = F::M;
+template <class T, int D, uint32_t THREADS, int M, class Of, class Embed>
+static __device__ __forceinline__ void forward_block(const Of &of, const Embed &embedding, uint32_t shared) {
+    using F = Forward<T, D, THREADS, M>;
     constexpr uint32_t KEYS = F::KEYS;
     Tile<T, D> queries = {shared}, stage = queries.at(F::QUERIES, 0), other = stage.at(2 * KEYS, 0);
     uint32_t rows = of.q().rows, keys = of.k().rows, head_dim = of.p.head_dim;
@@ -125,6 +125,20 @@ static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &emb
     for (int i = 0; i < 2 * M; i++) {
         uint32_t at = row + 8 * i + fragment_row<T>();
         if (lane_id() % 4 == 0 && at < rows) of.logsumexp()[at] = softmax.largest[i] * of.p.scale + logf(total[i]);
+    }
+}
+
+/// A block has p.block_queries queries: as many as THREADS threads have, or few. `Of` knows where the tensors are: q(), k(), v() and out()
+/// are this block's head, q(), out() and logsumexp() from query `first` on.
+template <class T, int D, uint32_t THREADS, class Of, class Embed>
+static __device__ __forceinline__ void narrow_fwd(const Of &of, const Embed &embedding, uint32_t shared) {
+    constexpr int M = D <= 72 ? 2 : 1;
+    constexpr uint32_t MANY = Forward<T, D, THREADS, M>::QUERIES, FEW = Forward<T, D, ATTENTION_FWD_THREADS, 1>::QUERIES;
+    static_assert(FEW == ATTENTION_FEW_QUERIES, "attention.h states others");
+    if (MANY == FEW || of.p.block_queries != FEW) {
+        forward_block<T, D, THREADS, M>(of, embedding, shared);
+    } else {
+        forward_block<T, D, ATTENTION_FWD_THREADS, 1>(of, embedding, shared);
     }
 }
 

@@ -10,7 +10,7 @@
 // Bytes    each of x, dy, dweight and dbias once, and of the partial sums where there are several. Blocks that run at the same time work on
 //          the same pixels at different taps, which then come from L2.
 // FLOPs    2·B·H′·W′·O·kh·kw·I; of an upsample 4/9 of that, because x is met by sums of dy. On tensor cores: of the main
-//          loop's PTX instructions 60 % are mma in tiles of 128×128 bf16, 51 % where a tile's columns belong to several taps.
+//          loop's PTX instructions 60 to 63 % are mma in tiles of 128×128 bf16, if inputs are a multiple of 64.
 // Scratch  `splits` (of an upsample four times as many) partial sums in f32.
 // Rounding products of bf16 are exact, sums and results f32, in a fixed order. The sums of an upsample's weights are rounded to T.
 // Source   as conv2d.cu.
@@ -18,12 +18,13 @@
 
 /// How K runs over a class of pixels in the weight gradient: a slab is `wide` neighbouring pixels of a row, or of `tall` rows where they are
 /// short; slabs follow each other down the rows of such a strip, then come the next strip and the next image. (What does not fill a slab is
-/// zeros; sides that are multiples of 32, and powers of 2 below, waste nothing.)
+/// zeros; sides that are multiples of 32, and powers of 2 below, waste nothing. A class without pixels has no slabs.)
 template <uint32_t K> struct PixelSlabs {
     uint32_t rows, columns, wide, tall, across, down;
 
     __device__ __forceinline__ PixelSlabs(uint32_t rows, uint32_t columns)
-        : rows(rows), columns(columns), wide(min(columns, K)), tall(K / wide), across(ceil_div(columns, wide)), down(ceil_div(rows, tall)) {}
+        : rows(rows), columns(columns), wide(max(min(columns, K), 1)), tall(max(min(K / wide, rows), 1)), across(ceil_div(columns, wide)),
+          down(ceil_div(rows, tall)) {}
 
     __device__ __forceinline__ uint32_t in_image() const { return across * down; }
 };
@@ -54,8 +55,7 @@ template <uint32_t K> struct PixelSlab {
 
 /// Where a class's pixels lie in an image: (i, j) at (step·i + first_row, step·j + first_column).
 struct Lattice {
-    uint32_t height, width, channels;
-    int32_t step, first_row, first_column;
+    int32_t height, width, channels, step, first_row, first_column;
 };
 
 /// What a chunk of the tile's rows (columns) reads: `channel` of pixels, which are those of the lattice (tap_row, tap_column) further on.
@@ -64,85 +64,87 @@ struct RowSource {
     bool exists;
 };
 
-/// Pixels of an image along K: A's are dy's with their channels along the tile's rows, B's are x's with their channels at one tap along its
-/// columns. RUN chunks of a line belong to the same tap and are all there, or none is. KEPT: what the beginning of a strip needs is in
-/// registers, and not in shared memory.
-template <class Slab_, bool IS_A, uint32_t RUN_, bool KEPT> struct Pixels {
+/// image + chunk. (Of plain C++ nvcc makes two instructions of PTX.)
+static __device__ __forceinline__ const uint4 *chunk_of(const uint4 *image, uint32_t chunk) {
+    const uint4 *at;
+    asm("mad.wide.u32 %0, %1, 16, %2;" : "=l"(at) : "r"(chunk), "l"(image));
+    return at;
+}
+
+/// Pixels of an image along K: dy's with their channels along the tile's rows, or x's with their channels at one tap along its columns. RUN
+/// chunks of a line belong to the same tap and are all there, or none is. KEPT: what the beginning of a strip needs is in registers, and not
+/// in shared memory.
+template <class Slab_, uint32_t RUN_, bool KEPT> struct Pixels {
     using Slab = Slab_;
     using T = typename Slab::T;
     static constexpr uint32_t RUN = RUN_, RUNS = Slab::CHUNKS / RUN;
     const uint4 *image;
-    /// Of each run: the chunk of the image where it lies; its row of the image (B) or of the class (A), past the end where its column is.
-    uint32_t from[RUNS], row[RUNS];
-    /// That row in the first slab of a strip (high half) and the column.
-    int32_t places[KEPT ? RUNS : 1], *shared_places;
-    /// Chunks from slab to slab down a strip; from the last to the first of the next strip, less that; from image to image, less these.
-    int32_t down, across, next;
-    uint32_t row_end, column_end, row_step, column_step;
+    /// Of each run: the chunk of the image where it lies, or would lie in a row outside; see `outside_unless` for columns. And the first chunk
+    /// behind the rows that the class's pixels meet at its tap: there is what lies before that.
+    uint32_t from[RUNS], end[RUNS];
+    /// Its column in an image's first strip and, in the high half, the one behind those that the class's pixels meet.
+    uint32_t places[KEPT ? RUNS : 1], *shared_places;
+    /// Chunks from slab to slab down a strip; from the last to the first of the next strip, less that; from a strip behind an image's last one
+    /// back to its first.
+    int32_t down, across, back;
+    uint32_t image_chunks, column_step;
 
     /// source_of(row): the RowSource of a chunk. `shared_places`: RUNS for each thread, unless KEPT.
     template <class SourceOf>
-    __device__ __forceinline__ Pixels(const T *image, const Lattice &l, const PixelSlab<Slab::K> &at, int32_t *shared_places, SourceOf &&source_of)
-        : image(reinterpret_cast<const uint4 *>(image)), shared_places(shared_places) {
+    __device__ __forceinline__ Pixels(const T *images, const Lattice &l, const PixelSlab<Slab::K> &at, uint32_t *shared_places, SourceOf &&source_of)
+        : shared_places(shared_places) {
         const PixelSlabs<Slab::K> &all = at.all;
         const int32_t pixel = l.channels / Slab::N, line = pixel * l.width;
-        row_step = all.tall * (IS_A ? 1 : l.step);
-        column_step = IS_A ? 1 : l.step;
-        // Where a pixel is none of the class B need not be zero, because A is.
-        row_end = IS_A ? all.rows : l.height;
-        column_end = IS_A ? all.columns : l.width;
+        image_chunks = line * l.height;
+        image = reinterpret_cast<const uint4 *>(images) + (size_t)at.image * image_chunks;
+        column_step = l.step;
         down = all.tall * l.step * line;
         across = all.wide * l.step * pixel - all.down * down;
-        next = l.height * line - all.across * all.wide * l.step * pixel;
+        back = -(int32_t)(all.across * all.wide * l.step * pixel);
+        // From what the class's first row (column) meets to behind what the last does.
+        const int32_t high = l.step * ((int32_t)all.rows - 1) + 1, broad = l.step * ((int32_t)all.columns - 1) + 1;
         for_each<RUNS>([&](auto j) {
             constexpr uint32_t I = j.value * RUN;
             RowSource source = source_of(Slab::row(I));
             int32_t r = Slab::k(I) / all.wide, c = Slab::k(I) % all.wide;
-            int32_t row = l.step * r + l.first_row + source.tap_row, column = l.step * c + l.first_column + source.tap_column;
-            int32_t y = at.image * l.height + l.step * at.above * all.tall + row, x = l.step * at.column + column;
-            from[j] = y * line + x * pixel + source.channel / Slab::N;
-            place(j) = (!source.exists || r >= all.tall ? OUTSIDE : IS_A ? r : row) * 0x10000 | ((IS_A ? c : column) & 0xFFFF);
+            int32_t first_row = l.first_row + source.tap_row, first_column = l.first_column + source.tap_column;
+            int32_t y = l.step * (at.above * all.tall + r) + first_row, column = l.step * c + first_column, x = at.column * l.step + column;
+            uint32_t column_end = source.exists && r < all.tall ? max(min(first_column + broad, l.width), 0) : 0;
+            from[j] = outside_unless((uint32_t)x < column_end, y * line + x * pixel + source.channel / Slab::N);
+            end[j] = max(min(first_row + high, l.height), 0) * line;
+            place(j) = column_end * 0x10000 | (column & 0xFFFF);
         });
-        begin_rows(at.column, at.above * row_step);
     }
 
     __device__ __forceinline__ void advance() {
-        for_each<RUNS>([&](auto j) {
-            from[j] += down;
-            row[j] += row_step;
-        });
+        for_each<RUNS>([&](auto j) { from[j] += down; });
     }
 
     __device__ __forceinline__ void begin_strip(uint32_t column, bool new_image) {
-        int32_t by = across + (new_image ? next : 0);
-        for_each<RUNS>([&](auto j) { from[j] += by; });
-        begin_rows(column, 0);
+        image = chunk_of(image, new_image ? image_chunks : 0);
+        int32_t x = column * column_step, by = across + (new_image ? back : 0);
+        for_each<RUNS>([&](auto j) {
+            uint32_t at = place(j), inside = ((int32_t)(from[j] << 1) >> 1) + by;
+            from[j] = outside_unless((uint32_t)(x + (int16_t)at) < at >> 16, inside);
+        });
     }
 
   private:
-    __device__ __forceinline__ int32_t &place(uint32_t j) {
+    /// A chunk of no image, wherever in a strip, unless `inside`. Images and the rows about them that strips run over have less than 2³⁰ chunks,
+    /// so that bit 30 tells what bit 31 was.
+    static __device__ __forceinline__ uint32_t outside_unless(bool inside, uint32_t chunk) { return inside ? chunk : chunk ^ 0x80000000; }
+
+    __device__ __forceinline__ uint32_t &place(uint32_t j) {
         if constexpr (KEPT) return places[j];
         else return shared_places[j * MATRIX_THREADS + threadIdx.x];
-    }
-
-    /// No row, wherever a strip ends.
-    static constexpr int32_t OUTSIDE = 0x4000;
-
-    __device__ __forceinline__ void begin_rows(uint32_t column, uint32_t rows) {
-        int32_t x = column * column_step;
-        for_each<RUNS>([&](auto j) {
-            int32_t at = place(j);
-            row[j] = (uint32_t)(x + (int16_t)at) < column_end ? (at >> 16) + rows : OUTSIDE;
-        });
     }
 };
 
 /// Both operands' pixels, which move together.
-template <class SlabA, class SlabB, bool WHOLE_A, bool WHOLE_B> struct PixelPairs {
-    static constexpr bool KEPT = WHOLE_A;
+template <class SlabA, class SlabB, uint32_t RUN_A, uint32_t RUN_B, bool KEPT> struct PixelPairs {
     PixelSlab<SlabA::K> at;
-    Pixels<SlabA, true, WHOLE_A ? SlabA::ACROSS : 1, KEPT> a;
-    Pixels<SlabB, false, WHOLE_B ? SlabB::ACROSS : 1, KEPT> b;
+    Pixels<SlabA, RUN_A, KEPT> a;
+    Pixels<SlabB, RUN_B, KEPT> b;
 
     __device__ __forceinline__ void advance() {
         a.advance();
@@ -169,7 +171,7 @@ template <class Pairs, bool IS_A> struct PixelLoader {
     }
 
     template <uint32_t J, uint32_t SLAB> __device__ __forceinline__ auto run(Constant<J>, Constant<SLAB>) const {
-        return OptionalSourceAt<0>{of().image + of().from[J], of().row[J], of().row_end};
+        return OptionalSourceAt<0>{chunk_of(of().image, of().from[J]), of().from[J], of().end[J]};
     }
 
     template <uint32_t SLAB, uint32_t ROUND> __device__ __forceinline__ void advance(Constant<SLAB>, Constant<ROUND>) {
@@ -177,8 +179,8 @@ template <class Pairs, bool IS_A> struct PixelLoader {
     }
 };
 
-/// WHOLE_A: all rows of tiles are there. WHOLE_B: all columns, and a tile's belong to one tap.
-template <class Tile, bool WHOLE_A, bool WHOLE_B> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
+/// WHOLE_A: all rows of tiles are there. RUN_B neighbouring chunks of a thread's on a line of x belong to one tap and are all there, or none is.
+template <class Tile, bool WHOLE_A, uint32_t RUN_B> static __device__ __forceinline__ void backward_weight_tile(const Conv2dBwdWeight &p) {
     using T = typename Tile::T;
     extern __shared__ __align__(128) unsigned char shared[];
     uint32_t steps = p.phased ? 2 : 1, classes = steps * steps;
@@ -194,29 +196,34 @@ template <class Tile, bool WHOLE_A, bool WHOLE_B> static __device__ __forceinlin
     float *dweight = at<float>(p.dweight) + (size_t)part * p.outputs * columns, *dbias = at<float>(p.dbias) + part * p.outputs;
 
     uint32_t class_rows = (p.out_height - a + steps - 1) / steps, class_columns = (p.out_width - b + steps - 1) / steps;
-    Lattice dy = {p.out_height, p.out_width, p.outputs, (int32_t)steps, (int32_t)a, (int32_t)b};
-    Lattice x = {p.height, p.width, p.inputs, (int32_t)p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
-                 p.phased ? phase_first(b, p.left) : -(int32_t)p.left};
-    using Pairs = PixelPairs<typename Tile::template RowSlab<false>, typename Tile::template ColumnSlab<false>, WHOLE_A, WHOLE_B>;
+    auto lattice = [](uint32_t height, uint32_t width, uint32_t channels, uint32_t step, int32_t first_row, int32_t first_column) {
+        return Lattice{(int32_t)height, (int32_t)width, (int32_t)channels, (int32_t)step, first_row, first_column};
+    };
+    Lattice dy = lattice(p.out_height, p.out_width, p.outputs, steps, a, b);
+    Lattice x = lattice(p.height, p.width, p.inputs, p.stride, p.phased ? phase_first(a, p.top) : -(int32_t)p.top,
+                        p.phased ? phase_first(b, p.left) : -(int32_t)p.left);
+    using SlabA = typename Tile::template RowSlab<false>;
+    using SlabB = typename Tile::template ColumnSlab<false>;
+    using Pairs = PixelPairs<SlabA, SlabB, WHOLE_A ? SlabA::ACROSS : 1, RUN_B, WHOLE_A>;
     using A = PixelLoader<Pairs, true>;
     using B = PixelLoader<Pairs, false>;
     PixelSlabs<Tile::K> slabs(class_rows, class_columns);
     uint32_t total = p.batch * slabs.in_image(), begin = (uint64_t)total * blockIdx.y / p.splits, end = (uint64_t)total * (blockIdx.y + 1) / p.splits;
     PixelSlab<Tile::K> slab(slabs, begin);
-    auto of_row = [&](uint32_t row) { return RowSource{min(m + row, p.outputs - A::Slab::N), 0, 0, true}; };
+    auto of_row = [&](uint32_t row) { return RowSource{min(m + row, p.outputs - SlabA::N), 0, 0, true}; };
     auto of_column = [&](uint32_t column) {
         column += n;
         uint32_t tap = column / p.inputs;
         return RowSource{column % p.inputs, tap / taps_wide, tap % taps_wide, column < columns_there};
     };
     constexpr uint32_t SLABS = Tile::STAGES * Tile::STAGE, RUNS_A = decltype(Pairs::a)::RUNS, RUNS_B = decltype(Pairs::b)::RUNS;
-    static_assert(Pairs::KEPT || SLABS + (RUNS_A + RUNS_B) * MATRIX_THREADS * sizeof(int32_t) <= MATRIX_SHARED, "there is room behind the slabs");
-    int32_t *places = reinterpret_cast<int32_t *>(shared + SLABS);
+    static_assert(WHOLE_A || SLABS + (RUNS_A + RUNS_B) * MATRIX_THREADS * sizeof(uint32_t) <= MATRIX_SHARED, "there is room behind the slabs");
+    uint32_t *places = reinterpret_cast<uint32_t *>(shared + SLABS);
     Pairs pairs = {slab, {at<const T>(p.dy), dy, slab, places, of_row}, {at<const T>(p.x), x, slab, places + RUNS_A * MATRIX_THREADS, of_column}};
     if (begin == end) {
         zero_sums<Tile>(shared);
     } else {
-        Product<Tile, A, B, true, true, WHOLE_B>::compute(A{pairs}, B{pairs}, (end - begin) * Tile::K, shared, sum_rows);
+        Product<Tile, A, B, true, true, (RUN_B > 1)>::compute(A{pairs}, B{pairs}, (end - begin) * Tile::K, shared, sum_rows);
     }
     if (sum_rows && threadIdx.x < Tile::ROWS && m + threadIdx.x < p.outputs) dbias[m + threadIdx.x] = row_sum<Tile>(shared, threadIdx.x);
     n += chunk_column<4, Tile::COLUMNS>();
@@ -290,10 +297,13 @@ template <class T> static __device__ __forceinline__ void conv2d_phases(const Co
 /// Tiles are outputs by (tap, channel).
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(const Conv2dBwdWeight &p) {
     using Large = Tile<Math, 128, Math::TENSOR ? 128 : 64>;
+    constexpr uint32_t ACROSS = Large::template ColumnSlab<false>::ACROSS;
     switch (p.tile) {
-    case CONV2D_TILE_LARGE: return backward_weight_tile<Large, true, true>(p);
-    case CONV2D_TILE_NARROW: return backward_weight_tile<Large, true, false>(p);
-    default: return backward_weight_tile<Tile<Math, 64, 128>, false, false>(p);
+    case CONV2D_TILE_LARGE: return backward_weight_tile<Large, true, ACROSS>(p);
+    case CONV2D_TILE_NARROW:
+        if (p.inputs % (Large::COLUMNS / 2) == 0) return backward_weight_tile<Large, true, ACROSS / 2>(p);
+        return backward_weight_tile<Large, true, 1>(p);
+    default: return backward_weight_tile<Tile<Math, 64, 128>, false, 1>(p);
     }
 }
 

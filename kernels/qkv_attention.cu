@@ -5,7 +5,8 @@
 //           attention.cu, then turned back, then through the norm: dx = rstd·(w·d − x̂·mean(w·d·x̂)), dw = Σ d·x̂.
 // Shapes    qkv, dqkv (batch, tokens, 3, heads, head_dim); out, dout (batch, tokens, heads, head_dim); cos, sin (tokens, head_dim)
 //           f32; weights (head_dim) f32; L (batch, heads, tokens) f32.
-// Bytes     each tensor once. A block has all the queries of up to 256 tokens, so that their keys too are embedded once.
+// Bytes     each tensor once. In bf16 a block has all the queries of up to 256 tokens, so that their keys too are embedded once, unless so
+//           few blocks would leave multiprocessors idle.
 // FLOPs     4·tokens²·head_dim a head forward, 10 backward. For 72 channels the tensor cores do no more: attention.cu counts mma.
 // Scratch   with a norm, or more keys than a block's registers hold (256; 128 of 128 channels; 64 in f32): dq f32, of every part of
 //           the keys, and with a norm dk f32; and two f32 sums per channel and 128 rows.
@@ -64,7 +65,7 @@ template <class Params> static __device__ __forceinline__ Embedding embedding_of
 
 template <class T, int D> static __device__ __forceinline__ void forward(const QkvAttentionFwd &p) {
     constexpr uint32_t THREADS = sizeof(T) == 2 ? QKV_ATTENTION_THREADS : QKV_ATTENTION_FWD_THREADS_F32;
-    ForwardTensors<T> of = {p, blockIdx.x * Forward<T, D, THREADS>::QUERIES};
+    ForwardTensors<T> of = {p, blockIdx.x * p.block_queries};
     narrow_fwd<T, D, THREADS>(of, embedding_of(p), shared_address(dynamic));
 }
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 #define QKV_ATTENTION_THREADS 256
-/// Threads of a block of qkv_attention_fwd where it computes in f32, whose rows take twice the shared memory.
+/// Threads of a block of many queries of qkv_attention_fwd's in f32, whose rows take twice the shared memory.
 #define QKV_ATTENTION_FWD_THREADS_F32 128
 /// The largest head size on CUDA.
 #define QKV_ATTENTION_MAX_HEAD 128
@@ -25,6 +25,8 @@ struct QkvAttentionFwd {
     uint32_t head_dim;
     float scale;
     float eps;
+    uint32_t block_queries;  ///< queries of a block on a GPU
+    uint32_t reserved;
 };
 
 /// The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:

@@ -21,6 +21,7 @@ pub const ADAMW_STATE: u32 = 8;
 pub const ADAPTIVE_NORM_FLOOR: f64 = 0.0001;
 pub const ATTENTION_THREADS: u32 = 256;
 pub const ATTENTION_FWD_THREADS: u32 = 128;
+pub const ATTENTION_FEW_QUERIES: u32 = 64;
 pub const ATTENTION_MAX_HEAD: u32 = 512;
 pub const ATTENTION_DELTA_ROWS: u32 = 64;
 pub const ATTENTION_WIDE_ROWS: u32 = 32;
@@ -402,10 +403,13 @@ pub struct AttentionFwd {
     pub heads: u32,
     pub head_dim: u32,
     pub scale: f32,
+    #[doc = " queries of a block on a GPU, for heads of up to 128 channels"]
+    pub block_queries: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 64usize];
+    ["Size of AttentionFwd"][::std::mem::size_of::<AttentionFwd>() - 72usize];
     ["Alignment of AttentionFwd"][::std::mem::align_of::<AttentionFwd>() - 8usize];
     ["Offset of field: AttentionFwd::q"][::std::mem::offset_of!(AttentionFwd, q) - 0usize];
     ["Offset of field: AttentionFwd::k"][::std::mem::offset_of!(AttentionFwd, k) - 8usize];
@@ -418,6 +422,8 @@ const _: () = {
     ["Offset of field: AttentionFwd::heads"][::std::mem::offset_of!(AttentionFwd, heads) - 52usize];
     ["Offset of field: AttentionFwd::head_dim"][::std::mem::offset_of!(AttentionFwd, head_dim) - 56usize];
     ["Offset of field: AttentionFwd::scale"][::std::mem::offset_of!(AttentionFwd, scale) - 60usize];
+    ["Offset of field: AttentionFwd::block_queries"][::std::mem::offset_of!(AttentionFwd, block_queries) - 64usize];
+    ["Offset of field: AttentionFwd::reserved"][::std::mem::offset_of!(AttentionFwd, reserved) - 68usize];
 };
 #[doc = " delta = Σ out·dout of every row and head."]
 #[repr(C)]
@@ -1822,61 +1828,35 @@ const _: () = {
     ["Offset of field: InterpolateBwd::batch"][::std::mem::offset_of!(InterpolateBwd, batch) - 40usize];
     ["Offset of field: InterpolateBwd::count"][::std::mem::offset_of!(InterpolateBwd, count) - 44usize];
 };
-#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b."]
+#[doc = " loss[b] = Σ |x_hat − x| / batch over the elements of block b; dx_hat = sign(x_hat − x)·weight / batch."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct L1Fwd {
+pub struct L1Loss {
     #[doc = " (count), read"]
     pub x_hat: u64,
     #[doc = " (count), read"]
     pub x: u64,
     #[doc = " (parts) f32, written"]
     pub loss: u64,
+    #[doc = " (count), written"]
+    pub dx_hat: u64,
     pub count: u32,
     pub batch: u32,
     pub parts: u32,
-    pub reserved: u32,
+    pub weight: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of L1Fwd"][::std::mem::size_of::<L1Fwd>() - 40usize];
-    ["Alignment of L1Fwd"][::std::mem::align_of::<L1Fwd>() - 8usize];
-    ["Offset of field: L1Fwd::x_hat"][::std::mem::offset_of!(L1Fwd, x_hat) - 0usize];
-    ["Offset of field: L1Fwd::x"][::std::mem::offset_of!(L1Fwd, x) - 8usize];
-    ["Offset of field: L1Fwd::loss"][::std::mem::offset_of!(L1Fwd, loss) - 16usize];
-    ["Offset of field: L1Fwd::count"][::std::mem::offset_of!(L1Fwd, count) - 24usize];
-    ["Offset of field: L1Fwd::batch"][::std::mem::offset_of!(L1Fwd, batch) - 28usize];
-    ["Offset of field: L1Fwd::parts"][::std::mem::offset_of!(L1Fwd, parts) - 32usize];
-    ["Offset of field: L1Fwd::reserved"][::std::mem::offset_of!(L1Fwd, reserved) - 36usize];
-};
-#[doc = " dx_hat = sign(x_hat − x)·dloss / batch, dx = −dx_hat."]
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
-pub struct L1Bwd {
-    #[doc = " (count), read"]
-    pub x_hat: u64,
-    #[doc = " (count), read"]
-    pub x: u64,
-    #[doc = " (1) f32, read"]
-    pub dloss: u64,
-    #[doc = " (count) or absent, written"]
-    pub dx_hat: u64,
-    #[doc = " (count) or absent, written"]
-    pub dx: u64,
-    pub count: u32,
-    pub batch: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of L1Bwd"][::std::mem::size_of::<L1Bwd>() - 48usize];
-    ["Alignment of L1Bwd"][::std::mem::align_of::<L1Bwd>() - 8usize];
-    ["Offset of field: L1Bwd::x_hat"][::std::mem::offset_of!(L1Bwd, x_hat) - 0usize];
-    ["Offset of field: L1Bwd::x"][::std::mem::offset_of!(L1Bwd, x) - 8usize];
-    ["Offset of field: L1Bwd::dloss"][::std::mem::offset_of!(L1Bwd, dloss) - 16usize];
-    ["Offset of field: L1Bwd::dx_hat"][::std::mem::offset_of!(L1Bwd, dx_hat) - 24usize];
-    ["Offset of field: L1Bwd::dx"][::std::mem::offset_of!(L1Bwd, dx) - 32usize];
-    ["Offset of field: L1Bwd::count"][::std::mem::offset_of!(L1Bwd, count) - 40usize];
-    ["Offset of field: L1Bwd::batch"][::std::mem::offset_of!(L1Bwd, batch) - 44usize];
+    ["Size of L1Loss"][::std::mem::size_of::<L1Loss>() - 48usize];
+    ["Alignment of L1Loss"][::std::mem::align_of::<L1Loss>() - 8usize];
+    ["Offset of field: L1Loss::x_hat"][::std::mem::offset_of!(L1Loss, x_hat) - 0usize];
+    ["Offset of field: L1Loss::x"][::std::mem::offset_of!(L1Loss, x) - 8usize];
+    ["Offset of field: L1Loss::loss"][::std::mem::offset_of!(L1Loss, loss) - 16usize];
+    ["Offset of field: L1Loss::dx_hat"][::std::mem::offset_of!(L1Loss, dx_hat) - 24usize];
+    ["Offset of field: L1Loss::count"][::std::mem::offset_of!(L1Loss, count) - 32usize];
+    ["Offset of field: L1Loss::batch"][::std::mem::offset_of!(L1Loss, batch) - 36usize];
+    ["Offset of field: L1Loss::parts"][::std::mem::offset_of!(L1Loss, parts) - 40usize];
+    ["Offset of field: L1Loss::weight"][::std::mem::offset_of!(L1Loss, weight) - 44usize];
 };
 #[doc = " y = x / max(‖x‖, eps) per row.\n Grid: parts."]
 #[repr(C)]
@@ -2595,10 +2575,13 @@ pub struct QkvAttentionFwd {
     pub head_dim: u32,
     pub scale: f32,
     pub eps: f32,
+    #[doc = " queries of a block on a GPU"]
+    pub block_queries: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 80usize];
+    ["Size of QkvAttentionFwd"][::std::mem::size_of::<QkvAttentionFwd>() - 88usize];
     ["Alignment of QkvAttentionFwd"][::std::mem::align_of::<QkvAttentionFwd>() - 8usize];
     ["Offset of field: QkvAttentionFwd::qkv"][::std::mem::offset_of!(QkvAttentionFwd, qkv) - 0usize];
     ["Offset of field: QkvAttentionFwd::q_norm"][::std::mem::offset_of!(QkvAttentionFwd, q_norm) - 8usize];
@@ -2613,6 +2596,9 @@ const _: () = {
     ["Offset of field: QkvAttentionFwd::head_dim"][::std::mem::offset_of!(QkvAttentionFwd, head_dim) - 68usize];
     ["Offset of field: QkvAttentionFwd::scale"][::std::mem::offset_of!(QkvAttentionFwd, scale) - 72usize];
     ["Offset of field: QkvAttentionFwd::eps"][::std::mem::offset_of!(QkvAttentionFwd, eps) - 76usize];
+    ["Offset of field: QkvAttentionFwd::block_queries"]
+        [::std::mem::offset_of!(QkvAttentionFwd, block_queries) - 80usize];
+    ["Offset of field: QkvAttentionFwd::reserved"][::std::mem::offset_of!(QkvAttentionFwd, reserved) - 84usize];
 };
 #[doc = " The gradients. Those of q and k are finished here, unless there is a norm to go back through, or several parts of dq to add up:\n then they are left, turned back, in dq_parts and dk_normed for qkv_attention_bwd_embedding."]
 #[repr(C)]

@@ -219,6 +219,7 @@ impl Tape {
         if keep.len() < wanted.len() && wanted.iter().any(|var| var.id.is_none()) {
             return Err(Error::Gradient("a gradient was asked for of a value that has none".to_string()));
         }
+        self.device.begin_backward();
         let mut grads: HashMap<usize, Tensor> = HashMap::new();
         for (var, grad) in seeds {
             let id = var.id.ok_or_else(|| Error::Gradient("a seed has no gradient".to_string()))?;

@@ -81,6 +81,14 @@ impl Tensor {
         Tensor::from_bytes(device, shape, DType::U32, bytemuck::cast_slice(data))
     }
 
+    /// A tensor of bf16.
+    ///
+    /// # Errors
+    /// When there is not a value for every element of `shape`.
+    pub fn from_bf16(device: &Device, shape: &[usize], data: &[bf16]) -> Result<Tensor> {
+        Tensor::from_bytes(device, shape, DType::Bf16, bytemuck::cast_slice(data))
+    }
+
     fn from_bytes(device: &Device, shape: &[usize], dtype: DType, bytes: &[u8]) -> Result<Tensor> {
         let mut tensor = Tensor::uninit(device, shape, dtype)?;
         if tensor.bytes() != bytes.len() {
@@ -139,7 +147,7 @@ impl Tensor {
             (DType::F32, DType::Bf16) | (DType::Bf16, DType::F32) if !self.device().is_cpu() => cast::cast(self),
             (DType::F32, DType::Bf16) => {
                 let halves: Vec<bf16> = self.to_vec()?.into_iter().map(bf16::from_f32).collect();
-                Tensor::from_bytes(self.device(), &self.shape, dtype, bytemuck::cast_slice(&halves))
+                Tensor::from_bf16(self.device(), &self.shape, &halves)
             }
             (DType::Bf16, DType::F32) => Tensor::from_slice(self.device(), &self.shape, &self.to_vec()?),
             (from, to) => Err(Error::shape("to_dtype", format!("{from} does not convert to {to}"))),

@@ -11,6 +11,7 @@ use vf_engine::dit::solver::FixedMethod;
 use vf_engine::dit::transport::{DiffusionForm, LossWeight, Path, Prediction};
 use vf_engine::dit::{DitShape, LightningDit, Sampler, Transport, training_step};
 use vf_engine::nn::{ParamGradients, Parameters};
+use vf_engine::random;
 use vf_engine::tensor::Tensor;
 use vf_engine::training::StepOptions;
 
@@ -47,6 +48,47 @@ fn gradients_of_every_loss_are_its_derivatives() -> Result<()> {
         // The quotient errs by h² of the third derivative, and by the loss's rounding, 6e-8 of it, over h.
         let allowed = 1e-2 * f64::from(norm) + 1e-5 * ahead.abs();
         assert!((slope - f64::from(norm)).abs() < allowed, "{path:?} {prediction:?}: {slope} and {norm}");
+    }
+    Ok(())
+}
+
+/// Files have the reference's widths, and a seed its numbers, whatever memory has beside them.
+#[test]
+fn files_do_not_know_of_padding() -> Result<()> {
+    let device = Device::cpu_poisoned();
+    // ⅔·4·32 = 85.3 and 4.1·32 = 131.2, rounded down; SwiGLU's first layer has two of them.
+    for (use_swiglu, [first, second], rows, hidden) in
+        [(true, ["w12", "w3"], 170, 85), (false, ["fc1", "fc2"], 131, 131)]
+    {
+        let mlp_ratio = if use_swiglu { 4.0 } else { 4.1 };
+        let odd = DitShape { hidden_size: 32, num_heads: 2, depth: 1, use_swiglu, mlp_ratio, ..shape() };
+        let (_, mut params) = LightningDit::new(&device, odd, 3)?;
+        let of = |name: String| params.find(&format!("blocks.0.mlp.{name}")).expect("there is one");
+        for (name, shape) in [
+            (format!("{first}.weight"), vec![rows, 32]),
+            (format!("{first}.bias"), vec![rows]),
+            (format!("{second}.weight"), vec![32, hidden]),
+        ] {
+            let id = of(name);
+            assert_eq!(params.export_shape(id), shape);
+            assert_eq!(params.value(id).numel() * hidden, shape.iter().product::<usize>() * hidden.next_multiple_of(8));
+            if let [outputs, inputs] = shape[..] {
+                let bound = (6.0 / (inputs + outputs) as f32).sqrt();
+                let drawn = random::uniform(&device, &shape, 3, random::stream(params.name(id)), -bound, bound)?;
+                assert!(params.export(id, params.value(id))? == drawn.to_vec()?, "{}", params.name(id));
+            }
+        }
+        for id in params.ids().collect::<Vec<_>>() {
+            let shape = params.export_shape(id);
+            let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32 / 7.0 - 3.0).collect();
+            let value = params.import(id, &shape, &values)?;
+            let zeros = value.to_vec()?.iter().filter(|v| v.to_bits() == 0).count();
+            assert!(zeros >= value.numel() - values.len(), "{} has {zeros} zeros", params.name(id));
+            params.set(id, value)?;
+            assert!(params.export(id, params.value(id))? == values, "{}", params.name(id));
+        }
+        let counted: usize = params.ids().map(|id| params.export_shape(id).iter().product::<usize>()).sum();
+        assert_eq!(params.numel(), counted);
     }
     Ok(())
 }

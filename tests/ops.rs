@@ -42,6 +42,11 @@ fn outputs_match_the_oracle() -> Result<()> {
 }
 
 #[test]
+fn the_l1_loss_and_its_gradient() -> Result<()> {
+    suite::check_l1(&Device::cpu_poisoned())
+}
+
+#[test]
 fn gradients_match_finite_differences_of_the_oracle() -> Result<()> {
     for_each_case(|drawn| drawn.check_all_gradients(drawn.apply(&[])?.2.len()))
 }

@@ -130,7 +130,10 @@ fn a_resumed_run_on_the_software_gpu_equals_an_unbroken_one_bit_for_bit() {
         eprintln!("skipped: this build has no CUDA kernels, because nvcc was not found");
         return;
     }
-    check_resuming("sim", &["train.precision=bf16", "train.cuda_graph=true", "train.batch_size=1"]);
+    check_resuming(
+        "sim",
+        &["train.precision=bf16", "train.cuda_graph=true", "train.batch_size=1", "train.accumulate=2"],
+    );
 }
 
 #[test]

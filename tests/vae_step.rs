@@ -3,7 +3,7 @@
 mod support;
 
 use anyhow::{Result, ensure};
-use support::step::{BF16, F32, Outcome, agrees_on_the_software_gpu, software_gpu};
+use support::step::{BF16, F32, Outcome, agrees_on_the_software_gpu, compare_gradients, software_gpu};
 use vf_engine::config::Config;
 use vf_engine::device::Device;
 use vf_engine::nn::Parameters;
@@ -39,10 +39,21 @@ impl Bench {
     }
 
     fn step(&self, options: StepOptions) -> Result<Outcome> {
+        self.step_over(&[&self.batch], options)
+    }
+
+    /// Of several batches, whose gradients are added up; the losses are the last one's.
+    fn step_over(&self, batches: &[&Batch], options: StepOptions) -> Result<Outcome> {
         let objective = train::objective(&self.config);
         Outcome::of(&self.params, |gradients| {
-            let step = training_step(&self.model, &self.params, &objective, &self.batch, gradients, options)?;
-            Ok(step.losses.read()?.row())
+            let mut losses = vec![];
+            for batch in batches {
+                losses = training_step(&self.model, &self.params, &objective, batch, gradients, options)?
+                    .losses
+                    .read()?
+                    .row();
+            }
+            Ok(losses)
         })
     }
 }
@@ -57,6 +68,31 @@ fn checkpointed_activations_save_memory_and_change_no_bit() -> Result<()> {
     assert!(kept.gradients.len() > 100, "{} gradients", kept.gradients.len());
     assert!(4 * again.peak < 3 * kept.peak, "{} bytes, and {} without", again.peak, kept.peak);
     Ok(())
+}
+
+/// A batch's gradients are the mean of those of its parts, up to the order of sums: the adaptive weight, which is a ratio of whole
+/// batches' norms, is off.
+#[test]
+fn gradients_of_a_batch_are_the_mean_of_its_parts() -> Result<()> {
+    let device = Device::cpu();
+    let mut bench = Bench::new(&device)?;
+    bench.config = Config::load(Some("tiny"), None, &["loss.adaptive_vf=false".to_string()])?;
+    let whole = bench.step(StepOptions::default())?;
+    let parts = bench.batch.images.shape()[0];
+    let part = |tensor: &Tensor, i: usize| -> Result<Tensor> {
+        let (values, shape) = (tensor.to_vec()?, [&[1], &tensor.shape()[1..]].concat());
+        let one = values.len() / parts;
+        Ok(Tensor::from_slice(&device, &shape, &values[i * one..][..one])?)
+    };
+    let Batch { images, features, noise } = &bench.batch;
+    let features = features.as_ref().expect("the bench has features");
+    let batches: Vec<Batch> = (0..parts)
+        .map(|i| Ok(Batch { images: part(images, i)?, features: Some(part(features, i)?), noise: part(noise, i)? }))
+        .collect::<Result<_>>()?;
+    let mut mean = bench.step_over(&batches.iter().collect::<Vec<_>>(), StepOptions::default())?;
+    mean.gradients.values_mut().flatten().for_each(|gradient| *gradient /= parts as f32);
+    ensure!(parts > 1);
+    compare_gradients(&mean, &whole, &F32)
 }
 
 /// The total losses of ten steps of `tiny` at 32×32 on one random batch, from parameters off by up to `nudge` of themselves.
@@ -74,7 +110,7 @@ fn ten_losses(device: &Device, precision: &str, nudge: f32, seed: u64) -> Result
             run.params.set(id, nudged)?;
         }
     }
-    (0..10).map(|_| Ok(f64::from(run.step()?.read()?.total))).collect()
+    (0..10).map(|_| Ok(f64::from(run.step()?[0].read()?.total))).collect()
 }
 
 /// Runs drift apart: Adam's first steps are the gradient's signs, and where a gradient is all rounding, its parameter goes another way. How

@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::adamw::{self, AdamWGroup, AdamWSettings};
+use crate::ops::l1::l1_loss;
 use crate::ops::{Case, Input, Tolerance, Values, adaptive, add, fill};
 use crate::random;
 use crate::tensor::Tensor;
 
-/// The weight of a 3×3 convolution of f16d32, and a batch of its latents.
+/// Of f16d32: the weight of a 3×3 convolution, a batch of latents, and of images.
 const WEIGHT: [usize; 4] = [512, 3, 3, 512];
 const LATENTS: [usize; 4] = [16, 16, 16, 32];
+const IMAGES: [usize; 4] = [4, 256, 256, 3];
 
 /// By the names of the functions.
 pub(super) fn cases() -> Vec<Case> {
@@ -50,6 +52,9 @@ pub(super) fn cases() -> Vec<Case> {
         case("adaptive_weight", [1; 4], [5, 12], vec![scalar("nll"), scalar("other")], |x| {
             adaptive::weight(&x[0], &x[1], 1e8, 0.1).map(drop)
         }),
+        case("l1_loss", IMAGES, [4, 12], vec![Input::normal("x_hat", &IMAGES), Input::normal("x", &IMAGES)], |x| {
+            l1_loss(&x[0], &x[1], 1.0).map(drop)
+        }),
         adamw_case(),
     ]
 }
@@ -68,6 +73,7 @@ fn case(
         label: match shape {
             WEIGHT => "a 3×3 convolution of f16d32",
             LATENTS => "latents of f16d32, a batch",
+            IMAGES => "images of f16d32",
             _ => "two norms",
         },
         inputs: inputs.into_iter().map(Input::constant).collect(),

@@ -101,7 +101,8 @@ impl Step {
     fn report<L>(&self, run: impl FnOnce(&Device) -> vf_engine::Result<RandomRun<L>>) -> anyhow::Result<()> {
         let json = self.common.json.as_deref();
         if self.plan {
-            return report(&Device::plan(), json, training::plan(run)?, print_plan);
+            let device = Device::plan();
+            return report(&device, json, training::plan(&device, run)?, print_plan);
         }
         let device = Device::open(self.common.device)?;
         report(&device, json, benchmark::time_step(run(&device)?, &device, self.runs)?, print_step)

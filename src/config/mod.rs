@@ -18,6 +18,7 @@ pub use dit::{
     TransportConfig, WeightType, dit_preset_names,
 };
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::training::RunConfig;
 use tree::{Source, Tree};
@@ -277,6 +278,13 @@ pub enum Precision {
     Tf32,
     /// bf16 activations and matrices, f32 sums.
     Bf16,
+}
+
+impl Precision {
+    /// The dtype of activations and of the matrices that they meet.
+    pub fn dtype(self) -> DType {
+        if self == Precision::Bf16 { DType::Bf16 } else { DType::F32 }
+    }
 }
 
 impl std::fmt::Display for Precision {

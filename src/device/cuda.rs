@@ -188,8 +188,8 @@ impl Cuda {
         unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(|e| {
             let free = self.context.mem_get_info().map_or(0, |(free, _)| free);
             let message = format!(
-                "{} has no {bytes} bytes left ({free} are free, other programs may hold some): lower train.batch_size, set \
-                 train.checkpoint_activations=true, or train.precision=bf16",
+                "{} has no {bytes} bytes left ({free} are free, other programs may hold some): compute fewer images at a time \
+                 (the batch size); in training train.checkpoint_activations=true and train.precision=bf16 help, too",
                 self.name
             );
             if e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY { Error::Device(message) } else { failed("allocating memory", e) }

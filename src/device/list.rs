@@ -118,7 +118,7 @@ impl Device {
                 (kernel.cpu)(&params, shared.map(Tensor::cpu_words), totals, slices.collect());
                 Ok(())
             }
-            Backend::Cuda(_) | Backend::Plan => {
+            Backend::Cuda(_) | Backend::Plan(_) => {
                 let mut first_part = 0;
                 for groups in groups.chunks_mut(kernel.groups) {
                     first_part += self.launch_groups(kernel, params, &shared, &mut totals, groups, first_part)?;

@@ -55,6 +55,7 @@ struct Inner {
     backend: Backend,
     live: AtomicUsize,
     peak: AtomicUsize,
+    kept: AtomicUsize,
     /// The launches so far, where somebody asked for them.
     launches: Mutex<Option<Vec<Launch>>>,
     tf32: AtomicBool,
@@ -63,8 +64,8 @@ struct Inner {
 enum Backend {
     Cpu(cpu::Cpu),
     Cuda(cuda::Cuda),
-    /// A GPU that computes nothing: memory is counted, launches are recorded, and what is read back is zero.
-    Plan,
+    /// A GPU with so many multiprocessors that computes nothing: memory is counted, launches are recorded, and what is read back is zero.
+    Plan(u32),
 }
 
 /// Recorded launches: see [`Device::capture`].
@@ -121,6 +122,8 @@ pub struct MemoryUse {
     pub live: usize,
     /// The most that was held since the last [`Device::reset_peak_memory`].
     pub peak: usize,
+    /// The most that was held since then when a backward pass began.
+    pub kept: usize,
 }
 
 impl Device {
@@ -152,10 +155,15 @@ impl Device {
         Ok(Device::new(Backend::Cuda(cuda::Cuda::open_sim()?)))
     }
 
-    /// A GPU without the GPU: shapes, memory and launches are those of the CUDA device, and nothing is computed. What is read back
+    /// A GPU without the GPU: shapes, memory and launches are those of the CUDA device, an A100, and nothing is computed. What is read back
     /// is zero.
     pub fn plan() -> Device {
-        Device::new(Backend::Plan)
+        Device::new(Backend::Plan(108))
+    }
+
+    /// As [`Device::plan`], of this GPU's size.
+    pub fn plan_like(&self) -> Device {
+        Device::new(Backend::Plan(self.multiprocessors()))
     }
 
     /// Opens the device that `spec` asks for.
@@ -188,8 +196,8 @@ impl Device {
     }
 
     fn new(backend: Backend) -> Device {
-        let (live, peak, launches) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::default());
-        Device(Arc::new(Inner { backend, live, peak, launches, tf32: AtomicBool::new(false) }))
+        let [live, peak, kept] = [const { AtomicUsize::new(0) }; 3];
+        Device(Arc::new(Inner { backend, live, peak, kept, launches: Mutex::default(), tf32: AtomicBool::new(false) }))
     }
 
     /// `cpu`, `cuda:N (the GPU's name)` or `sim (the GPU it imitates)`.
@@ -197,7 +205,7 @@ impl Device {
         match &self.0.backend {
             Backend::Cpu(_) => "cpu".to_string(),
             Backend::Cuda(cuda) => cuda.name(),
-            Backend::Plan => "plan".to_string(),
+            Backend::Plan(_) => "plan".to_string(),
         }
     }
 
@@ -206,12 +214,12 @@ impl Device {
         matches!(self.0.backend, Backend::Cpu(_))
     }
 
-    /// Streaming multiprocessors of a GPU: what kernels that share work evenly cut it into. The planning device has an A100's; a CPU is one.
+    /// Streaming multiprocessors of a GPU: what kernels that share work evenly cut it into. A CPU is one.
     pub fn multiprocessors(&self) -> u32 {
         match &self.0.backend {
             Backend::Cpu(_) => 1,
             Backend::Cuda(cuda) => cuda.multiprocessors(),
-            Backend::Plan => 108,
+            Backend::Plan(count) => *count,
         }
     }
 
@@ -223,7 +231,7 @@ impl Device {
     /// Waits until everything launched so far has run.
     pub fn synchronize(&self) -> Result<()> {
         match &self.0.backend {
-            Backend::Cpu(_) | Backend::Plan => Ok(()),
+            Backend::Cpu(_) | Backend::Plan(_) => Ok(()),
             Backend::Cuda(cuda) => cuda.synchronize(),
         }
     }
@@ -244,7 +252,7 @@ impl Device {
     /// Seconds that `work` took on the device: by events on CUDA, by the clock on the CPU.
     pub fn time(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
         match &self.0.backend {
-            Backend::Cpu(_) | Backend::Plan => {
+            Backend::Cpu(_) | Backend::Plan(_) => {
                 let start = Instant::now();
                 work()?;
                 Ok(start.elapsed().as_secs_f64())
@@ -265,7 +273,7 @@ impl Device {
                 let (graph, done) = cuda.capture(work)?;
                 Ok((Graph { device: self.clone(), graph }, done))
             }
-            Backend::Cpu(_) | Backend::Plan => Err(Error::Device(format!("{} cannot record launches", self.name()))),
+            Backend::Cpu(_) | Backend::Plan(_) => Err(Error::Device(format!("{} cannot record launches", self.name()))),
         }
     }
 
@@ -281,18 +289,25 @@ impl Device {
     /// Bytes of a GPU's memory that nobody holds; `None` of the CPU.
     pub fn free_memory(&self) -> Result<Option<usize>> {
         match &self.0.backend {
-            Backend::Cpu(_) | Backend::Plan => Ok(None),
+            Backend::Cpu(_) | Backend::Plan(_) => Ok(None),
             Backend::Cuda(cuda) => cuda.free_memory().map(Some),
         }
     }
 
     /// Bytes held by tensors of this device.
     pub fn memory(&self) -> MemoryUse {
-        MemoryUse { live: self.0.live.load(Ordering::Relaxed), peak: self.0.peak.load(Ordering::Relaxed) }
+        let [live, peak, kept] = [&self.0.live, &self.0.peak, &self.0.kept].map(|bytes| bytes.load(Ordering::Relaxed));
+        MemoryUse { live, peak, kept }
     }
 
-    /// Starts a new measurement of [`MemoryUse::peak`].
+    /// Says that a backward pass begins: see [`MemoryUse::kept`].
+    pub(crate) fn begin_backward(&self) {
+        self.0.kept.fetch_max(self.0.live.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Starts a new measurement of [`MemoryUse::peak`] and [`MemoryUse::kept`].
     pub fn reset_peak_memory(&self) {
+        self.0.kept.store(0, Ordering::Relaxed);
         self.0.peak.store(self.0.live.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
@@ -334,7 +349,7 @@ impl Device {
                 (kernel.cpu)(&params, reads.map(Tensor::cpu_words), writes);
                 Ok(())
             }
-            Backend::Cuda(_) | Backend::Plan => {
+            Backend::Cuda(_) | Backend::Plan(_) => {
                 let Some(CudaKernel { module, geometry, tf32, variant, updates }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
@@ -374,7 +389,7 @@ impl Device {
             _ if bytes == 0 => Memory::None,
             Backend::Cpu(cpu) => Memory::Cpu(cpu.allocate(bytes.div_ceil(4))),
             Backend::Cuda(cuda) => Memory::Cuda(cuda.allocate(bytes)?),
-            Backend::Plan => Memory::None,
+            Backend::Plan(_) => Memory::None,
         };
         let live = self.0.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.0.peak.fetch_max(live, Ordering::Relaxed);

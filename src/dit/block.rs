@@ -129,8 +129,8 @@ fn mlp(init: &mut Init, shape: &DitShape) -> Result<Mlp> {
         true => (["w12", "w3"], 2 * hidden, Activation::SwiGlu),
         false => (["fc1", "fc2"], hidden, Activation::GeluTanh),
     };
-    let first = Linear::xavier(&mut init.within(first), dim, wide)?;
-    Ok(Mlp::new(first, Linear::xavier(&mut init.within(second), hidden, dim)?, activation))
+    let layers = [(first, Fill::xavier(dim, wide)), (second, Fill::xavier(hidden, dim))];
+    Mlp::new(init, layers, [dim, hidden, dim], activation)
 }
 
 /// What a condition becomes through a linear layer of zeros at first: `M` vectors (B, D) of each token's modulation.

@@ -53,9 +53,9 @@ impl LightningDit {
         let x_embedder =
             Conv2d::patches(&mut init.within("x_embedder.proj"), shape.in_channels, dim, shape.patch_size)?;
         let embedding = Fill::Normal(EMBEDDING_STD);
-        let first = Linear::new(&mut init.within("t_embedder.mlp.0"), FREQUENCIES, dim, embedding)?;
-        let second = Linear::new(&mut init.within("t_embedder.mlp.2"), dim, dim, embedding)?;
-        let t_embedder = Mlp::new(first, second, Activation::Silu);
+        let layers = [("0", embedding), ("2", embedding)];
+        let t_embedder =
+            Mlp::new(&mut init.within("t_embedder.mlp"), layers, [FREQUENCIES, dim, dim], Activation::Silu)?;
         let mut labels = init.within("y_embedder.embedding_table");
         let y_embedder = Embedding::new(&mut labels, shape.label_rows(), dim, embedding)?;
         let rope = match shape.use_rope {

@@ -45,7 +45,7 @@ pub fn run(
         Some(path) => Some(Decoder::open(device, path, stats.clone(), &shape)?),
         None => None,
     };
-    training::announce(device, |device| random_run(&config, device))?;
+    training::announce(device, &config, |device| random_run(&config, device))?;
     let place = Place::prepare(out, start)?;
     // Beside the checkpoints, so that sampling needs no latents.
     stats.write(&out.join(STATS_FILE), latents.shape())?;

@@ -144,6 +144,9 @@ impl Linear {
 }
 
 /// Two linear layers with an activation between them: (.., I) → (.., O).
+///
+/// In memory the width H between them has zeros up to a multiple of eight, because products run in their fast tiles where rows start at
+/// multiples of 16 bytes. As f(0) = 0 for every activation f, the zeros add nothing to any sum, and no gradient reaches them.
 pub struct Mlp {
     first: Linear,
     second: Linear,
@@ -151,9 +154,24 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// From layers; for SwiGLU the first has two outputs for each input of the second.
-    pub fn new(first: Linear, second: Linear, activation: Activation) -> Mlp {
-        Mlp { first, second, op: MlpOp { activation } }
+    /// The layers' names and how their weights are filled (biases are zero); I, H and O. For SwiGLU the first layer has 2·H outputs.
+    pub fn new(
+        init: &mut Init,
+        layers: [(&str, Fill); 2],
+        [inputs, hidden, outputs]: [usize; 3],
+        activation: Activation,
+    ) -> Result<Mlp> {
+        let (parts, padded) = (activation.width(), hidden.next_multiple_of(8));
+        let [(first, first_fill), (second, second_fill)] = layers;
+        let mut first = init.within(first);
+        let [rows, padded_rows] = [hidden, padded].map(|width| parts * width);
+        let weight = first.padded("weight", [&[rows, inputs], &[padded_rows, inputs]], parts, first_fill)?;
+        let bias = first.padded("bias", [&[rows], &[padded_rows]], parts, Fill::Constant(0.0))?;
+        let first = Linear { weight, bias };
+        let mut second = init.within(second);
+        let weight = second.padded("weight", [&[outputs, hidden], &[outputs, padded]], outputs, second_fill)?;
+        let second = Linear { weight, bias: second.tensor("bias", &[outputs], Fill::Constant(0.0))? };
+        Ok(Mlp { first, second, op: MlpOp { activation } })
     }
 
     /// Applies the layers.

@@ -1,8 +1,8 @@
 //! Parameters by the reference implementation's names.
 //!
-//! Inside, convolution weights are (O, kh, kw, I); files carry the reference's (O, I, kh, kw).
-//! Every four-dimensional parameter is a convolution, so the rule needs no table:
-//! [`Parameters::export`] and [`Parameters::import`] transpose those and nothing else.
+//! Memory and files differ in two ways, which [`Parameters::export`] and [`Parameters::import`] alone know.
+//! Inside, convolution weights are (O, kh, kw, I); files carry the reference's (O, I, kh, kw). Every four-dimensional parameter is a
+//! convolution, so the rule needs no table. And a parameter may have zeros inside that files do not have ([`Init::padded`]).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::conv2d::with_channels;
 use crate::ops::transpose::transpose;
 use crate::random;
 use crate::tape::{Gradients, Tape, Var};
@@ -28,6 +29,21 @@ struct Parameter {
     /// The rounded copy that matrix products take, where they do not take f32.
     rounded: Option<Tensor>,
     trainable: bool,
+    padded: Option<Padded>,
+}
+
+/// What files hold of a parameter that has zeros inside, behind each of its `parts` equal parts.
+#[derive(Clone)]
+struct Padded {
+    parts: usize,
+    shape: Vec<usize>,
+}
+
+impl Padded {
+    /// `tensor` with the zeros or without them, as `shape` has it.
+    fn fit(&self, tensor: &Tensor, shape: &[usize]) -> Result<Tensor> {
+        with_channels(tensor, tensor.numel() / self.parts, shape.iter().product::<usize>() / self.parts, shape)
+    }
 }
 
 /// A model's parameters in the order they were made: f32, with a bf16 copy of every matrix beside it
@@ -138,9 +154,9 @@ impl Parameters {
         self.entries[id.0].trainable = false;
     }
 
-    /// The number of scalars in all parameters.
+    /// The number of scalars in all parameters, as files hold them.
     pub fn numel(&self) -> usize {
-        self.entries.iter().map(|p| p.value.numel()).sum()
+        self.ids().map(|id| self.export_shape(id).iter().product::<usize>()).sum()
     }
 
     /// SHA-256 of all values, hexadecimal: of every parameter by name, its name, shape and values as files hold them. Files
@@ -163,17 +179,19 @@ impl Parameters {
 
     /// A parameter's shape in the reference's files.
     pub fn export_shape(&self, id: ParamId) -> Vec<usize> {
-        match *self.value(id).shape() {
-            [o, kh, kw, i] => vec![o, i, kh, kw],
-            ref shape => shape.to_vec(),
+        match (&self.entries[id.0].padded, self.value(id).shape()) {
+            (Some(padded), _) => padded.shape.clone(),
+            (None, &[o, kh, kw, i]) => vec![o, i, kh, kw],
+            (None, shape) => shape.to_vec(),
         }
     }
 
     /// The values of `tensor`, which has the shape of parameter `id`, as the reference's files hold them.
     pub fn export(&self, id: ParamId, tensor: &Tensor) -> Result<Vec<f32>> {
-        match *self.value(id).shape() {
-            [o, kh, kw, i] => transpose(&tensor.reshape(&[o, kh * kw, i])?)?.to_vec(),
-            _ => tensor.to_vec(),
+        match (&self.entries[id.0].padded, self.value(id).shape()) {
+            (Some(padded), _) => padded.fit(tensor, &padded.shape)?.to_vec(),
+            (None, &[o, kh, kw, i]) => transpose(&tensor.reshape(&[o, kh * kw, i])?)?.to_vec(),
+            (None, _) => tensor.to_vec(),
         }
     }
 
@@ -188,9 +206,12 @@ impl Parameters {
             return Err(Error::Checkpoint(format!("{name} has shape {shape:?}, and the model needs {expected:?}")));
         }
         let own = self.value(id).shape();
-        match *own {
-            [o, kh, kw, i] => transpose(&Tensor::from_slice(&self.device, &[o, i, kh * kw], values)?)?.reshape(own),
-            _ => Tensor::from_slice(&self.device, own, values),
+        match (&self.entries[id.0].padded, own) {
+            (Some(padded), _) => padded.fit(&Tensor::from_slice(&self.device, shape, values)?, own),
+            (None, &[o, kh, kw, i]) => {
+                transpose(&Tensor::from_slice(&self.device, &[o, i, kh * kw], values)?)?.reshape(own)
+            }
+            (None, _) => Tensor::from_slice(&self.device, own, values),
         }
     }
 }
@@ -231,18 +252,29 @@ impl<'a> Init<'a> {
                 Tensor::from_slice(&self.params.device, shape, &values)?
             }
         };
-        self.params.entries.push(Parameter { name, value, rounded: None, trainable: true });
-        Ok(ParamId(self.params.entries.len() - 1))
+        Ok(self.push(Parameter { name, value, rounded: None, trainable: true, padded: None }))
+    }
+
+    /// As [`Init::tensor`] in files, of the first shape. In memory each of its `parts` equal parts is followed by zeros, up to the second
+    /// shape. They stay zeros in training if their gradients are zeros.
+    pub fn padded(&mut self, name: &str, shapes: [&[usize]; 2], parts: usize, fill: Fill) -> Result<ParamId> {
+        let [shape, own] = shapes;
+        let id = self.tensor(name, shape, fill)?;
+        let parameter = &mut self.params.entries[id.0];
+        let padded = Padded { parts, shape: shape.to_vec() };
+        parameter.value = padded.fit(&parameter.value, own)?;
+        parameter.padded = Some(padded);
+        Ok(id)
     }
 
     /// A parameter `prefix.name` that is what it is: saved with the others, and never trained.
     pub fn fixed(&mut self, name: &str, value: Tensor) -> ParamId {
-        self.params.entries.push(Parameter {
-            name: format!("{}{name}", self.prefix),
-            value,
-            rounded: None,
-            trainable: false,
-        });
+        let name = format!("{}{name}", self.prefix);
+        self.push(Parameter { name, value, rounded: None, trainable: false, padded: None })
+    }
+
+    fn push(&mut self, parameter: Parameter) -> ParamId {
+        self.params.entries.push(parameter);
         ParamId(self.params.entries.len() - 1)
     }
 

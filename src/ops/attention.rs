@@ -33,7 +33,7 @@ const FWD: Kernel<params::AttentionFwd, 3, 2> = Kernel {
     cpu: cpu::fwd,
     cuda: Some(
         CudaKernel::new("attention", |p: &params::AttentionFwd, math| {
-            let of = Head::of(p.head_dim).forward(math.dtype(), params::ATTENTION_FWD_THREADS);
+            let of = Head::of(p.head_dim).forward(math.dtype(), params::ATTENTION_FWD_THREADS, p.block_queries);
             of.geometry(p.queries.div_ceil(of.rows), p.heads, p.batch)
         })
         .with_variants(|p| Head::of(p.head_dim).variant()),
@@ -123,7 +123,7 @@ impl Op<3> for Attention {
             return Err(Error::shape(Self::NAME, message));
         }
         let s = self.shape(q, k)?;
-        let p = params::AttentionFwd {
+        let mut p = params::AttentionFwd {
             batch: s.batch as u32,
             queries: s.queries as u32,
             keys: s.keys as u32,
@@ -132,6 +132,9 @@ impl Op<3> for Attention {
             scale: s.scale(),
             ..Default::default()
         };
+        let axes = [p.queries, p.heads, p.batch];
+        p.block_queries =
+            Head::of(p.head_dim).block_queries(params::ATTENTION_FWD_THREADS, axes, q.device().multiprocessors());
         let mut out = q.uninit_like()?;
         let mut logsumexp = Tensor::uninit(q.device(), &[s.batch, s.heads, s.queries], DType::F32)?;
         q.device().launch(&FWD, p, [q, k, v], [&mut out, &mut logsumexp])?;

@@ -130,6 +130,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("SwiGLU, odd shapes", 3, &[2, 5, 7], [11, 7], End::Gated, false),
         case("SwiGLU, parts of tiles", 3, &[2, 70, 72], [104, 72], End::Gated, false),
         case("DiT-S, 128 tokens", 3, &[1, 128, 384], [1024, 384], End::Gated, true),
+        case("DiT-L/2, 128 tokens", 3, &[1, 128, 1024], [2736, 1024], End::Gated, true),
         case("DINOv2 ViT-S, 120 tokens", 1, &[1, 120, 384], [1536, 384], End::Residual, true),
     ]
 }

@@ -14,7 +14,7 @@ pub(super) use cases::cases;
 use super::attention::cuda::Head;
 use super::part_sums::{self, add_parts};
 use super::{check, grads};
-use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo, Math};
+use crate::device::{CudaKernel, Geometry, Kernel, KernelInfo};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Op, only};
@@ -40,16 +40,20 @@ const FWD: Kernel<params::QkvAttentionFwd, 5, 2> = Kernel {
     cpu: cpu::fwd,
     cuda: Some(
         CudaKernel::new("qkv_attention", |p: &params::QkvAttentionFwd, math| {
-            let threads = match math {
-                Math::Bf16 => params::QKV_ATTENTION_THREADS,
-                Math::F32 | Math::Tf32 => params::QKV_ATTENTION_FWD_THREADS_F32,
-            };
-            let of = Head::of(p.head_dim).forward(math.dtype(), threads);
+            let of = Head::of(p.head_dim).forward(math.dtype(), threads(math.dtype()), p.block_queries);
             of.geometry(p.tokens.div_ceil(of.rows), p.heads, p.batch)
         })
         .with_variants(|p| Head::of(p.head_dim).variant()),
     ),
 };
+
+/// Threads of a block of forward's, of many queries.
+fn threads(dtype: DType) -> u32 {
+    match dtype {
+        DType::Bf16 => params::QKV_ATTENTION_THREADS,
+        _ => params::QKV_ATTENTION_FWD_THREADS_F32,
+    }
+}
 
 const BWD: Kernel<params::QkvAttentionBwd, 8, 3> = Kernel {
     name: "qkv_attention_bwd",
@@ -135,7 +139,7 @@ impl Op<5> for QkvAttention {
                 format!("heads of {} channels; CUDA takes up to {}", s.head_dim, params::QKV_ATTENTION_MAX_HEAD);
             return Err(Error::shape(Self::NAME, message));
         }
-        let p = params::QkvAttentionFwd {
+        let mut p = params::QkvAttentionFwd {
             batch: s.batch as u32,
             tokens: s.tokens as u32,
             heads: s.heads as u32,
@@ -144,6 +148,9 @@ impl Op<5> for QkvAttention {
             eps: self.eps,
             ..Default::default()
         };
+        let axes = [p.tokens, p.heads, p.batch];
+        p.block_queries =
+            Head::of(p.head_dim).block_queries(threads(qkv.dtype()), axes, qkv.device().multiprocessors());
         let mut out = Tensor::uninit(qkv.device(), &s.out(), qkv.dtype())?;
         let mut logsumexp = Tensor::uninit(qkv.device(), &[s.batch, s.heads, s.tokens], DType::F32)?;
         qkv.device().launch(&FWD, p, inputs, [&mut out, &mut logsumexp])?;

@@ -1,7 +1,6 @@
 //! From configuration to what runs: the optimizer, the precision, how steps are computed.
 
 use crate::config::{Optim, Precision, Schedule, Train};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::Parameters;
 use crate::optim::AdamSettings;
@@ -31,7 +30,7 @@ pub fn set_precision(train: &Train, params: &mut Parameters) -> Result<()> {
         return Err(Error::Config(message));
     }
     params.device().set_tf32(precision == Precision::Tf32);
-    params.compute_in(if precision == Precision::Bf16 { DType::Bf16 } else { DType::F32 })
+    params.compute_in(precision.dtype())
 }
 
 /// The optimizer as configured.

@@ -1,11 +1,35 @@
 //! Where a run's foundation features come from.
 
+use half::{bf16, f16};
+use rayon::prelude::*;
+
 use crate::config::{Config, FoundationModel};
 use crate::data::{FeatureCache, ImageFolder};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::ops::image;
 use crate::tensor::Tensor;
 use crate::vision::{Options, Style, Vit, Weights};
+
+/// Images of a folder, as bytes.
+pub(super) struct Images<'a> {
+    /// (B, side, side, 3)
+    pub bytes: &'a [u8],
+    /// Pixels of an edge.
+    pub side: usize,
+    /// Their places in the folder.
+    pub indices: &'a [usize],
+    /// Which of them are mirrored.
+    pub flipped: &'a [bool],
+}
+
+impl Images<'_> {
+    /// (B, side, side, 3) in [−1, 1].
+    pub(super) fn normalized(&self, device: &Device, dtype: DType) -> Result<Tensor> {
+        image::from_bytes(device, &[self.indices.len(), self.side, self.side, 3], dtype, self.bytes)
+    }
+}
 
 /// The source of features (B, h·w, Cf) for images of a run.
 pub(super) enum Features {
@@ -58,26 +82,34 @@ impl Features {
         }
     }
 
-    /// Features (B, h·w, Cf) of `images` (B, H, W, 3), which are the folder's at `indices`, mirrored where `flipped` says so.
-    pub(super) fn of(&self, images: &Tensor, indices: &[usize], flipped: &[bool]) -> Result<Option<Tensor>> {
+    /// Features (B, h·w, Cf) of square images, in `dtype`.
+    pub(super) fn of(&self, device: &Device, dtype: DType, images: &Images) -> Result<Option<Tensor>> {
         match self {
             Features::None => Ok(None),
             Features::Cached(cache) => {
                 let mut values = Vec::new();
-                for (&index, &mirrored) in indices.iter().zip(flipped) {
-                    values.extend(cache.features(index, mirrored)?.iter().map(|v| v.to_f32()));
+                for (&index, &mirrored) in images.indices.iter().zip(images.flipped) {
+                    values.extend_from_slice(cache.features(index, mirrored)?);
                 }
                 let [h, w] = cache.source().grid;
-                let shape = [indices.len(), h * w, cache.source().channels];
-                Ok(Some(Tensor::from_slice(images.device(), &shape, &values)?))
+                let shape = [images.indices.len(), h * w, cache.source().channels];
+                // What crosses over to a GPU has two bytes already where the model computes in so many.
+                Ok(Some(match dtype {
+                    DType::Bf16 => Tensor::from_bf16(device, &shape, &convert(&values, bf16::from_f32))?,
+                    _ => Tensor::from_slice(device, &shape, &convert(&values, |v| v))?,
+                }))
             }
             Features::Online(vit) => {
-                let features = vit.features(images)?;
+                let features = vit.features(&images.normalized(device, DType::F32)?)?;
                 let [b, h, w, c] = features.dims::<4>("vit")?;
-                Ok(Some(features.reshape(&[b, h * w, c])?))
+                Ok(Some(features.reshape(&[b, h * w, c])?.to_dtype(dtype)?))
             }
         }
     }
+}
+
+fn convert<T: Send>(values: &[f16], to: impl Fn(f32) -> T + Sync) -> Vec<T> {
+    values.par_iter().map(|v| to(v.to_f32())).collect()
 }
 
 fn fits(source: &str, [h, w]: [usize; 2], latent_side: usize) -> Result<()> {

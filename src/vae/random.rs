@@ -16,12 +16,12 @@ pub fn random_run(config: &Config, feature_channels: usize, device: &Device) -> 
         let side = config.model.resolution;
         let image_shape = [config.train.batch_size, side, side, config.model.in_channels];
         let [b, h, w, z] = model.latent_shape(image_shape)?;
+        let dtype = config.train.precision.dtype();
         let draw = |shape: &[usize], name| random::normal(device, shape, seed, random::stream(name));
-        Ok(Batch {
-            images: random::uniform(device, &image_shape, seed, random::stream("images"), -1.0, 1.0)?,
-            features: with_features.map(|channels| draw(&[b, h * w, channels], "features")).transpose()?,
-            noise: draw(&[b, h, w, z], "noise")?,
-        })
+        let features =
+            with_features.map(|channels| draw(&[b, h * w, channels], "features")?.to_dtype(dtype)).transpose()?;
+        let images = random::uniform(device, &image_shape, seed, random::stream("images"), -1.0, 1.0)?;
+        Ok(Batch { images: images.to_dtype(dtype)?, features, noise: draw(&[b, h, w, z], "noise")? })
     };
     let objective = train::objective(config);
     RandomRun::new(config, device, model, batch, move |model, params, batch, gradients, options| {

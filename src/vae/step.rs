@@ -14,7 +14,7 @@ use crate::eval::reconstruction::psnr;
 use crate::nn::{Forward, ParamGradients, ParamId, Parameters};
 use crate::ops::adaptive;
 use crate::ops::gaussian::GaussianSample;
-use crate::ops::l1::L1Loss;
+use crate::ops::l1::l1_loss;
 use crate::ops::vf_loss::VfLoss;
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
@@ -50,7 +50,7 @@ pub struct VfObjective {
 
 /// One (micro-)batch.
 pub struct Batch {
-    /// (B, H, W, 3) in [−1, 1].
+    /// (B, H, W, 3) in [−1, 1]; these and the features are best in the dtype that the model computes in, and cast to it where not.
     pub images: Tensor,
     /// Foundation features (B, h·w, Cf), needed by the VF loss.
     pub features: Option<Tensor>,
@@ -218,18 +218,17 @@ pub fn training_step(
     let decoder = Forward::new(&decoder_tape, params).checkpointing(options.checkpoint_activations);
     let latents_in = decoder_tape.leaf(latents.value().clone());
     let reconstruction = model.decode(&decoder, &latents_in)?;
-    let [nll] = decoder_tape.apply(L1Loss, [&reconstruction, &decoder_tape.constant(images)])?;
-    let (nll_value, kl_value) = (nll.value().clone(), kl.value().clone());
-    let reconstruction = reconstruction.value().clone();
+    let (nll, grad_reconstruction) = l1_loss(reconstruction.value(), &images, nll_scale)?;
 
     let trainable = decoder.trainable();
-    let mut grads = decoder_tape.backward(&[(&nll, scalar(nll_scale)?)], &wanted(&trainable, &latents_in))?;
+    let seeds = [(&reconstruction, grad_reconstruction)];
+    let mut grads = decoder_tape.backward(&seeds, &wanted(&trainable, &latents_in))?;
     gradients.collect(&trainable, &mut grads)?;
     let mut grad_latents = grads.take(&latents_in)?;
 
     let conv_out = bottleneck.param(model.encoder.conv_out.weight());
     let kl_weight = objective.kl_weight;
-    let mut losses = StepLosses { nll: nll_value, kl: kl_value, nll_scale, kl_scale, kl_weight, vf: None };
+    let mut losses = StepLosses { nll, kl: kl.value().clone(), nll_scale, kl_scale, kl_weight, vf: None };
     if let (Some(vf), Some(settings)) = (vf, &objective.vf) {
         let squared_norm_of = |grad: &Tensor| -> Result<Tensor> {
             let seed = [(&latents, grad.clone())];
@@ -260,7 +259,7 @@ pub fn training_step(
     let vars: Vec<&Var> = trainable.iter().map(|(_, var)| var).collect();
     let mut grads = encoder_tape.backward(&[(&trunk, grad_trunk)], &vars)?;
     gradients.collect(&trainable, &mut grads)?;
-    Ok(Step { losses, reconstruction })
+    Ok(Step { losses, reconstruction: reconstruction.value().clone() })
 }
 
 fn wanted<'a>(trainable: &'a [(ParamId, Var)], input: &'a Var) -> Vec<&'a Var> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::features::Features;
+use super::features::{Features, Images};
 use super::step::{Batch, Evaluation, Objective, StepLosses, VfObjective, evaluate, training_step};
 use super::{Projection, VaVae, VaeShape, random_run};
 use crate::config::Config;
@@ -13,7 +13,6 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{GridRow, Metrics, Panel, image_grid, save_png};
 use crate::nn::{ParamGradients, Parameters};
-use crate::ops::image;
 use crate::optim::Adam;
 use crate::random;
 use crate::tensor::Tensor;
@@ -64,7 +63,7 @@ pub fn objective(config: &Config) -> Objective {
 pub fn run(config: &Config, out: &Path, start: Start, device: &Device, interrupt: &AtomicBool) -> Result<Summary> {
     let folder = ImageFolder::open(config.training_images()?)?;
     let features = Features::open(config, &folder, device)?;
-    training::announce(device, |device| random_run(config, features.channels().unwrap_or_default(), device))?;
+    training::announce(device, config, |device| random_run(config, features.channels().unwrap_or_default(), device))?;
     let place = Place::prepare(out, start)?;
     let (model, mut params) = VaVae::new(device, shape(config, features.channels()), config.train.seed)?;
     set_precision(&config.train, &mut params)?;
@@ -137,11 +136,13 @@ impl Task for VaeTask {
     fn next_batch(&mut self, number: u64) -> Result<Batch> {
         let drawn = self.loader.as_mut().expect("a run starts before it steps").next_batch()?;
         let side = self.config.model.resolution;
-        let shape = [drawn.indices.len(), side, side, 3];
-        let images = image::from_bytes(&self.device, &shape, DType::F32, &drawn.images)?;
-        let features = self.features.of(&images, &drawn.indices, &drawn.flipped)?;
+        let drawn = Images { bytes: &drawn.images, side, indices: &drawn.indices, flipped: &drawn.flipped };
+        let dtype = self.config.train.precision.dtype();
+        let images = drawn.normalized(&self.device, dtype)?;
+        let features = self.features.of(&self.device, dtype, &drawn)?;
         let stream = random::stream("posterior").wrapping_add(number);
-        let noise = random::normal(&self.device, &self.model.latent_shape(shape)?, self.config.train.seed, stream)?;
+        let latents = self.model.latent_shape(images.dims("va_vae")?)?;
+        let noise = random::normal(&self.device, &latents, self.config.train.seed, stream)?;
         Ok(Batch { images, features, noise })
     }
 
@@ -235,8 +236,7 @@ fn first_images(
         let message = format!("all {} images in {} are unreadable", folder.len(), folder.root().display());
         return Err(Error::data(message));
     }
-    let images = image::from_bytes(device, &[indices.len(), side, side, 3], DType::F32, &pixels)?;
-    let flips = vec![false; indices.len()];
-    let features = features.of(&images, &indices, &flips)?;
-    Ok((images, features))
+    let flipped = vec![false; indices.len()];
+    let images = Images { bytes: &pixels, side, indices: &indices, flipped: &flipped };
+    Ok((images.normalized(device, DType::F32)?, features.of(device, config.train.precision.dtype(), &images)?))
 }

@@ -94,7 +94,6 @@ pub fn outputs(op: &str, call: &Call) -> Option<Vec<Array>> {
             latents[x.shape.len() - 1] = double / 2;
             diagonal_gaussian(x, &Array::zeros(&latents)).kl_terms
         }
-        "l1" => Array::new(&[1], vec![l1(x, input(1))]),
         "l2_normalize" => l2_normalize(x, call.setting("eps")),
         "layer_norm" => layer_norm_of(call, x),
         "layer_norm_residual" => {

@@ -6,15 +6,20 @@ use anyhow::{Context, Result, ensure};
 use vf_engine::device::{Device, Math};
 use vf_engine::dtype::DType;
 use vf_engine::error::Error;
+use vf_engine::op::Op;
+use vf_engine::ops::attention::Attention;
 use vf_engine::ops::conv2d::{Conv2d, Conv2dBeforeNorm, Padding};
 use vf_engine::ops::group_norm::GroupNorm;
+use vf_engine::ops::l1::l1_loss;
+use vf_engine::ops::qkv_attention::QkvAttention;
+use vf_engine::ops::rope::rope_tables;
 use vf_engine::ops::{Case, OpEntry, REGISTRY, Values, adaptive, fill, image};
 use vf_engine::random;
 use vf_engine::tape::{Tape, Var};
 use vf_engine::tensor::Tensor;
 
 use super::dispatch::{self, Call};
-use super::oracle::{Array, directional};
+use super::oracle::{Array, directional, l1};
 
 const SEED: u64 = 7;
 
@@ -267,8 +272,16 @@ pub fn check_all(check: impl Fn(&Case, Math) -> Result<bool>) -> Result<usize> {
 }
 
 /// The checks of what the table of cases does not reach.
-pub const OUTSIDE_OF_CASES: [fn(&Device) -> Result<()>; 5] =
-    [check_random, check_untaped, check_fill, check_image, check_statistics];
+pub const OUTSIDE_OF_CASES: [fn(&Device) -> Result<()>; 8] = [
+    check_random,
+    check_untaped,
+    check_fill,
+    check_conv2d_strays,
+    check_image,
+    check_l1,
+    check_statistics,
+    check_attention_blocks,
+];
 
 /// Random numbers are the host's to the last bit, with ragged ends.
 fn check_random(device: &Device) -> Result<()> {
@@ -343,6 +356,49 @@ fn check_image(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// A pixel of x that is not a number is in a convolution's weight gradient at the taps that meet it, and at no other. (CUDA only: Winograd's
+/// transforms mix what taps meet.)
+fn check_conv2d_strays(device: &Device) -> Result<()> {
+    let same = Conv2d { stride: 1, padding: Padding::all(1), upsample: false };
+    let halve = Conv2d { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
+    // Of each tile, with rows and columns that do not fill slabs.
+    let cases = [
+        (same, [5, 9, 8], 8),
+        (same, [2, 40, 8], 128),
+        (same, [5, 40, 64], 128),
+        (same, [5, 9, 128], 128),
+        (halve, [9, 11, 128], 128),
+    ];
+    for ((op, [height, width, inputs], outputs), dtype) in
+        cases.into_iter().flat_map(|case| [DType::F32, DType::Bf16].map(|dtype| (case, dtype)))
+    {
+        let mut pixels = vec![1.0; height * width * inputs];
+        pixels[(height * width - 1) * inputs] = f32::NAN;
+        let tape = Tape::new(device);
+        let x = tape.constant(Tensor::from_slice(device, &[1, height, width, inputs], &pixels)?.to_dtype(dtype)?);
+        let weight = tape.leaf(Tensor::zeros(device, &[outputs, 3, 3, inputs])?.to_dtype(dtype)?);
+        let absent = tape.constant(Tensor::absent(device)?);
+        let [y] = tape.apply(op, [&x, &weight, &absent, &absent])?;
+        let dy = fill::full(device, y.shape(), dtype, 1.0)?;
+        let dweight = tape.gradients(&[(&y, dy)], &[&weight])?.take(&weight)?.to_vec()?;
+        // The last of `from` along an axis meets the tap if that is one of the `to` steps behind it.
+        let meets = |from: usize, to: usize, pad: usize, tap: usize| {
+            (from - 1 + pad).checked_sub(tap).is_some_and(|at| at % op.stride == 0 && at / op.stride < to)
+        };
+        for (index, value) in dweight.into_iter().enumerate() {
+            let (channel, tap) = (index % inputs, index / inputs % 9);
+            let met = channel == 0
+                && meets(height, y.shape()[1], op.padding.top, tap / 3)
+                && meets(width, y.shape()[2], op.padding.left, tap % 3);
+            ensure!(
+                value.is_nan() == met,
+                "{op:?} of {height} × {width} × {inputs} {dtype}: {value} at tap {tap} of channel {channel}"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The statistics that a convolution leaves are those that group norm makes for itself, of means of fifty deviations, too; in tiles of
 /// either width.
 fn check_statistics(device: &Device) -> Result<()> {
@@ -379,5 +435,58 @@ fn check_statistics(device: &Device) -> Result<()> {
             );
         }
     }
+    Ok(())
+}
+
+/// One image's attention has the bits that it has in a batch, which on a GPU is cut into larger blocks.
+fn check_attention_blocks(device: &Device) -> Result<()> {
+    let (images, tokens, keys, heads) = (50, 130, 20, 2);
+    let first = |x: &Tensor| -> Result<Tensor> {
+        let shape = [&[1], &x.shape()[1..]].concat();
+        Ok(Tensor::from_slice(x.device(), &shape, &x.to_vec()?[..x.numel() / images])?.to_dtype(x.dtype())?)
+    };
+    let same = |batch: &Tensor, alone: &Tensor| -> Result<bool> { Ok(first(batch)?.to_vec()? == alone.to_vec()?) };
+    for (dtype, size) in [DType::F32, DType::Bf16].into_iter().flat_map(|dtype| [64, 72, 128].map(|size| (dtype, size)))
+    {
+        let draw = |rows, parts, stream| {
+            random::normal(device, &[images, rows, parts * heads * size], 11, stream)?.to_dtype(dtype)
+        };
+        let [q, k, v] = [draw(tokens, 1, 1)?, draw(keys, 1, 2)?, draw(keys, 1, 3)?];
+        let ([batch], [.., rows]) = Attention { heads }.forward([&q, &k, &v])?;
+        let ([alone], [.., rows_alone]) = Attention { heads }.forward([&first(&q)?, &first(&k)?, &first(&v)?])?;
+        ensure!(same(&batch, &alone)? && same(&rows, &rows_alone)?, "attention, {dtype} heads of {size}");
+
+        let (qkv, absent, op) = (draw(tokens, 3, 4)?, Tensor::absent(device)?, QkvAttention { heads, eps: 1e-6 });
+        let (cos, sin) = rope_tables(device, 13, tokens / 13, size)?;
+        let ([batch], [.., rows]) = op.forward([&qkv, &absent, &absent, &cos, &sin])?;
+        let ([alone], [.., rows_alone]) = op.forward([&first(&qkv)?, &absent, &absent, &cos, &sin])?;
+        ensure!(same(&batch, &alone)? && same(&rows, &rows_alone)?, "qkv_attention, {dtype} heads of {size}");
+    }
+    Ok(())
+}
+
+/// The L1 loss and its gradient, with ragged ends, where values agree, and of a NaN.
+pub fn check_l1(device: &Device) -> Result<()> {
+    let (batch, weight) = (3, 0.7f32);
+    let dtypes = if device.is_cpu() { &[DType::F32][..] } else { &[DType::F32, DType::Bf16] };
+    for (&dtype, count) in dtypes.iter().flat_map(|dtype| [1, 7, 1023, 70_001].map(|count| (dtype, count))) {
+        let draw = |stream| random::normal(device, &[batch, count], 5, stream)?.to_dtype(dtype);
+        let (x_hat, mut target) = (draw(1)?, draw(2)?.to_vec()?);
+        let ours = x_hat.to_vec()?;
+        target.iter_mut().zip(&ours).step_by(4).for_each(|(x, x_hat)| *x = *x_hat);
+        let x = Tensor::from_slice(device, &[batch, count], &target)?.to_dtype(dtype)?;
+        let (loss, gradient) = l1_loss(&x_hat, &x, weight)?;
+        let differences: Vec<f64> =
+            ours.iter().zip(&target).map(|(x_hat, x)| f64::from(*x_hat) - f64::from(*x)).collect();
+        let [first, second] = [&ours, &target].map(|values| Array::from_f32(&[batch, count], values));
+        let (got, want) = (f64::from(loss.to_scalar()?), l1(&first, &second));
+        // Sums of n terms in f32.
+        ensure!((got - want).abs() <= 5e-6 * want, "the loss of {count} {dtype} is {got}, not {want}");
+        let slope = Tensor::scalar(device, weight / batch as f32)?.to_dtype(dtype)?.to_scalar()?;
+        let want = differences.iter().map(|&d| if d == 0.0 { 0.0 } else { slope * d.signum() as f32 });
+        ensure!(gradient.to_vec()?.into_iter().eq(want), "the gradient of {count} {dtype}");
+    }
+    let (loss, gradient) = l1_loss(&Tensor::scalar(device, f32::NAN)?, &Tensor::scalar(device, 1.0)?, weight)?;
+    ensure!(loss.to_scalar()?.is_nan() && gradient.to_scalar()?.is_nan(), "a NaN was lost");
     Ok(())
 }

@@ -23,9 +23,10 @@ pub fn shape() -> DitShape {
 pub fn random_model(device: &Device, shape: DitShape) -> Result<(LightningDit, Parameters)> {
     let (model, mut params) = LightningDit::new(device, shape, 0)?;
     for id in params.ids().filter(|&id| params.is_trainable(id)).collect::<Vec<_>>() {
-        let (own, stream) = (params.value(id).shape().to_vec(), random::stream(params.name(id)));
-        let bound = 1.0 / (*own.last().expect("no scalars") as f32).sqrt();
-        params.set(id, random::uniform(device, &own, 5, stream, -bound, bound)?)?;
+        let (shape, stream) = (params.export_shape(id), random::stream(params.name(id)));
+        let bound = 1.0 / (*params.value(id).shape().last().expect("no scalars") as f32).sqrt();
+        let values = random::uniform(device, &shape, 5, stream, -bound, bound)?.to_vec()?;
+        params.set(id, params.import(id, &shape, &values)?)?;
     }
     Ok((model, params))
 }

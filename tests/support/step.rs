@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use vf_engine::device::{Device, sim};
+use vf_engine::device::{Device, Math, sim};
 use vf_engine::dtype::DType;
 use vf_engine::kernels;
 use vf_engine::nn::{ParamGradients, Parameters};
@@ -29,7 +29,8 @@ impl Outcome {
         let losses = step(&mut gradients)?;
         let parameters: usize = gradients.iter().map(|(_, gradient)| gradient.bytes()).sum();
         let peak = device.memory().peak - before - parameters;
-        let named = gradients.iter().map(|(id, gradient)| Ok((params.name(id).to_string(), gradient.to_vec()?)));
+        let named =
+            gradients.iter().map(|(id, gradient)| Ok((params.name(id).to_string(), params.export(id, gradient)?)));
         Ok(Outcome { losses, gradients: named.collect::<Result<_>>()?, peak })
     }
 }
@@ -51,17 +52,34 @@ pub const F32: Bounds = Bounds { loss: 1e-5, gradient: 1e-4, floor: 1e-7 };
 /// add up like their root.
 pub const BF16: Bounds = Bounds { loss: 2e-2, gradient: 0.15, floor: 1e-3 };
 
+/// TF32 rounds to 2⁻¹² of a value, and factors of products alone: less than an eighth of bf16. A loss follows in proportion. A gradient begins
+/// with the signs of L1's differences, of which as many change as values move, and what those come to grows like the root of their number:
+/// an eighth of the rounding is a third of the error, and here half of bf16's bounds.
+pub const TF32: Bounds = Bounds { loss: 5e-3, gradient: 0.075, floor: 5e-4 };
+
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
 }
 
 fn compare(got: &Outcome, want: &Outcome, bounds: &Bounds) -> Result<()> {
+    let names = |losses: &Row| losses.iter().map(|&(name, _)| name).collect::<Vec<_>>();
+    ensure!(
+        names(&got.losses) == names(&want.losses),
+        "losses {:?}, not {:?}",
+        names(&got.losses),
+        names(&want.losses)
+    );
     for ((name, got), (_, want)) in got.losses.iter().zip(&want.losses) {
         let error = f64::from((got - want).abs() / want.abs());
         ensure!(error <= bounds.loss, "{name} is {got}, not {want}: off by {error:.1e}");
     }
+    compare_gradients(got, want, bounds)
+}
+
+/// That the gradients of `got` are those of `want`, by their norms.
+pub fn compare_gradients(got: &Outcome, want: &Outcome, bounds: &Bounds) -> Result<()> {
     let all = norm(want.gradients.values().flatten().map(|&v| f64::from(v)));
-    ensure!(got.gradients.len() == want.gradients.len(), "{} gradients", got.gradients.len());
+    ensure!(got.gradients.keys().eq(want.gradients.keys()), "gradients of {:?}", got.gradients.keys());
     let mut worst = (0.0, "");
     for ((name, got), want) in got.gradients.iter().zip(want.gradients.values()) {
         let size = norm(want.iter().map(|&v| f64::from(v)));
@@ -86,17 +104,20 @@ pub fn software_gpu() -> Result<Option<Device>> {
     Device::sim().context("`cargo xtask test` builds the software GPU first").map(Some)
 }
 
-/// That `step` does the same on the software GPU, in f32 and in bf16 and with all checks on, as on the CPU.
+/// That `step` does the same on the software GPU, in f32, TF32 and bf16 and with all checks on, as on the CPU.
 pub fn agrees_on_the_software_gpu(step: impl Fn(&Device, DType) -> Result<Outcome>) -> Result<()> {
     let Some(device) = software_gpu()? else { return Ok(()) };
     let want = step(&Device::cpu(), DType::F32)?;
     let gpu = sim::load()?;
     gpu.configure(&serde_json::json!({ "checks": "all" }))?;
-    for (dtype, bounds) in [(DType::F32, F32), (DType::Bf16, BF16)] {
-        let got = step(&device, dtype)?;
-        compare(&got, &want, &bounds).with_context(|| format!("in {dtype}"))?;
+    for (math, bounds) in [(Math::F32, F32), (Math::Tf32, TF32), (Math::Bf16, BF16)] {
+        device.set_tf32(math == Math::Tf32);
+        let got = step(&device, math.dtype())?;
+        device.set_tf32(false);
+        let math = math.suffix();
+        compare(&got, &want, &bounds).with_context(|| format!("in {math}"))?;
         let findings = gpu.take_findings()?;
-        ensure!(findings.is_empty(), "{} findings in {dtype}, the first: {}", findings.len(), findings[0]);
+        ensure!(findings.is_empty(), "{} findings in {math}, the first: {}", findings.len(), findings[0]);
     }
     Ok(())
 }

@@ -235,6 +235,9 @@ impl Product<'_> {
 
     fn wide(&self, transposed: &[f32], add: impl Fn(usize, usize, &mut [f32]) + Sync) {
         let (pixels, k, n) = (self.phase.pixels(self.batch), self.phase.taps() * self.src.c, self.dst.c);
+        if pixels == 0 {
+            return;
+        }
         let packed = &pack(k, n, transposed, add);
         let in_place = self.phase.y.step == 1 && self.phase.x.step == 1;
         // Weights are read once per task: large tasks, but enough of them for several threads.

@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         case("VA-VAE f16d32 at 256×256", [1, 256, 256], 1, 512, true),
         case("DiT-B/1", [2, 256, 256], 12, 64, true),
         case("DiT-XL/1", [1, 256, 256], 16, 72, true),
+        case("DiT-XL/1, four images", [4, 256, 256], 16, 72, true),
         case("two heads of DiT-B/1 at 512×512", [1, 1024, 1024], 2, 64, true),
         case("four heads of 128 channels", [1, 256, 256], 4, 128, true),
     ]

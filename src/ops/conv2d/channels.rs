@@ -1,4 +1,5 @@
-//! Channels appended or taken away: on CUDA the tensors of convolutions have channels in multiples of 16 bytes.
+//! Channels appended or taken away: on CUDA the tensors of convolutions have channels in multiples of 16 bytes. Parameters that
+//! have more in memory than in files ([`Init::padded`](crate::nn::Init::padded)) are made in the same way, on every device.
 
 use super::cpu;
 use crate::device::cpu::conv::ConvShape;
@@ -26,8 +27,9 @@ pub(super) fn widened(s: &ConvShape, x: &Tensor) -> ConvShape {
     ConvShape { in_c: widened(s.in_c), out_c: widened(s.out_c), ..*s }
 }
 
-/// The first of `x`'s rows of `from` channels with `to` of them each, as a tensor of this shape.
-pub(super) fn with_channels(x: &Tensor, from: usize, to: usize, shape: &[usize]) -> Result<Tensor> {
+/// The first of `x`'s rows of `from` channels with `to` of them each, as a tensor of this shape. On CUDA one of the two numbers is a multiple
+/// of 16 bytes, the larger one.
+pub(crate) fn with_channels(x: &Tensor, from: usize, to: usize, shape: &[usize]) -> Result<Tensor> {
     if x.is_absent() || x.shape() == shape {
         return Ok(x.clone());
     }

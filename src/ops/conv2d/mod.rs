@@ -62,7 +62,8 @@ use crate::error::{Error, Result};
 use crate::op::{Op, only};
 use crate::params;
 use crate::tensor::Tensor;
-use channels::{CHANNELS, widened, with_channels, with_weight_channels};
+pub(crate) use channels::with_channels;
+use channels::{CHANNELS, widened, with_weight_channels};
 use tiles::{Gather, WeightTiles, statistics_parts};
 
 /// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent, residual (as the result) or absent →

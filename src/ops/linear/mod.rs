@@ -49,7 +49,7 @@ impl Activation {
     }
 
     /// Outputs of the layer before it for each of its own.
-    pub(super) const fn width(self) -> usize {
+    pub(crate) const fn width(self) -> usize {
         match self {
             Activation::SwiGlu => 2,
             _ => 1,

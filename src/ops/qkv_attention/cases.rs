@@ -70,6 +70,7 @@ pub fn cases() -> Vec<Case> {
         case("head size 64, several parts of keys, normed", [1, 15, 18], 1, 64, Embed::Both, false),
         case("DiT-B/1", [1, 16, 16], 12, 64, Embed::Rope, true),
         case("DiT-XL/1", [1, 16, 16], 16, 72, Embed::Rope, true),
+        case("DiT-XL/1, four images", [4, 16, 16], 16, 72, Embed::Rope, true),
         case("DiT-XL/1 with QK norm", [1, 16, 16], 16, 72, Embed::Both, true),
         case("two heads of DiT-B/1 at 512×512", [1, 32, 32], 2, 64, Embed::Rope, true),
         case("four heads of 128 channels", [1, 16, 16], 4, 128, Embed::Rope, true),
