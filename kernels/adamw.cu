@@ -32,7 +32,7 @@ template <class Work> static __device__ __forceinline__ void runs_of_four(uint32
     for (uint32_t i = 4 * threadIdx.x; i < ADAMW_BLOCK_ELEMENTS && start + i < count; i += 4 * ADAMW_THREADS) work(start + i);
 }
 
-template <class T> static __device__ __forceinline__ void adamw_norm(const AdamWNorm &p) {
+static __device__ __forceinline__ void adamw_norm(const AdamWNorm &p) {
     uint32_t tensor = tensor_of(p, blockIdx.x), count = p.count[tensor];
     const float *grad = at<const float>(p.grad[tensor]);
     float sum = 0.0f;
@@ -49,7 +49,7 @@ static __device__ __forceinline__ double correction(float beta, float updates) {
     return beta == 0.0f ? 1.0 : -expm1((double)updates * log((double)beta));
 }
 
-template <class T> static __device__ __forceinline__ void adamw_prepare(const AdamWPrepare &p) {
+static __device__ __forceinline__ void adamw_prepare(const AdamWPrepare &p) {
     float sum = 0.0f;
     for (uint32_t i = threadIdx.x; i < p.count; i += ADAMW_THREADS) sum += at<const float>(p.parts)[i];
     sum = block_total(sum);
@@ -71,7 +71,7 @@ template <class T> static __device__ __forceinline__ void adamw_prepare(const Ad
     state[ADAMW_DECAY] = p.decoupled ? lr * p.weight_decay : p.weight_decay;
 }
 
-template <class T> static __device__ __forceinline__ void adamw(const AdamW &p) {
+static __device__ __forceinline__ void adamw(const AdamW &p) {
     const float *state = at<const float>(p.state);
     if (state[ADAMW_APPLY] == 0.0f) return;
     float factor = state[ADAMW_FACTOR], step_size = state[ADAMW_STEP_SIZE], correction = state[ADAMW_RSQRT_CORRECTION2];
@@ -103,6 +103,6 @@ template <class T> static __device__ __forceinline__ void adamw(const AdamW &p) 
     });
 }
 
-VF_EXPORT(adamw_norm, AdamWNorm, ADAMW_THREADS)
-VF_EXPORT(adamw_prepare, AdamWPrepare, ADAMW_THREADS)
-VF_EXPORT(adamw, AdamW, ADAMW_THREADS)
+VF_EXPORT_F32(adamw_norm, AdamWNorm, ADAMW_THREADS)
+VF_EXPORT_F32(adamw_prepare, AdamWPrepare, ADAMW_THREADS)
+VF_EXPORT_F32(adamw, AdamW, ADAMW_THREADS)

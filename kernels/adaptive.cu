@@ -22,7 +22,7 @@ template <class T> static __device__ __forceinline__ void sum_of_squares(const S
     if (threadIdx.x == 0) at<float>(p.sum)[blockIdx.x] = sum;
 }
 
-template <class T> static __device__ __forceinline__ void adaptive_weight(const AdaptiveWeight &p) {
+static __device__ __forceinline__ void adaptive_weight(const AdaptiveWeight &p) {
     if (threadIdx.x != 0) return;
     float ratio = sqrtf(at<const float>(p.nll)[0]) / (sqrtf(at<const float>(p.other)[0]) + ADAPTIVE_NORM_FLOOR);
     // fminf and fmaxf would make a number of a NaN, which the training loop looks for.
@@ -49,6 +49,6 @@ template <class T> static __device__ __forceinline__ void add_scaled(const AddSc
 }
 
 VF_EXPORT(sum_of_squares, SumOfSquares, ELEMENTWISE_THREADS)
-VF_EXPORT(adaptive_weight, AdaptiveWeight, ELEMENTWISE_THREADS)
+VF_EXPORT_F32(adaptive_weight, AdaptiveWeight, ELEMENTWISE_THREADS)
 VF_EXPORT(scale, Scale, ELEMENTWISE_THREADS)
 VF_EXPORT(add_scaled, AddScaled, ELEMENTWISE_THREADS)

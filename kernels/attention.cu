@@ -10,7 +10,8 @@
 //           blocks and dq's both make the scores. Heads of 72 channels are not padded to 80 for mma: a product over the channels ends
 //           in one mma of depth 8. For 256 tokens a head's forward is 4352 mma of depth 16 and 512 of depth 8, its backward 11008
 //           and 1024: 1.00 times the FLOPs, and 1.056 and 1.044 times the instructions of 4608 and 11520 of depth 16.
-// Scratch   none.
+// Scratch   backward: delta of wide heads; of others with more keys than a block has (bf16: 256, of heads beyond 72 channels 128; f32: 64), dq in
+//           f32 for each block of keys.
 // Rounding  sums in f32; P and dS are rounded to the dtype as factors of the second products, results once. No atomics: sums have a
 //           fixed order.
 // Source    Dao, "FlashAttention-2: faster attention with better parallelism and work partitioning" (2023).

@@ -94,7 +94,7 @@ template <class T> static __device__ __forceinline__ void batch_norm_eval_bwd(co
     else backward<T, Single<T>>(p);
 }
 
-template <class T> static __device__ __forceinline__ void batch_norm_track(const BatchNormTrack &p) {
+static __device__ __forceinline__ void batch_norm_track(const BatchNormTrack &p) {
     uint32_t channel = blockIdx.x * BATCH_NORM_TRACK_THREADS + threadIdx.x;
     if (channel >= p.channels) return;
     float running = at<const float>(p.running)[channel];
@@ -103,4 +103,4 @@ template <class T> static __device__ __forceinline__ void batch_norm_track(const
 
 VF_EXPORT(batch_norm_eval_fwd, BatchNormEvalFwd, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(batch_norm_eval_bwd, BatchNormEvalBwd, CHANNEL_TILE_BOUNDS)
-VF_EXPORT(batch_norm_track, BatchNormTrack, BATCH_NORM_TRACK_THREADS)
+VF_EXPORT_F32(batch_norm_track, BatchNormTrack, BATCH_NORM_TRACK_THREADS)

@@ -14,24 +14,16 @@ template <class T> struct Other;
 template <> struct Other<float> { using Type = __nv_bfloat16; };
 template <> struct Other<__nv_bfloat16> { using Type = float; };
 
-/// A thread takes eight elements: one chunk of bf16, two of f32.
+/// A thread takes fours: 8 bytes of bf16 and 16 of f32, neighbours the next ones.
 template <class T> static __device__ __forceinline__ void cast(const Cast &p) {
     using U = typename Other<T>::Type;
-    size_t first = ((size_t)blockIdx.x * ELEMENTWISE_THREADS + threadIdx.x) * 8;
-    float v[8];
+    size_t first = ((size_t)blockIdx.x * ELEMENTWISE_THREADS * CAST_FOURS + threadIdx.x) * 4;
+    constexpr size_t NEXT = ELEMENTWISE_THREADS * 4;
+    Chunk<float> fours[CAST_FOURS];
 #pragma unroll
-    for (int part = 0; part < 8; part += Chunk<T>::N) {
-        if (first + part >= p.count) break;
-        Chunk<T> chunk = load_part(at<const T>(p.x), first + part, p.count);
-        for (int i = 0; i < Chunk<T>::N; i++) v[part + i] = chunk.v[i];
-    }
+    for (int i = 0; i < CAST_FOURS; i++) fours[i] = load4_part(at<const T>(p.x), first + i * NEXT, p.count);
 #pragma unroll
-    for (int part = 0; part < 8; part += Chunk<U>::N) {
-        if (first + part >= p.count) break;
-        Chunk<U> chunk;
-        for (int i = 0; i < Chunk<U>::N; i++) chunk.v[i] = v[part + i];
-        store_part(chunk, at<U>(p.y), first + part, p.count);
-    }
+    for (int i = 0; i < CAST_FOURS; i++) store4_part(fours[i], at<U>(p.y), first + i * NEXT, p.count);
 }
 
 VF_EXPORT(cast, Cast, ELEMENTWISE_THREADS)

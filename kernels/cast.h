@@ -2,6 +2,9 @@
 #pragma once
 #include <stdint.h>
 
+/// Fours of elements that a thread takes.
+#define CAST_FOURS 2
+
 /// y = x in the other of the two dtypes.
 struct Cast {
     uint64_t x;  ///< (count), read

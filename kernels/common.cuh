@@ -10,6 +10,10 @@
         kernel<__nv_bfloat16>(p);                                                                                             \
     }
 
+/// Exports `kernel(Params)`, whose tensors are f32 whatever the model computes in, as `<kernel>_f32`.
+#define VF_EXPORT_F32(kernel, Params, ...)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__) kernel##_f32(const __grid_constant__ Params p) { kernel(p); }
+
 /// A device address as a pointer; null stays null.
 template <class T> __device__ __forceinline__ T *at(uint64_t address) { return reinterpret_cast<T *>(address); }
 

@@ -1,5 +1,6 @@
 // 2-D convolution of channels-last images as implicit matrix products: nothing but x, weight and y is in device memory.
 //
+// Formula
 //   forward          y[pixel, o]            = Σ_{tap, c} x[pixel's source at tap, c]·weight[o, tap, c] + bias[o] + residual[pixel, o]
 //   data gradient    dx[pixel, c]           = Σ_{tap, o} dy[pixel's target at tap, o]·weight[o, tap, c]
 //
@@ -421,11 +422,11 @@ template <class Tile> static __device__ __forceinline__ void backward_data_tile(
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_fwd(const Conv2dFwd &p) {
-    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { forward_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) __attribute__((always_inline)) { forward_tile<decltype(tile)>(p); });
 }
 
 template <class Math> static __device__ __forceinline__ void conv2d_bwd_data(const Conv2dBwdData &p) {
-    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) { backward_data_tile<decltype(tile)>(p); });
+    with_tile<Math, Tile<Math, 128, 32>>(p.tile, [&](auto tile) __attribute__((always_inline)) { backward_data_tile<decltype(tile)>(p); });
 }
 
 VF_EXPORT_MATRIX(conv2d_fwd, Conv2dFwd)

@@ -1,5 +1,6 @@
 // The gradients of a convolution's weight and bias; and the weights of a convolution of a ×2 upsample.
 //
+// Formula
 //   conv2d_bwd_weight      dweight[o, (tap, c)] = Σ_pixel dy[pixel, o]·x[pixel's source at tap, c];  dbias[o] = Σ_pixel dy[pixel, o]
 //   conv2d_bwd_weight_sum  adds up what blocks with different pixels have found
 //   conv2d_phases          the sums of weights that meet the same pixel of x (see conv2d.h)
@@ -241,7 +242,7 @@ template <class F> static __device__ __forceinline__ void for_each_phase(uint32_
 }
 
 /// Four neighbouring elements of dweight by each thread, then an element of dbias by each. Partial sums are f32 whatever T is.
-template <class T> static __device__ __forceinline__ void conv2d_bwd_weight_sum(const Conv2dBwdWeightSum &p) {
+static __device__ __forceinline__ void conv2d_bwd_weight_sum(const Conv2dBwdWeightSum &p) {
     uint32_t index = blockIdx.x * CONV2D_WEIGHT_THREADS + threadIdx.x;
     uint32_t threads = p.outputs * p.kernel_height * p.kernel_width * p.inputs / 4, phases = p.phased ? 4 : 1;
     if (index >= threads) {
@@ -307,5 +308,5 @@ template <class Math> static __device__ __forceinline__ void conv2d_bwd_weight(c
 }
 
 VF_EXPORT_MATRIX(conv2d_bwd_weight, Conv2dBwdWeight)
-VF_EXPORT(conv2d_bwd_weight_sum, Conv2dBwdWeightSum, CONV2D_WEIGHT_THREADS)
+VF_EXPORT_F32(conv2d_bwd_weight_sum, Conv2dBwdWeightSum, CONV2D_WEIGHT_THREADS)
 VF_EXPORT(conv2d_phases, Conv2dPhases, CONV2D_WEIGHT_THREADS)

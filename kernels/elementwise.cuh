@@ -27,8 +27,21 @@ template <class T> __device__ __forceinline__ void store_part(const Chunk<T> &ch
     }
 }
 
-/// Writes four neighbouring values, rounded to bf16, as far as they lie before the end.
-__device__ __forceinline__ void store4_part(const Chunk<float> &values, __nv_bfloat16 *x, size_t first, size_t count) {
+/// Four neighbouring values, zeros beyond the end.
+template <class T> __device__ __forceinline__ Chunk<float> load4_part(const T *x, size_t first, size_t count) {
+    Chunk<float> values;
+    if (first + 4 <= count) {
+        float4 four = load4_or(x, first, 0.0f);
+        values.v[0] = four.x, values.v[1] = four.y, values.v[2] = four.z, values.v[3] = four.w;
+        return values;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) values.v[i] = first + i < count ? to_float(x[first + i]) : 0.0f;
+    return values;
+}
+
+/// Writes four neighbouring values, each rounded once, as far as they lie before the end.
+template <class T> __device__ __forceinline__ void store4_part(const Chunk<float> &values, T *x, size_t first, size_t count) {
     if (first + 4 <= count) return store4(make_float4(values.v[0], values.v[1], values.v[2], values.v[3]), x + first);
 #pragma unroll
     for (int i = 0; i < 4; i++) {

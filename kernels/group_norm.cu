@@ -268,7 +268,7 @@ template <class T> static __device__ __forceinline__ void group_norm_stats(const
 }
 
 /// The statistics of the parts of one dtype, whatever x's.
-template <class T> static __device__ __forceinline__ void group_norm_merge(const GroupNormMerge &p) {
+static __device__ __forceinline__ void group_norm_merge(const GroupNormMerge &p) {
     uint32_t parts = (p.parts + p.fold - 1) / p.fold, index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.batch * parts * p.groups) return;
     uint32_t group = index % p.groups, part = index / p.groups % parts, sample = index / p.groups / parts;
@@ -303,7 +303,7 @@ template <class T> static __device__ __forceinline__ void group_norm_bwd(const G
 }
 
 VF_EXPORT(group_norm_stats, GroupNormStats, CHANNEL_TILE_BOUNDS)
-VF_EXPORT(group_norm_merge, GroupNormMerge, CHANNEL_TILE_THREADS)
+VF_EXPORT_F32(group_norm_merge, GroupNormMerge, CHANNEL_TILE_THREADS)
 VF_EXPORT(group_norm_fwd, GroupNormFwd, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(group_norm_bwd_sums, GroupNormBwdSums, CHANNEL_TILE_BOUNDS)
 VF_EXPORT(group_norm_bwd, GroupNormBwd, CHANNEL_TILE_BOUNDS)

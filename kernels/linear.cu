@@ -227,7 +227,7 @@ template <class Math> static __device__ __forceinline__ void linear_bwd_weight(c
     }
 }
 
-template <class T> static __device__ __forceinline__ void linear_bwd_weight_sum(const LinearBwdWeightSum &p) {
+static __device__ __forceinline__ void linear_bwd_weight_sum(const LinearBwdWeightSum &p) {
     uint32_t tiles_m = (p.outputs + p.tile_rows - 1) / p.tile_rows, tiles_n = (p.inputs + p.tile_columns - 1) / p.tile_columns;
     uint32_t rest = tiles_m * tiles_n % p.blocks, whole = tiles_m * tiles_n - rest, share = (rest * p.slabs + p.blocks - 1) / p.blocks;
     uint32_t tile = blockIdx.x, first = tile * p.slabs / share, last = (tile * p.slabs + p.slabs - 1) / share;
@@ -260,7 +260,8 @@ template <class T> static __device__ __forceinline__ void linear_bwd_weight_sum(
 
 template <class T> static __device__ __forceinline__ void linear_bwd_bias(const LinearBwdBias &p) {
     constexpr uint32_t N = Chunk<T>::N, CHUNKS = LINEAR_BIAS_COLUMNS / N, WARPS = LINEAR_SUM_THREADS / 32;
-    __shared__ float sums[WARPS][N][CHUNKS];
+    // Lines so long that 32 neighbouring columns lie in as many banks.
+    __shared__ float sums[WARPS][N][CHUNKS + 32 / N];
     uint32_t chunk = threadIdx.x % CHUNKS, column = blockIdx.x * LINEAR_BIAS_COLUMNS + chunk * N;
     float sum[N] = {};
     for (uint32_t row = threadIdx.x / CHUNKS; row < p.rows && column < p.outputs; row += LINEAR_SUM_THREADS / CHUNKS) {
@@ -283,5 +284,5 @@ template <class T> static __device__ __forceinline__ void linear_bwd_bias(const 
 VF_EXPORT_MATRIX(linear_fwd, LinearFwd)
 VF_EXPORT_MATRIX(linear_bwd_input, LinearBwdInput)
 VF_EXPORT_MATRIX(linear_bwd_weight, LinearBwdWeight)
-VF_EXPORT(linear_bwd_weight_sum, LinearBwdWeightSum, LINEAR_SUM_THREADS)
+VF_EXPORT_F32(linear_bwd_weight_sum, LinearBwdWeightSum, LINEAR_SUM_THREADS)
 VF_EXPORT(linear_bwd_bias, LinearBwdBias, LINEAR_SUM_THREADS)

@@ -2,7 +2,7 @@
 // bf16 and TF32 on the tensor cores, f32 exactly by fused multiply-adds; f32 sums in all three.
 //
 // How to use it
-//   1. Choose a `Tile<Math, ROWS, COLUMNS>`: 128×128 (not in exact f32), 128×64, 64×128, 64×64 or 128×32; Math is F32, Tf32 or Bf16.
+//   1. Choose a `Tile<Math, ROWS, COLUMNS>`: 128×128 (not in exact f32), 128×64, 64×128, 64×64, 128×32 or 64×32; Math is F32, Tf32 or Bf16.
 //   2. Give each operand a *loader*, which knows where in device memory the slabs come from. K goes by in slabs of Tile::K; of each slab
 //      a thread copies the 16-byte chunks i < Slab::CHUNKS, at Slab::row(i) and Slab::k(i) (functions of i and threadIdx.x). K_CONTIGUOUS: a
 //      chunk is 16 bytes along K of one row; otherwise along the rows (the columns, for B) at one k. Slab::ACROSS chunks in a row lie on one

@@ -10,11 +10,11 @@
 #include "elementwise.cuh"
 #include "sum.h"
 
-template <class T> static __device__ __forceinline__ void sum_parts(const SumParts &p) {
+static __device__ __forceinline__ void sum_parts(const SumParts &p) {
     float sum = 0.0f;
     for (uint32_t i = threadIdx.x; i < p.count; i += ELEMENTWISE_THREADS) sum += at<const float>(p.parts)[i];
     sum = block_total(sum);
     if (threadIdx.x == 0) at<float>(p.sum)[0] = sum;
 }
 
-VF_EXPORT(sum_parts, SumParts, ELEMENTWISE_THREADS)
+VF_EXPORT_F32(sum_parts, SumParts, ELEMENTWISE_THREADS)

@@ -1,5 +1,6 @@
-// SwiGLU: y = silu(a) · b for [a | b] = x, rows of 2·hidden.
+// SwiGLU, forward and backward.
 //
+// Formula   y = silu(a)·b for [a | b] = x;  da = dy·b·silu′(a),  db = dy·silu(a).
 // Shapes    x, dx (rows, 2·hidden); y, dy (rows, hidden).
 // Bytes     forward 3, backward 5 elements per output element: each input once, each output once.
 // FLOPs     forward about 6, backward about 12 per output element. Memory-bound.

@@ -35,8 +35,7 @@ static __device__ __forceinline__ float frequency(uint32_t i, uint32_t half) {
     return exp2f((float)i / (float)half * -LOG2_MAX_PERIOD);
 }
 
-/// The same for every dtype: times and their features are f32.
-template <class T> static __device__ __forceinline__ void timestep_embedding_fwd(const TimestepEmbeddingFwd &p) {
+static __device__ __forceinline__ void timestep_embedding_fwd(const TimestepEmbeddingFwd &p) {
     uint32_t half = p.dim / 2, i = blockIdx.y * blockDim.x + threadIdx.x, row = blockIdx.x;
     if (i >= half) return;
     float2 wave = sine_cosine(at<const float>(p.t)[row] * frequency(i, half));
@@ -46,7 +45,7 @@ template <class T> static __device__ __forceinline__ void timestep_embedding_fwd
 }
 
 /// A warp owns a time.
-template <class T> static __device__ __forceinline__ void timestep_embedding_bwd(const TimestepEmbeddingBwd &p) {
+static __device__ __forceinline__ void timestep_embedding_bwd(const TimestepEmbeddingBwd &p) {
     uint32_t half = p.dim / 2, row = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (row >= p.batch) return;
     float t = at<const float>(p.t)[row], sum = 0.0f;
@@ -60,5 +59,5 @@ template <class T> static __device__ __forceinline__ void timestep_embedding_bwd
     if (threadIdx.x % 32 == 0) at<float>(p.dt)[row] = sum;
 }
 
-VF_EXPORT(timestep_embedding_fwd, TimestepEmbeddingFwd, TIMESTEP_EMBEDDING_THREADS)
-VF_EXPORT(timestep_embedding_bwd, TimestepEmbeddingBwd, TIMESTEP_EMBEDDING_THREADS)
+VF_EXPORT_F32(timestep_embedding_fwd, TimestepEmbeddingFwd, TIMESTEP_EMBEDDING_THREADS)
+VF_EXPORT_F32(timestep_embedding_bwd, TimestepEmbeddingBwd, TIMESTEP_EMBEDDING_THREADS)

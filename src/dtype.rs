@@ -1,7 +1,6 @@
 //! Element types of tensors.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -33,17 +32,6 @@ impl DType {
             DType::Bf16 => "bf16",
             DType::U32 => "u32",
         }
-    }
-}
-
-impl FromStr for DType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = [DType::F32, DType::Bf16, DType::U32];
-        all.into_iter()
-            .find(|dtype| dtype.suffix() == text)
-            .ok_or_else(|| format!("unknown dtype '{text}': use f32 or bf16"))
     }
 }
 

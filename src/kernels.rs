@@ -4,6 +4,21 @@
 
 use serde::Serialize;
 
+use crate::device::KernelInfo;
+use crate::ops::REGISTRY;
+use crate::random;
+
+/// Every kernel of the engine, once each.
+pub fn registered() -> Vec<KernelInfo> {
+    let mut kernels: Vec<KernelInfo> = vec![];
+    for kernel in REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(random::kernels()) {
+        if kernels.iter().all(|known| known.name != kernel.name) {
+            kernels.push(kernel);
+        }
+    }
+    kernels
+}
+
 /// A module for the CUDA driver to load: machine code for several architectures, and PTX for those to come.
 pub struct Fatbin {
     /// The stem of its source, `kernels/<module>.cu`.
@@ -15,7 +30,7 @@ pub struct Fatbin {
 /// What one kernel occupies on one architecture.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct KernelResources {
-    /// The entry point: `<kernel>_<dtype>`.
+    /// The entry point: `<kernel>_<dtype>`, or `<kernel>_<variant>_<dtype>`.
     pub kernel: &'static str,
     /// The fatbin that holds it.
     pub module: &'static str,

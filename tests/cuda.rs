@@ -21,12 +21,5 @@ fn kernels_match_the_oracle() -> Result<()> {
     };
     let ran = suite::check_all(|case, math| suite::check_case(case, &device, math))?;
     println!("{}: {ran} cases", device.name());
-    suite::check_random(&device)?;
-    suite::check_untaped(&device)?;
-    suite::check_fill(&device)?;
-    suite::check_conv2d_strays(&device)?;
-    suite::check_image(&device)?;
-    suite::check_l1(&device)?;
-    suite::check_statistics(&device)?;
-    suite::check_attention_blocks(&device)
+    suite::OUTSIDE_OF_CASES.into_iter().try_for_each(|check| check(&device))
 }

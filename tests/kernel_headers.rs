@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vf_engine::device::KernelInfo;
-use vf_engine::kernels::{FATBINS, RESOURCES};
-use vf_engine::ops::REGISTRY;
+use vf_engine::kernels::{FATBINS, RESOURCES, registered};
 
 /// A parameter structure, as its header declares it.
 #[derive(Debug)]
@@ -98,13 +97,9 @@ fn key(name: &str) -> String {
     name.replace('_', "").to_lowercase()
 }
 
-fn registered() -> Vec<KernelInfo> {
-    REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(vf_engine::random::kernels()).collect()
-}
-
 /// What an export macro makes entries for.
-const MACROS: [(&str, &[&str]); 2] =
-    [("VF_EXPORT(", &["f32", "bf16"]), ("VF_EXPORT_MATRIX(", &["f32", "tf32", "bf16"])];
+const MACROS: [(&str, &[&str]); 3] =
+    [("VF_EXPORT(", &["f32", "bf16"]), ("VF_EXPORT_F32(", &["f32"]), ("VF_EXPORT_MATRIX(", &["f32", "tf32", "bf16"])];
 
 /// An export of a `.cu`.
 struct Export {
@@ -127,11 +122,6 @@ fn exports() -> Vec<Export> {
         }
     }
     all
-}
-
-/// Whether an export is the kernel called `name`, or one of its variants: `attention_fwd_wide` is one of `attention_fwd`.
-fn is_of(export: &str, name: &str) -> bool {
-    export.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
 #[test]
@@ -161,15 +151,16 @@ fn an_export_has_the_structure_of_its_name() {
     assert!(!exports.is_empty(), "kernels/*.cu export kernels");
     let kernels = registered();
     for Export { module, kernel, structure, .. } in &exports {
-        // Of the kernels whose name it begins with, the one that says most.
-        let of = kernels.iter().filter(|known| is_of(kernel, known.name)).max_by_key(|known| known.name.len());
+        let of = KernelInfo::of_entry(kernel, &kernels);
         let of = of.unwrap_or_else(|| panic!("{module}.cu exports {kernel}, which is no kernel of the engine"));
         assert_eq!(key(of.name), key(structure), "{module}.cu exports {kernel} with another kernel's parameters");
         assert!(structures.contains_key(&key(structure)), "kernels/*.h do not declare {structure}");
     }
-    for kernel in kernels {
+    for kernel in &kernels {
         let Some(module) = kernel.cuda_module else { continue };
-        let found = exports.iter().any(|export| export.module == module && is_of(&export.kernel, kernel.name));
+        let own =
+            |export: &&Export| KernelInfo::of_entry(&export.kernel, &kernels).is_some_and(|of| of.name == kernel.name);
+        let found = exports.iter().filter(own).any(|export| export.module == module);
         assert!(found, "{module}.cu does not export {}", kernel.name);
     }
 }
@@ -210,7 +201,7 @@ fn every_cuda_source_says_what_it_costs() {
     for path in sources("cu") {
         let text = fs::read_to_string(&path).expect("a source can be read");
         let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("//")).collect();
-        for word in ["Shapes", "Bytes", "FLOPs", "Scratch", "Rounding", "Source"] {
+        for word in ["Formula", "Shapes", "Bytes", "FLOPs", "Scratch", "Rounding", "Source"] {
             let said = header.iter().any(|line| line.starts_with(&format!("// {word}")));
             assert!(said, "{}: the header comment has no line `// {word}`", path.display());
         }

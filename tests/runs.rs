@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -267,6 +268,12 @@ fn info_describes_the_binary_and_a_missing_gpu_is_one_sentence() {
     assert!(info["cpu"]["threads"].as_u64().unwrap() >= 1);
     let names: Vec<_> = info["kernels"].as_array().unwrap().iter().map(|k| k["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"rms_norm_fwd") && names.contains(&"conv2d_fwd"), "{names:?}");
+    let listed = info["kernels"].as_array().unwrap().iter().flat_map(|kernel| kernel["cuda"].as_array().unwrap());
+    let mut listed: Vec<_> = listed.map(|r| (r["kernel"].as_str().unwrap(), r["arch"].as_str().unwrap())).collect();
+    let mut compiled: Vec<_> = vf_engine::kernels::RESOURCES.iter().map(|r| (r.kernel, r.arch)).collect();
+    listed.sort_unstable();
+    compiled.sort_unstable();
+    assert_eq!(listed, compiled, "every entry on every architecture is listed under its kernel");
     if vf_engine::Device::cuda(0).is_err() {
         let mut command = bench.new_run("run", &["--steps", "1"]);
         let error = fail(command.args(["--device", "cuda"]));
@@ -290,4 +297,18 @@ fn the_software_gpu_counts_what_kernels_do() {
     let report: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     let first = &report["results"][0];
     assert!(first["kernel"] == "swiglu_fwd_f32" && first["dram_bytes"] == first["minimum_bytes"], "{first}");
+}
+
+/// As in `vf-engine info | head`.
+#[test]
+fn a_reader_that_leaves_ends_neither_a_command_nor_a_run() {
+    let bench = Workbench::new();
+    // Nobody holds the other end.
+    let left = || Stdio::from(io::pipe().unwrap().1);
+    let mut info = Command::new(env!("CARGO_BIN_EXE_vf-engine"));
+    let output = info.args(["info", "--device", "cpu"]).stdout(left()).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output));
+    let mut run = bench.new_run("run", &["--steps", "2", "--device", "cpu"]);
+    assert!(run.stdout(left()).stderr(left()).status().unwrap().success());
+    assert_eq!(last_checkpoint(&bench.path("run")).state()["step"], 2);
 }

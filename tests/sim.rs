@@ -8,14 +8,11 @@ mod oracle;
 mod suite;
 
 use anyhow::{Context, Result, bail};
-use vf_engine::device::{Device, Math, sim};
+use vf_engine::device::{Device, sim};
 use vf_engine::kernels;
 
-/// Schedules that every case runs under.
+/// Schedules that everything runs under.
 const SEEDS: [u64; 3] = [0, 1, 2];
-
-/// And in TF32, whose kernels wait and share memory as the others of their templates do.
-const TF32_SEEDS: [u64; 1] = [3];
 
 /// Everything in one test, because the seed and the findings belong to the process.
 #[test]
@@ -26,24 +23,20 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
     }
     let device = Device::sim().context("`cargo xtask test` builds the software GPU first")?;
     let gpu = sim::load()?;
-    suite::check_all(|case, math| {
+    let under_all_schedules = |check: &dyn Fn() -> Result<bool>| {
         let mut taken = true;
-        for &seed in if math == Math::Tf32 { &TF32_SEEDS[..] } else { &SEEDS } {
+        for seed in SEEDS {
             gpu.configure(&serde_json::json!({ "seed": seed, "checks": "all" }))?;
-            taken &= suite::check_case(case, &device, math).with_context(|| format!("seed {seed}"))?;
+            taken &= check().with_context(|| format!("seed {seed}"))?;
             no_findings(gpu).with_context(|| format!("seed {seed}"))?;
         }
         Ok(taken)
-    })?;
-    suite::check_random(&device)?;
-    suite::check_untaped(&device)?;
-    suite::check_fill(&device)?;
-    suite::check_conv2d_strays(&device)?;
-    suite::check_image(&device)?;
-    suite::check_l1(&device)?;
-    suite::check_statistics(&device)?;
-    suite::check_attention_blocks(&device)?;
-    no_findings(gpu)
+    };
+    suite::check_all(|case, math| under_all_schedules(&|| suite::check_case(case, &device, math)))?;
+    for check in suite::OUTSIDE_OF_CASES {
+        under_all_schedules(&|| check(&device).map(|()| true))?;
+    }
+    Ok(())
 }
 
 fn no_findings(gpu: &sim::SoftGpu) -> Result<()> {

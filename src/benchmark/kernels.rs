@@ -2,13 +2,34 @@
 
 use serde::Serialize;
 
-use crate::device::{Device, sim};
-use crate::dtype::DType;
+use super::untaped;
+use crate::device::{Device, KernelInfo, Launch, Math, sim};
 use crate::error::{Error, Result};
 use crate::kernels::RESOURCES;
-use crate::ops::{Case, Input};
+use crate::ops::{Case, Input, REGISTRY};
 use crate::tape::{Tape, Var};
 use crate::tensor::Tensor;
+
+/// Every benchmark case of what can compute in `math`.
+pub fn cases(math: Math) -> Vec<Case> {
+    let takes = |kernel: &KernelInfo| math != Math::Tf32 || kernel.tf32;
+    let entries = REGISTRY.iter().filter(|entry| (entry.kernels)().iter().any(takes));
+    let mut cases: Vec<Case> = entries.flat_map(|entry| (entry.cases)()).filter(|case| case.bench).collect();
+    if math != Math::Tf32 {
+        cases.extend(untaped::cases());
+    }
+    cases
+}
+
+/// The launches on a GPU of a case's forward and backward, in order.
+pub fn launches(case: &Case, device: &Device, math: Math) -> Result<Vec<Launch>> {
+    let mut launches = vec![];
+    run_case(case, device, &draw(case, device, math)?, |part| {
+        launches.extend(device.record_launches(part)?);
+        Ok(())
+    })?;
+    Ok(launches)
+}
 
 /// One op's time.
 #[derive(Debug, Clone, Serialize)]
@@ -19,8 +40,8 @@ pub struct Timing {
     pub label: &'static str,
     /// The shapes of its inputs.
     pub shapes: Vec<Vec<usize>>,
-    /// Their dtype.
-    pub dtype: DType,
+    /// What it computes in.
+    pub dtype: Math,
     /// Seconds of the forward, the least of all runs.
     pub forward_s: f64,
     /// Seconds of the backward to every input that has a gradient, the least of all runs.
@@ -34,41 +55,35 @@ pub struct Timing {
 /// Written between timed runs on a GPU, so that inputs come from memory and not from its L2 cache, which is smaller than this.
 const FLUSH_FLOATS: usize = 64 << 20;
 
-/// Times a case's forward and backward with inputs of this dtype: the least of `runs` runs each, after one to warm up. On a GPU the
-/// caches are cold.
-pub fn time_case(case: &Case, device: &Device, dtype: DType, runs: usize) -> Result<Timing> {
-    let inputs = draw(case, device, dtype)?;
+/// Times a case's forward and backward, computed in `math`: the least of `runs` runs each, after one to warm up. On a GPU the caches are cold.
+pub fn time_case(case: &Case, device: &Device, math: Math, runs: usize) -> Result<Timing> {
+    let inputs = draw(case, device, math)?;
     let flush = || if device.is_cpu() { Ok(()) } else { Tensor::zeros(device, &[FLUSH_FLOATS]).map(drop) };
-    let mut timing = Timing {
+    // Of the forward and of the backward.
+    let mut least = [f64::INFINITY; 2];
+    for run in 0..=runs {
+        let mut least = least.iter_mut();
+        run_case(case, device, &inputs, |part| {
+            flush()?;
+            let seconds = device.time(part)?;
+            let least = least.next().expect("a case has two parts");
+            if run > 0 {
+                *least = least.min(seconds);
+            }
+            Ok(())
+        })?;
+    }
+    let [forward_s, backward_s] = least;
+    Ok(Timing {
         op: case.op,
         label: case.label,
         shapes: case.inputs.iter().map(|input| input.shape.clone()).collect(),
-        forward_s: f64::INFINITY,
-        backward_s: f64::INFINITY,
-        dtype,
+        dtype: math,
+        forward_s,
+        backward_s,
         flops: case.flops,
-        bytes: case.bytes * dtype.size() as u64 / DType::F32.size() as u64,
-    };
-    for run in 0..=runs {
-        let tape = Tape::new(device);
-        let vars = place(&tape, case, &inputs);
-        let mut outputs = vec![];
-        flush()?;
-        let forward = device.time(|| {
-            outputs = (case.run)(&tape, &vars)?;
-            Ok(())
-        })?;
-        let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
-        let seeds = upstream(case, device, &outputs)?;
-        let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
-        flush()?;
-        let backward = device.time(|| tape.gradients(&seeds, &wanted).map(drop))?;
-        if run > 0 {
-            timing.forward_s = timing.forward_s.min(forward);
-            timing.backward_s = timing.backward_s.min(backward);
-        }
-    }
-    Ok(timing)
+        bytes: case.bytes * math.dtype().size() as u64 / Math::F32.dtype().size() as u64,
+    })
 }
 
 /// One kernel of a case, as the software GPU counted it, over all its launches in one forward and backward.
@@ -92,6 +107,8 @@ pub struct KernelCount {
     pub sectors_per_request: f64,
     /// Cycles that shared memory lost to bank conflicts.
     pub bank_conflict_cycles: u64,
+    /// Bytes of local memory that its threads read and wrote.
+    pub local_bytes: u64,
     /// Branches at which a warp's lanes went different ways.
     pub divergent_branches: u64,
     /// Registers per thread on sm_80, as ptxas said.
@@ -133,33 +150,28 @@ impl KernelCount {
         if self.spill_bytes > 0 {
             misses.push(format!("spills {} bytes", self.spill_bytes));
         }
+        if self.local_bytes > 0 {
+            misses.push(format!("keeps arrays in local memory, and moves {} bytes there", self.local_bytes));
+        }
         misses
     }
 }
 
-/// Counts a case's forward and backward on the software GPU, which must be the device, once each.
+/// Counts a case's forward and backward, computed in `math`, on the software GPU, which must be the device, once each.
 ///
 /// # Errors
 /// When the op fails, or the software GPU's report cannot be read.
-pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<KernelCount>> {
+pub fn count_case(case: &Case, device: &Device, math: Math) -> Result<Vec<KernelCount>> {
     let gpu = sim::load()?;
-    let inputs = draw(case, device, dtype)?;
-    let tape = Tape::new(device);
-    let vars = place(&tape, case, &inputs);
-    let mut outputs = vec![];
-    gpu.take_launches()?;
+    let inputs = draw(case, device, math)?;
+    let (mut asked, mut launches) = (vec![], vec![]);
     gpu.take_findings()?;
-    let mut asked = device.record_launches(|| {
-        outputs = (case.run)(&tape, &vars)?;
+    run_case(case, device, &inputs, |part| {
+        gpu.take_launches()?;
+        asked.extend(device.record_launches(part)?);
+        launches.extend(gpu.take_launches()?);
         Ok(())
     })?;
-    let mut launches = gpu.take_launches()?;
-    let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
-    let seeds = upstream(case, device, &outputs)?;
-    let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
-    gpu.take_launches()?;
-    asked.extend(device.record_launches(|| tape.gradients(&seeds, &wanted).map(drop))?);
-    launches.extend(gpu.take_launches()?);
     if launches.len() != asked.len() {
         let message = format!("the software GPU saw {} launches of {}'s {}", launches.len(), case.op, asked.len());
         return Err(Error::Device(message));
@@ -188,6 +200,7 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
             sectors_over_ideal: ratio(sectors, sum(|c| c.ideal_load_sectors + c.ideal_store_sectors)),
             sectors_per_request: ratio(sectors, sum(|c| c.global_load_requests + c.global_store_requests)),
             bank_conflict_cycles: sum(|c| c.bank_conflict_cycles),
+            local_bytes: sum(|c| c.local_bytes),
             divergent_branches: sum(|c| c.divergent_branches),
             registers: resources.map_or(0, |r| r.registers),
             spill_bytes: resources.map_or(0, |r| r.spill_load_bytes + r.spill_store_bytes),
@@ -201,9 +214,31 @@ pub fn count_case(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Kern
     Ok(kernels.into_iter().map(count).collect())
 }
 
-/// A case's inputs in this dtype.
-fn draw(case: &Case, device: &Device, dtype: DType) -> Result<Vec<Tensor>> {
-    case.draw(device, 0)?.into_iter().zip(&case.inputs).map(|(tensor, input)| input.as_taken(tensor, dtype)).collect()
+/// Hands a case's forward and then its backward, to every input that has a gradient, to `run`; what they need lies ready.
+fn run_case(
+    case: &Case,
+    device: &Device,
+    inputs: &[Tensor],
+    mut run: impl FnMut(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    let tape = Tape::new(device);
+    let vars = place(&tape, case, inputs);
+    let mut outputs = vec![];
+    run(&mut || {
+        outputs = (case.run)(&tape, &vars)?;
+        Ok(())
+    })?;
+    let outputs: Vec<Var> = outputs.into_iter().filter(Var::requires_grad).collect();
+    let seeds = upstream(case, device, &outputs)?;
+    let wanted: Vec<&Var> = vars.iter().filter(|var| var.requires_grad()).collect();
+    run(&mut || tape.gradients(&seeds, &wanted).map(drop))
+}
+
+/// A case's inputs for `math`, which the device computes in from now on.
+fn draw(case: &Case, device: &Device, math: Math) -> Result<Vec<Tensor>> {
+    device.set_tf32(math == Math::Tf32);
+    let inputs = case.draw(device, 0)?.into_iter().zip(&case.inputs);
+    inputs.map(|(tensor, input)| input.as_taken(tensor, math.dtype())).collect()
 }
 
 fn place(tape: &Tape, case: &Case, inputs: &[Tensor]) -> Vec<Var> {

@@ -3,8 +3,9 @@
 mod kernels;
 mod sample;
 mod step;
+mod untaped;
 
-pub use kernels::{KernelCount, Timing, count_case, time_case};
+pub use kernels::{KernelCount, Timing, cases, count_case, launches, time_case};
 pub use sample::{SampleTiming, time_sampling};
 pub use step::{StepTiming, time_step};
 

@@ -7,9 +7,8 @@ use clap::Subcommand;
 use serde::Serialize;
 use vf_engine::benchmark::{self, KernelCount, Peaks, SampleTiming, StepTiming, Timing};
 use vf_engine::config::{self, Config, DitConfig};
-use vf_engine::device::{Device, DeviceSpec};
-use vf_engine::dtype::DType;
-use vf_engine::ops::{Case, OpEntry, REGISTRY};
+use vf_engine::device::{Device, DeviceSpec, Math};
+use vf_engine::ops::Case;
 use vf_engine::training::{self, RandomRun, StepPlan};
 use vf_engine::{dit, vae};
 
@@ -25,7 +24,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Every op's benchmark cases, forward and backward; on sim what each kernel does instead of times.
+    /// Every op's benchmark cases, forward and backward, and what runs outside of the tape; on sim what each kernel does instead of times.
     Kernels {
         /// Only ops whose name contains this.
         #[arg(long, default_value = "")]
@@ -33,10 +32,10 @@ enum What {
         /// Timed runs per case.
         #[arg(long, default_value_t = 5)]
         runs: usize,
-        /// Of the inputs; bf16 on a GPU only.
+        /// What they compute in: f32, and on a GPU bf16, or tf32 for products of f32 matrices.
         #[arg(long, default_value = "f32")]
-        dtype: DType,
-        /// On sim: fail if a kernel breaks a rule (findings, DRAM bytes, sectors, bank conflicts, spills).
+        dtype: Math,
+        /// On sim: fail if a kernel breaks a rule (findings, DRAM bytes, sectors, bank conflicts, spills, local memory).
         #[arg(long)]
         check: bool,
         #[command(flatten)]
@@ -132,9 +131,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.what {
         What::Kernels { filter, runs, dtype, check, common } => {
             let device = Device::open(common.device)?;
-            let there = |op: &&OpEntry| device.is_cpu() || (op.kernels)().iter().all(|k| k.cuda_module.is_some());
-            let cases = REGISTRY.iter().filter(there).flat_map(|op| (op.cases)());
-            let cases = cases.filter(|c| c.bench && c.op.contains(&filter));
+            anyhow::ensure!(dtype == Math::F32 || !device.is_cpu(), "the CPU computes in f32, not in {dtype}");
+            let cases = benchmark::cases(dtype).into_iter().filter(|case| case.op.contains(&filter));
             if common.device == DeviceSpec::Sim {
                 return count_kernels(&device, cases.collect(), dtype, check, common.json.as_deref());
             }
@@ -169,11 +167,11 @@ fn on_imagenet(preset: &str, set: &[String]) -> anyhow::Result<DitConfig> {
 fn count_kernels(
     device: &Device,
     cases: Vec<Case>,
-    dtype: DType,
+    math: Math,
     check: bool,
     json: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let counts = cases.iter().map(|case| benchmark::count_case(case, device, dtype)).collect::<Result<Vec<_>, _>>()?;
+    let counts = cases.iter().map(|case| benchmark::count_case(case, device, math)).collect::<Result<Vec<_>, _>>()?;
     let counts = counts.concat();
     let misses = |c: &KernelCount| {
         let all = c.misses().into_iter().map(|miss| format!("{} ({}): {miss}", c.kernel, c.label));

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use vf_engine::device::{Device, DeviceSpec, KernelInfo, cuda};
 use vf_engine::kernels::{self, KernelResources};
-use vf_engine::ops::REGISTRY;
-use vf_engine::random;
 
 /// Describe every device, the CUDA driver, and the kernels in this binary.
 ///
@@ -78,25 +76,24 @@ fn gather(device: String) -> Info {
     let mut architectures: Vec<_> = kernels::RESOURCES.iter().map(|r| r.arch).collect();
     architectures.sort_unstable();
     architectures.dedup();
-    let describe = |info: KernelInfo| Kernel {
+    let registered = kernels::registered();
+    let belongs = |entry: &str, to: &KernelInfo| {
+        KernelInfo::of_entry(entry, &registered).is_some_and(|kernel| kernel.name == to.name)
+    };
+    let describe = |info: &KernelInfo| Kernel {
         name: info.name,
-        tensors: info.tensors,
+        tensors: info.tensors.clone(),
         params_bytes: info.params_bytes,
         cuda_module: info.cuda_module,
-        cuda: kernels::RESOURCES.iter().filter(|r| belongs(r, info.name)).cloned().collect(),
+        cuda: kernels::RESOURCES.iter().filter(|r| belongs(r.kernel, info)).cloned().collect(),
     };
     Info {
         version: env!("CARGO_PKG_VERSION"),
         device,
         cpu: Cpu { threads: rayon::current_num_threads(), features: cpu_features() },
         cuda: Cuda { unavailable, driver_version, nvcc_version: kernels::NVCC_VERSION, architectures, devices },
-        kernels: REGISTRY.iter().flat_map(|op| (op.kernels)()).chain(random::kernels()).map(describe).collect(),
+        kernels: registered.iter().map(describe).collect(),
     }
-}
-
-/// Whether `resources` is an entry point of the kernel called `name`: `<name>_<dtype>`.
-fn belongs(resources: &KernelResources, name: &str) -> bool {
-    resources.kernel.strip_prefix(name).is_some_and(|rest| matches!(rest, "_f32" | "_bf16"))
 }
 
 /// The vector extensions that the CPU device was compiled for.
@@ -138,7 +135,7 @@ fn print(info: &Info) {
         None => println!("       no CUDA kernels in this build: nvcc was not found (cargo xtask provision)"),
     }
     println!(
-        "\n{:<26} {:<10} {:<8} {:>9} {:>12} {:>8}",
+        "\n{:<28} {:<11} {:<8} {:>9} {:>12} {:>8}",
         "kernel", "entry", "arch", "registers", "shared bytes", "spills"
     );
     let mut cpu_only = vec![];
@@ -153,10 +150,10 @@ fn print(info: &Info) {
         }
         for (entry, rows) in by_entry {
             for r in rows {
-                let dtype = &entry[kernel.name.len() + 1..];
+                let entry = &entry[kernel.name.len() + 1..];
                 let spills = r.spill_store_bytes + r.spill_load_bytes;
                 println!(
-                    "{:<26} {dtype:<10} {:<8} {:>9} {:>12} {spills:>8}",
+                    "{:<28} {entry:<11} {:<8} {:>9} {:>12} {spills:>8}",
                     kernel.name, r.arch, r.registers, r.shared_bytes
                 );
             }

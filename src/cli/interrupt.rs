@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use vf_engine::metrics;
+
 /// The exit code shells give a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -17,7 +19,7 @@ pub fn install() -> Result<Arc<AtomicBool>, ctrlc::Error> {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }
-        eprintln!("\nfinishing this step, then saving; press Ctrl-C again to stop at once");
+        metrics::note("\nfinishing this step, then saving; press Ctrl-C again to stop at once");
     })?;
     Ok(stop)
 }

@@ -1,5 +1,14 @@
 //! The command line: one file per subcommand, with no logic beyond arguments and printing.
 
+/// As the standard library's. But where nobody reads any more, as in `vf-engine info | head`, a command goes on, and ends as it would have.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::write(format_args!($($text)*)) };
+}
+
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod bench;
 mod eval;
 mod extract;
@@ -11,7 +20,11 @@ mod schedule;
 mod train_dit;
 mod train_vae;
 
+use std::fmt;
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
+use vf_engine::metrics;
 
 /// Trains and samples VA-VAE and LightningDiT with hand-written CUDA kernels; every command also runs on the CPU.
 #[derive(Parser)]
@@ -46,5 +59,16 @@ impl Cli {
             Command::Bench(args) => bench::run(args),
             Command::Info(args) => info::run(args),
         }
+    }
+}
+
+/// Writes to standard output, or ends the process where that cannot be written.
+fn write(text: fmt::Arguments) {
+    match io::stdout().write_fmt(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            metrics::note(format_args!("error: cannot write to standard output: {error}"));
+            std::process::exit(1);
+        }
+        _ => {}
     }
 }

@@ -1,5 +1,10 @@
 //! What a kernel is: its parameters, its body on the CPU, and how its CUDA twin is launched.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
 use crate::dtype::DType;
 use crate::params;
 
@@ -35,22 +40,32 @@ pub struct CudaKernel<P> {
     pub tf32: bool,
     /// Which of several entries serves given parameters: `Some("wide")` is `<kernel>_wide_<dtype>`.
     pub variant: fn(&P) -> Option<&'static str>,
+    /// Of the tensors written those that are read as well, as a whole: they cross the bus twice.
+    pub updates: &'static [&'static str],
 }
 
 impl<P> CudaKernel<P> {
     /// A kernel of `module` with entries for f32 and bf16.
     pub const fn new(module: &'static str, geometry: fn(&P, Math) -> Geometry) -> CudaKernel<P> {
-        CudaKernel { module, geometry, tf32: false, variant: |_| None }
+        CudaKernel { module, geometry, tf32: false, variant: |_| None, updates: &[] }
     }
 
     /// The same, with an entry for TF32 as well.
-    pub const fn with_tf32(self) -> CudaKernel<P> {
-        CudaKernel { module: self.module, geometry: self.geometry, tf32: true, variant: self.variant }
+    pub const fn with_tf32(mut self) -> CudaKernel<P> {
+        self.tf32 = true;
+        self
     }
 
     /// The same, with several entries, of which `variant` chooses.
-    pub const fn with_variants(self, variant: fn(&P) -> Option<&'static str>) -> CudaKernel<P> {
-        CudaKernel { module: self.module, geometry: self.geometry, tf32: self.tf32, variant }
+    pub const fn with_variants(mut self, variant: fn(&P) -> Option<&'static str>) -> CudaKernel<P> {
+        self.variant = variant;
+        self
+    }
+
+    /// The same, which reads `tensors` before it writes them.
+    pub const fn updating(mut self, tensors: &'static [&'static str]) -> CudaKernel<P> {
+        self.updates = tensors;
+        self
     }
 }
 
@@ -66,6 +81,9 @@ pub enum Math {
 }
 
 impl Math {
+    /// All of them.
+    pub const ALL: [Math; 3] = [Math::F32, Math::Tf32, Math::Bf16];
+
     /// Elements in 16 bytes.
     pub const fn lanes(self) -> u32 {
         match self {
@@ -89,6 +107,27 @@ impl Math {
             Math::Tf32 => "tf32",
             Math::Bf16 => "bf16",
         }
+    }
+}
+
+impl fmt::Display for Math {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.suffix())
+    }
+}
+
+impl FromStr for Math {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Math::ALL.into_iter().find(|math| math.suffix() == text);
+        known.ok_or_else(|| format!("unknown dtype '{text}': use f32, tf32 or bf16"))
+    }
+}
+
+impl Serialize for Math {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.suffix())
     }
 }
 
@@ -128,6 +167,16 @@ pub struct KernelInfo {
     pub cuda_module: Option<&'static str>,
     /// Whether it has an entry for TF32 there.
     pub tf32: bool,
+}
+
+impl KernelInfo {
+    /// Whose entry or variant is called `name`: of the `kernels` whose names it begins with, the one that says most.
+    pub fn of_entry<'a>(name: &str, kernels: &'a [KernelInfo]) -> Option<&'a KernelInfo> {
+        let begins = |kernel: &&KernelInfo| {
+            name.strip_prefix(kernel.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        kernels.iter().filter(begins).max_by_key(|kernel| kernel.name.len())
+    }
 }
 
 impl<P, const R: usize, const W: usize> Kernel<P, R, W> {

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::{Backend, Device, Geometry, KernelInfo, Launch, Math, SECTOR_BYTES};
+use super::{Backend, Device, Geometry, KernelInfo, Launch, Math, moved};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -23,6 +23,8 @@ pub struct ListKernel<P, const S: usize, const T: usize, const R: usize, const W
     pub reads: [&'static str; R],
     /// The tensors of a group that are written, likewise.
     pub writes: [&'static str; W],
+    /// Of these the ones that are read as well.
+    pub updates: &'static [&'static str],
     /// The body on the CPU, over all groups.
     pub cpu: ListBody<P, S, T, R, W>,
     /// The stem of the `.cu` file that holds the kernel.
@@ -153,7 +155,9 @@ impl Device {
         let own = groups.iter().flat_map(|group| group.reads.into_iter().chain(group.writes.iter().map(|t| &**t)));
         let all: Vec<&Tensor> = shared.iter().copied().chain(totals.iter().map(|t| &**t)).chain(own).collect();
         if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
-            let bytes = all.iter().map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();
+            let again = |(t, name): (&&mut Tensor, _)| if kernel.updates.contains(&name) { moved(t, false) } else { 0 };
+            let updated = groups.iter().flat_map(|group| group.writes.iter().zip(kernel.writes)).map(again);
+            let bytes = all.iter().map(|t| moved(t, false)).chain(updated).sum();
             launches.push(Launch { entry: entry.clone(), bytes });
         }
         if let Backend::Cuda(cuda) = &self.0.backend {

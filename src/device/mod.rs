@@ -34,12 +34,18 @@ use crate::tensor::Tensor;
 pub struct Launch {
     /// The kernel's entry: its name and dtype.
     pub entry: String,
-    /// Bytes of all tensors that it reads or writes, in the sectors in which memory moves: what it must move at least.
+    /// Bytes of all tensors that it reads or writes, twice of those that it does both to, in the sectors in which memory moves: what it
+    /// must move at least.
     pub bytes: u64,
 }
 
 /// Bytes in which device memory moves: a tensor of four costs as many.
 const SECTOR_BYTES: usize = 32;
+
+/// Bytes that a launch must move of a tensor that it reads or writes, or does both to.
+fn moved(tensor: &Tensor, both: bool) -> u64 {
+    (if both { 2 } else { 1 }) * tensor.bytes().next_multiple_of(SECTOR_BYTES) as u64
+}
 
 /// A handle on a device; clones are cheap and refer to the same one.
 #[derive(Clone)]
@@ -344,7 +350,7 @@ impl Device {
                 Ok(())
             }
             Backend::Cuda(_) | Backend::Plan(_) => {
-                let Some(CudaKernel { module, geometry, tf32, variant }) = &kernel.cuda else {
+                let Some(CudaKernel { module, geometry, tf32, variant, updates }) = &kernel.cuda else {
                     return Err(fail("it has no CUDA kernel yet; use --device cpu".to_string()));
                 };
                 // Integers are integers in every entry.
@@ -365,8 +371,8 @@ impl Device {
                     Some(variant) => format!("{}_{variant}_{}", kernel.name, math.suffix()),
                 };
                 if let Some(launches) = self.0.launches.lock().expect("no panic while holding it").as_mut() {
-                    let tensors = reads.iter().copied().chain(writes.iter().map(|t| &**t));
-                    let bytes = tensors.map(|t| t.bytes().next_multiple_of(SECTOR_BYTES) as u64).sum();
+                    let written = writes.iter().zip(kernel.writes).map(|(t, name)| moved(t, updates.contains(&name)));
+                    let bytes = reads.iter().map(|t| moved(t, false)).chain(written).sum();
                     launches.push(Launch { entry: entry.clone(), bytes });
                 }
                 match &self.0.backend {

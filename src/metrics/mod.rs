@@ -18,7 +18,7 @@ pub use grid::{GridRow, image_grid};
 pub use jsonl::{Record, read};
 pub use npz::write_npz;
 pub use plot::{Panel, plot_curves};
-pub use progress::Progress;
+pub use progress::{Progress, note};
 
 use crate::checkpoint::atomic;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! How far a run is: a bar on a terminal, now and then a line elsewhere.
 
-use std::io::{IsTerminal, stderr};
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
@@ -12,6 +13,11 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The weight of the latest step in the average duration of a step.
 const RECENT: f64 = 0.1;
+
+/// A line on standard error. Where nobody reads that any more, a run goes on without.
+pub fn note(line: impl Display) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Progress of a training run, on standard error.
 pub struct Progress {
@@ -47,7 +53,7 @@ impl Progress {
             bar.set_message(message);
         } else if done == self.steps || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            eprintln!("step {done}/{}  {message}", self.steps);
+            note(format_args!("step {done}/{}  {message}", self.steps));
         }
     }
 
@@ -60,7 +66,7 @@ impl Progress {
     pub fn note(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => note(line),
         }
     }
 

@@ -17,6 +17,7 @@ const NORM: ListKernel<params::AdamWNorm, 0, 1, 1, 0> = ListKernel {
     totals: ["parts"],
     reads: ["grad"],
     writes: [],
+    updates: &[],
     cpu: norm_cpu,
     module: "adamw",
     groups: params::ADAMW_LIST as usize,
@@ -28,7 +29,7 @@ const PREPARE: Kernel<params::AdamWPrepare, 2, 1> = Kernel {
     reads: ["parts", "lr"],
     writes: ["state"],
     cpu: prepare_cpu,
-    cuda: Some(CudaKernel::new("adamw", |_, _| Geometry::blocks(1))),
+    cuda: Some(CudaKernel::new("adamw", |_, _| Geometry::blocks(1)).updating(&["state"])),
 };
 
 const STEP: ListKernel<params::AdamW, 1, 0, 1, 5> = ListKernel {
@@ -37,6 +38,7 @@ const STEP: ListKernel<params::AdamW, 1, 0, 1, 5> = ListKernel {
     totals: [],
     reads: ["grad"],
     writes: ["param", "exp_avg", "exp_avg_sq", "ema", "rounded"],
+    updates: &["param", "exp_avg", "exp_avg_sq", "ema"],
     cpu: step_cpu,
     module: "adamw",
     groups: params::ADAMW_LIST as usize,

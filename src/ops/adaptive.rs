@@ -22,7 +22,13 @@ const SCALE: Kernel<params::Scale, 2, 1> =
     Kernel { name: "scale", reads: ["x", "scale"], writes: ["y"], cpu: scale_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
 
 const ADD_SCALED: Kernel<params::AddScaled, 2, 1> =
-    Kernel { name: "add_scaled", reads: ["x", "scale"], writes: ["sum"], cpu: add_scaled_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
+    Kernel {
+    name: "add_scaled",
+    reads: ["x", "scale"],
+    writes: ["sum"],
+    cpu: add_scaled_cpu,
+    cuda: Some(CudaKernel::new("adaptive", |p: &params::AddScaled, math| Geometry::elementwise(p.count, math)).updating(&["sum"])),
+};
 
 const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
     Some(CudaKernel::new("adaptive", geometry))

@@ -61,11 +61,14 @@ const TRACK: Kernel<params::BatchNormTrack, 1, 1> = Kernel {
     reads: ["batch"],
     writes: ["running"],
     cpu: track_cpu,
-    cuda: Some(CudaKernel::new("batch_norm", |p, _| Geometry {
-        grid: [p.channels.div_ceil(params::BATCH_NORM_TRACK_THREADS), 1, 1],
-        block: [params::BATCH_NORM_TRACK_THREADS, 1, 1],
-        shared_bytes: 0,
-    })),
+    cuda: Some(
+        CudaKernel::new("batch_norm", |p: &params::BatchNormTrack, _| Geometry {
+            grid: [p.channels.div_ceil(params::BATCH_NORM_TRACK_THREADS), 1, 1],
+            block: [params::BATCH_NORM_TRACK_THREADS, 1, 1],
+            shared_bytes: 0,
+        })
+        .updating(&["running"]),
+    ),
 };
 
 impl Op<3, 3> for BatchNormTrain {
@@ -294,6 +297,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("batch_norm_train", "PatchGAN", [2, 64, 64, 128], true),
         case("batch_norm_statistics", "odd shapes", [3, 5, 7, 11], false),
         case("batch_norm_statistics", "several parts", [2, 17, 19, 64], false),
+        case("batch_norm_statistics", "PatchGAN", [2, 64, 64, 128], true),
         case("batch_norm_eval", "odd shapes", [3, 5, 7, 11], false),
         case("batch_norm_eval", "several parts", [2, 17, 19, 64], false),
         case("batch_norm_eval", "PatchGAN", [2, 64, 64, 128], true),

@@ -12,7 +12,9 @@ const CAST: Kernel<params::Cast, 1, 1> = Kernel {
     reads: ["x"],
     writes: ["y"],
     cpu: |_, _, _| unreachable!("a launch on the CPU takes no bf16"),
-    cuda: Some(CudaKernel::new("cast", |p, _| Geometry::blocks(p.count.div_ceil(8 * params::ELEMENTWISE_THREADS)))),
+    cuda: Some(CudaKernel::new("cast", |p, _| {
+        Geometry::blocks(p.count.div_ceil(4 * params::CAST_FOURS * params::ELEMENTWISE_THREADS))
+    })),
 };
 
 /// `x` (f32 or bf16) in the other of the two dtypes, rounded to nearest even.

@@ -60,15 +60,18 @@ pub(super) fn kernels() -> Vec<KernelInfo> {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    // On a GPU the images are f32, as models that are not this one's take them; bf16 is in tests/suite.
     let case = |label, shape: [usize; 4], bench| {
         let count = shape.iter().product::<usize>();
         Case {
             op: "image",
             label,
-            inputs: vec![Input::normal("words", &[count.div_ceil(4)]).values(Values::Below(u32::MAX)).constant()],
+            inputs: vec![
+                Input::normal("words", &[count.div_ceil(4)]).values(Values::Below(u32::MAX)).constant(),
+                // What the dtype of the result is.
+                Input::normal("like", &[1]).constant(),
+            ],
             settings: vec![("height", shape[1] as f64), ("width", shape[2] as f64), ("channels", shape[3] as f64)],
-            run: Box::new(move |tape, x| Ok(vec![tape.constant(normalize(x[0].value(), &shape, DType::F32)?)])),
+            run: Box::new(move |tape, x| Ok(vec![tape.constant(normalize(x[0].value(), &shape, x[1].value().dtype())?)])),
             tolerance: Tolerance::ELEMENTWISE,
             flops: 2 * count as u64,
             bytes: 5 * count as u64,

@@ -269,5 +269,6 @@ pub(super) fn cases() -> Vec<Case> {
         joining(case("a branch, several warps to a row", &[2, 21, 1160], false, true, false), true),
         case("DiT-B/1, 256 tokens, modulated", &[8, 256, 768], false, true, true),
         case("ViT-L/14, 257 tokens, affine", &[4, 257, 1024], true, false, true),
+        joining(case("DiT-XL/1, a branch, modulated", &[2, 256, 1152], false, true, true), true),
     ]
 }

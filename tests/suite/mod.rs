@@ -23,9 +23,6 @@ use super::oracle::{Array, directional, l1};
 
 const SEED: u64 = 7;
 
-/// What CUDA kernels compute in.
-const MATHS: [Math; 3] = [Math::F32, Math::Tf32, Math::Bf16];
-
 /// Directions per input along which gradients are compared.
 const DIRECTIONS: u64 = 3;
 
@@ -236,7 +233,7 @@ fn cuda_cases() -> Vec<(Case, Math)> {
     let mut cases = vec![];
     for entry in entries {
         let tf32 = (entry.kernels)().iter().any(|kernel| kernel.tf32);
-        for math in MATHS.into_iter().filter(|&math| math != Math::Tf32 || tf32) {
+        for math in Math::ALL.into_iter().filter(|&math| math != Math::Tf32 || tf32) {
             cases.extend((entry.cases)().into_iter().filter(|case| !case.bench).map(|case| (case, math)));
         }
     }
@@ -274,8 +271,20 @@ pub fn check_all(check: impl Fn(&Case, Math) -> Result<bool>) -> Result<usize> {
     Ok(ran.values().sum())
 }
 
+/// The checks of what the table of cases does not reach.
+pub const OUTSIDE_OF_CASES: [fn(&Device) -> Result<()>; 8] = [
+    check_random,
+    check_untaped,
+    check_fill,
+    check_conv2d_strays,
+    check_image,
+    check_l1,
+    check_statistics,
+    check_attention_blocks,
+];
+
 /// Random numbers are the host's to the last bit, with ragged ends.
-pub fn check_random(device: &Device) -> Result<()> {
+fn check_random(device: &Device) -> Result<()> {
     let host = Device::cpu();
     for count in [1, 5, 1023, 4098] {
         let normal = |device: &Device| random::normal(device, &[count], 3, 9)?.to_vec();
@@ -287,7 +296,7 @@ pub fn check_random(device: &Device) -> Result<()> {
 }
 
 /// What runs outside of the tape, against sums in f64: casts, squared norms, adaptive weights and scaled sums, with ragged ends.
-pub fn check_untaped(device: &Device) -> Result<()> {
+fn check_untaped(device: &Device) -> Result<()> {
     let close = |got: &[f32], want: &[f64], allowed: f64| {
         let largest = want.iter().fold(0f64, |most, v| most.max(v.abs()));
         got.len() == want.len() && got.iter().zip(want).all(|(&g, w)| (f64::from(g) - w).abs() <= allowed * largest)
@@ -325,7 +334,7 @@ pub fn check_untaped(device: &Device) -> Result<()> {
 }
 
 /// Fills are exact up to the dtype's rounding, with ragged ends.
-pub fn check_fill(device: &Device) -> Result<()> {
+fn check_fill(device: &Device) -> Result<()> {
     for (dtype, want) in [(DType::F32, -1.3f32), (DType::Bf16, half::bf16::from_f32(-1.3).to_f32())] {
         for count in [1, 5, 1023, 4098] {
             let filled = fill::full(device, &[count], dtype, -1.3)?.to_vec()?;
@@ -336,7 +345,7 @@ pub fn check_fill(device: &Device) -> Result<()> {
 }
 
 /// Images of bytes are the host's to the last bit in f32, and rounded once in bf16, with ragged ends.
-pub fn check_image(device: &Device) -> Result<()> {
+fn check_image(device: &Device) -> Result<()> {
     for count in [1, 3, 4, 5, 9, 2047, 2055, 4100] {
         let bytes: Vec<u8> = (0..count).map(|i| (i * 37 + i / 256) as u8).collect();
         let want = image::from_bytes(&Device::cpu(), &[count], DType::F32, &bytes)?.to_vec()?;
@@ -349,7 +358,7 @@ pub fn check_image(device: &Device) -> Result<()> {
 
 /// A pixel of x that is not a number is in a convolution's weight gradient at the taps that meet it, and at no other. (CUDA only: Winograd's
 /// transforms mix what taps meet.)
-pub fn check_conv2d_strays(device: &Device) -> Result<()> {
+fn check_conv2d_strays(device: &Device) -> Result<()> {
     let same = Conv2d { stride: 1, padding: Padding::all(1), upsample: false };
     let halve = Conv2d { stride: 2, padding: Padding { top: 0, left: 0, bottom: 1, right: 1 }, upsample: false };
     // Of each tile, with rows and columns that do not fill slabs.
@@ -392,7 +401,7 @@ pub fn check_conv2d_strays(device: &Device) -> Result<()> {
 
 /// The statistics that a convolution leaves are those that group norm makes for itself, of means of fifty deviations, too; in tiles of
 /// either width.
-pub fn check_statistics(device: &Device) -> Result<()> {
+fn check_statistics(device: &Device) -> Result<()> {
     let conv = Conv2d { stride: 1, padding: Padding::NONE, upsample: false };
     for (dtype, [height, width], outputs) in [
         (DType::F32, [32, 16], 64),
@@ -430,7 +439,7 @@ pub fn check_statistics(device: &Device) -> Result<()> {
 }
 
 /// One image's attention has the bits that it has in a batch, which on a GPU is cut into larger blocks.
-pub fn check_attention_blocks(device: &Device) -> Result<()> {
+fn check_attention_blocks(device: &Device) -> Result<()> {
     let (images, tokens, keys, heads) = (50, 130, 20, 2);
     let first = |x: &Tensor| -> Result<Tensor> {
         let shape = [&[1], &x.shape()[1..]].concat();

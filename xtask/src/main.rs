@@ -13,8 +13,8 @@ const HELP: &str = "\
 cargo xtask <command>
 
   demo           provision, build, and train the demo VA-VAE on the bundled photographs
-  test           provision, then everything CI checks
-  check          what CI checks, cheapest first: format, clippy, tests, documentation, kernels
+  test           provision, then everything that CI checks, cheapest first: `check`, and what every CUDA kernel moves
+  check          format, clippy, tests, documentation, with what this machine has
   check-kernels  every CUDA kernel on the software GPU: against the oracle with all checks under three schedules, then what it moves
   provision      install nvcc and libclang under target/toolchain where the machine has none
   bindings       regenerate src/params.rs from kernels/*.h
@@ -66,7 +66,8 @@ fn free_folder(root: &Path, name: &str) -> String {
     names.find(|name| !root.join(name).exists()).expect("there is always another number")
 }
 
-/// What CI checks, cheapest first. With `strict`, a missing nvcc or libclang is an error.
+/// Format, lints, tests and documentation, cheapest first. With `strict` it is all that CI checks: kernels are counted as well, and a missing nvcc
+/// or libclang is an error.
 fn check(root: &Path, strict: bool) -> Result<()> {
     let steps: [&[&str]; 5] = [
         &["fmt", "--all", "--check"],
@@ -105,7 +106,7 @@ fn check_kernels(root: &Path) -> Result<()> {
 
 /// The table of what each kernel does at its benchmark shapes; fails where one breaks a rule.
 fn count_kernels(root: &Path) -> Result<()> {
-    for dtype in ["f32", "bf16"] {
+    for dtype in ["f32", "tf32", "bf16"] {
         println!("\nkernels in {dtype}:");
         let arguments =
             ["run", "--release", "--quiet", "--bin", "vf-engine", "--", "bench", "kernels", "--device", "sim"];

@@ -39,5 +39,6 @@ pub fn cases() -> Vec<Case> {
         case("DiT-XL/1", [1, 256, 256], 16, 72, true),
         case("DiT-XL/1, four images", [4, 256, 256], 16, 72, true),
         case("two heads of DiT-B/1 at 512×512", [1, 1024, 1024], 2, 64, true),
+        case("four heads of 128 channels", [1, 256, 256], 4, 128, true),
     ]
 }

@@ -50,6 +50,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         before_norm(test("halving", halve, [1, 16, 32, 8], 96, 3), [1, 8, 16, 96], 32),
         before_norm(test("no whole tiles", same, [2, 6, 7, 8], 32, 3), [2, 6, 7, 32], 8),
         before_norm(bench("f16d32, 16 rows of 256 pixels, before a norm", same, [1, 16, 256, 128], 128, 3), [1, 16, 256, 128], 32),
+        before_norm(bench("f16d32, 66 rows of images in, before a norm", same, [1, 66, 256, 3], 128, 3), [1, 66, 256, 128], 32),
         before_norm(bench("f16d32, 16 pixels, before a norm", same, [1, 16, 16, 512], 512, 3), [1, 16, 16, 512], 32),
         bench("f16d32, 16 rows of 256 pixels", same, [1, 16, 256, 128], 128, 3),
         bench("f16d32, 16 rows of 64 pixels", same, [1, 16, 64, 256], 256, 3),

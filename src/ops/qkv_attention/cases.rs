@@ -73,5 +73,6 @@ pub fn cases() -> Vec<Case> {
         case("DiT-XL/1, four images", [4, 16, 16], 16, 72, Embed::Rope, true),
         case("DiT-XL/1 with QK norm", [1, 16, 16], 16, 72, Embed::Both, true),
         case("two heads of DiT-B/1 at 512×512", [1, 32, 32], 2, 64, Embed::Rope, true),
+        case("four heads of 128 channels", [1, 16, 16], 4, 128, Embed::Rope, true),
     ]
 }
