@@ -21,5 +21,5 @@ fn kernels_match_the_oracle() -> Result<()> {
     };
     let ran = suite::check_all(|case, math| suite::check_case(case, &device, math))?;
     println!("{}: {ran} cases", device.name());
-    suite::OUTSIDE_OF_CASES.into_iter().try_for_each(|check| check(&device))
+    suite::beside::OUTSIDE_OF_CASES.into_iter().try_for_each(|check| check(&device))
 }

@@ -43,7 +43,7 @@ fn outputs_match_the_oracle() -> Result<()> {
 
 #[test]
 fn the_l1_loss_and_its_gradient() -> Result<()> {
-    suite::check_l1(&Device::cpu_poisoned())
+    suite::beside::check_l1(&Device::cpu_poisoned())
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn kernels_match_the_oracle_and_no_check_fires() -> Result<()> {
         Ok(taken)
     };
     suite::check_all(|case, math| under_all_schedules(&|| suite::check_case(case, &device, math)))?;
-    for check in suite::OUTSIDE_OF_CASES {
+    for check in suite::beside::OUTSIDE_OF_CASES {
         under_all_schedules(&|| check(&device).map(|()| true))?;
     }
     Ok(())
