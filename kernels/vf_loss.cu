@@ -11,7 +11,7 @@
 // Shapes    z (B, N, Cz), f (B, N, Cf), W (Cf, Cz), Cz ≤ 64; T = ⌈N/64⌉ tiles, P = T(T + 1)/2 pairs of them.
 // Bytes     vf_loss_fwd and vf_loss_bwd_weight read f once each. In elements of T besides: z thrice, p twice, dz; W twice; Σ r zᵀ, which is
 //           symmetric, Cz·(Cz + 8) for each of at most 64 parts; in bytes: 20 a token, signs 2·1024·P an image, M 8·Cz², dW 4·Cf·Cz.
-//           At N 256, Cz 32, Cf 1024, bf16 that is @@ MB an image in a batch of 16 (f twice: 1.049); 1.217 of 8, 1.186 of 32.
+//           At N 256, Cz 32, Cf 1024, bf16 that is 1.1997 MB an image in a batch of 16 (f twice: 1.049); 1.217 of 8, 1.186 of 32.
 //           From L2 fwd reads f T + 1 times and W P times an image, bwd_weight f ⌈Cz/16⌉ and z ⌈Cf/16⌉ times.
 // FLOPs     fwd P·64²·2·Cf an image for f's matrix, by symmetry half of it, P·Cz²·2·Cf for M (each pair makes its own: cheaper than a
 //           kernel more), 2·N·Cz·Cf for p; bwd 2·N²·Cz an image and part; bwd_weight 2·N·Cf·Cz an image (bf16: in two parts).

@@ -182,15 +182,19 @@ static __device__ __forceinline__ void find_residuals(float (&r)[CHANNELS / 8][4
 #pragma unroll
         for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             for (uint32_t e = 2 * h; e < 2 * h + 2; e++) along = fmaf(q[n][e], r[n][e], along);
+        }
+#pragma unroll 4
+        for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             float2 z = *reinterpret_cast<const float2 *>(state.z + row * STRIDE<CHANNELS> + 8 * n + column);
             float2 projected = *reinterpret_cast<const float2 *>(state.projected + row * STRIDE<CHANNELS> + 8 * n + column);
             product = fmaf(z.x, projected.x, fmaf(z.y, projected.y, product));
         }
         // Where a norm is below its bound the bound is a constant, and nothing is lost along z′.
         along = row_sum(along) * (pull_weight * inverse);
-        float cosine = row_sum(product) * slope;
         float radial = norm > VF_LOSS_EPS_DISTMAT ? along * inverse : 0.0f;
-        if (slope > 0.0f && norm > VF_LOSS_EPS_COS) radial += cosine_weight * cosine * inverse;
+        // Zero where the slope is.
+        float cosine = row_sum(product) * slope;
+        radial += norm > VF_LOSS_EPS_COS ? cosine_weight * cosine * inverse : 0.0f;
 #pragma unroll
         for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             float2 z = *reinterpret_cast<const float2 *>(state.z + row * STRIDE<CHANNELS> + 8 * n + column);
@@ -233,7 +237,7 @@ static __device__ __forceinline__ void write_gradient(const float (&r)[CHANNELS 
 template <uint32_t CHANNELS> struct Outer {
     static constexpr uint32_t ACROSS = CHANNELS / 16, SQUARES = ACROSS * (ACROSS + 1) / 2, COUNT = (SQUARES + BWD_WARPS - 1) / BWD_WARPS;
     float sum[COUNT][2][4] = {};
-    /// Where the squares begin; a row past the last where there is none.
+    /// Where the squares begin; past the last row where there is none.
     uint32_t row[COUNT], column[COUNT];
 
     __device__ __forceinline__ Outer() {

@@ -141,17 +141,21 @@ static_assert(sizeof(WeightState) <= VF_LOSS_WEIGHT_SHARED, "takes the groups' p
 template <class T> static __device__ __forceinline__ void add_outer_parts(const VfLossBwdWeight &p, WeightState &state) {
     constexpr uint32_t GROUP = VF_LOSS_WEIGHT_THREADS / 2;
     uint32_t group = threadIdx.x / GROUP, thread = threadIdx.x % GROUP, across = p.channels / 8, part_size = across * (across + 1) / 2 * 64;
+    uint32_t count = (p.parts + 1 - group) / 2;
     // A block of 8 × 8 has 16 quads.
     uint32_t row = thread % 8, column = thread / 8 % 2 * 4, side = thread / 16 % 2, block_column = 2 * blockIdx.y + side;
     if (block_column >= across) return;
     for (uint32_t block_row = thread / 32; block_row < across; block_row += GROUP / 32) {
         bool mirrored = block_row > block_column;
         uint32_t block = mirrored ? pair_index(block_column, block_row, across) : pair_index(block_row, block_column, across);
-        const T *outer = at<const T>(p.outer) + block * 64 + row * 8 + column;
+        const T *outer = at<const T>(p.outer) + (group * part_size + block * 64 + row * 8 + column);
         float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 8
-        for (uint32_t part = group; part < p.parts; part += 2) {
-            float4 v = load4_or(outer, (size_t)part * part_size, 0.0f);
+        for (uint32_t i = 0; i < count; i++) {
+            // Without a test in every turn whether there is a tensor.
+            const T *quad = outer + i * (2 * part_size);
+            __builtin_assume(quad != nullptr);
+            float4 v = load4_or(quad, 0, 0.0f);
             total = make_float4(total.x + v.x, total.y + v.y, total.z + v.z, total.w + v.w);
         }
         float(*to)[WEIGHT_TILE + 4] = state.outer[group] + 8 * block_row;

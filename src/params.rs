@@ -3447,7 +3447,7 @@ const _: () = {
     ["Offset of field: VfLossFwd::distmat_margin"][::std::mem::offset_of!(VfLossFwd, distmat_margin) - 112usize];
     ["Offset of field: VfLossFwd::cos_margin"][::std::mem::offset_of!(VfLossFwd, cos_margin) - 116usize];
 };
-#[doc = " dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which\n ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Σ r zᵀ is symmetric: of its blocks of 8 × 8 there are those on and right of the\n diagonal, `blocks` = channels / 8 · (channels / 8 + 1) / 2 (channels / 8 rounded up, the rest zero), ordered as pairs. Without a weight `projected` are the features; for their gradient the two\n change places, and mdms_sign is −1. Grid: parts."]
+#[doc = " dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which\n ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Σ r zᵀ is symmetric: outer has its blocks of 8 × 8 on and right of the diagonal,\n in the order of pairs; `blocks` = n·(n + 1) / 2 with n = channels / 8, rounded up. Without a weight `projected` are the features; for\n their gradient the two change places, and mdms_sign is −1. Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VfLossBwd {
