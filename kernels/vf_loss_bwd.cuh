@@ -124,11 +124,15 @@ static __device__ __forceinline__ void add_pull(float (&pull)[CHANNELS / 8][4], 
         static_assert(APART % 8 == 0, "lines repeat their swizzle after eight");
         uint32_t c = threadIdx.x % (CHANNELS / 4) * 4, row = threadIdx.x / (CHANNELS / 4);
         uint32_t to = kept(line_offset<S::LINE>(row, c / 8) + c % 8 * 2);
-        const T *from = z + (size_t)(begin + row) * p.channels + c;
+        const T *from = z + (size_t)(begin + row) * p.channels + (c < p.channels ? c : 0);
+        float weight = c < p.channels ? 1.0f : 0.0f;
 #pragma unroll 4
         for (; row < count; row += APART, to += APART * S::LINE, from += APART * p.channels) {
-            float4 v = load4_or(begin + row < p.positions && c < p.channels ? from : nullptr, 0, 0.0f);
-            float inverse = state.inverse[row];
+            // Who has no channels or no position loads others and weighs them with zero, so that no lane goes its own way.
+            const T *quad = begin + row < p.positions ? from : z;
+            __builtin_assume(quad != nullptr);
+            float4 v = load4_or(quad, 0, 0.0f);
+            float inverse = state.inverse[row] * weight;
             uint32_t low[S::PARTS], high[S::PARTS];
             split(v.x * inverse, v.y * inverse, low);
             split(v.z * inverse, v.w * inverse, high);

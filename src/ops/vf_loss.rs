@@ -301,7 +301,7 @@ mod tests {
     fn traffic_is_little_more_than_features_twice() -> Result<()> {
         const IMAGES: usize = 16;
         let device = Device::plan();
-        let tensor = |shape: &[usize]| Tensor::uninit(&device, shape, DType::BF16);
+        let tensor = |shape: &[usize]| Tensor::uninit(&device, shape, DType::Bf16);
         let (z, proj, f) = (tensor(&[IMAGES, 256, 32])?, tensor(&[1024, 32])?, tensor(&[IMAGES, 256, 1024])?);
         let launches = device.record_launches(|| {
             let tape = Tape::new(&device);
