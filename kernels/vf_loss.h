@@ -41,7 +41,7 @@
 
 /// Both losses, and what backward needs. signs[b, pair, r] is row r of s in the pair's tiles I ≤ J, sᵢⱼ = sign(d) where |d| > margin and
 /// else 0, d = cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ): two bits for each j, lowest first: 0, 1 for +1, 3 for −1.
-/// slope = 1/(‖f‖‖z′‖) where relu(1 − cos_margin − cos) > 0, else 0. Grid: (pairs + tiles, batch). One launch at a time.
+/// slope = 1/(‖f‖‖z′‖) where relu(1 − cos_margin − cos(f, z′)) > 0, else 0. Grid: (pairs + tiles, batch). One launch at a time.
 struct VfLossFwd {
     uint64_t z;             ///< (batch, positions, channels), read
     uint64_t weight;        ///< (width, channels) or absent, read
@@ -53,7 +53,6 @@ struct VfLossFwd {
     uint64_t gram;          ///< (channels, channels) f32: M, or absent with weight, written
     uint64_t norm;          ///< (batch, positions) f32: ‖z′‖, written
     uint64_t feature_norm;  ///< (batch, positions) f32: ‖f‖, or absent, written
-    uint64_t cosine;        ///< (batch, positions) f32: cos(f, z′), written
     uint64_t slope;         ///< (batch, positions) f32, written
     uint64_t signs;         ///< (batch, pairs, 64, 4) u32, written
     uint32_t batch;
@@ -65,20 +64,20 @@ struct VfLossFwd {
 };
 
 /// dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which
-/// ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Without a weight `projected` are the features; for their gradient the two
-/// change places, and mdms_sign is −1. Grid: parts.
+/// ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Σ r zᵀ is symmetric: outer has its blocks of 8 × 8 on and right of the diagonal,
+/// in the order of pairs; `blocks` = n·(n + 1) / 2 with n = channels / 8, rounded up. Without a weight `projected` are the features; for
+/// their gradient the two change places, and mdms_sign is −1. Grid: parts.
 struct VfLossBwd {
     uint64_t z;          ///< (batch, positions, channels), read
     uint64_t projected;  ///< (batch, positions, channels), read
     uint64_t gram;       ///< (channels, channels) f32 or absent, read
     uint64_t norm;       ///< (batch, positions) f32, read
-    uint64_t cosine;     ///< (batch, positions) f32, read
     uint64_t slope;      ///< (batch, positions) f32, read
     uint64_t signs;      ///< (batch, pairs, 64, 4) u32, read
     uint64_t dmdms;      ///< (1) f32 or absent for 0, read
     uint64_t dmcos;      ///< (1) f32 or absent for 0, read
     uint64_t dz;         ///< (batch, positions, channels) or absent, written
-    uint64_t outer;      ///< (parts, channels, channels) f32 or absent, written
+    uint64_t outer;      ///< (parts, blocks, 8, 8) or absent, written
     uint32_t batch;
     uint32_t positions;
     uint32_t channels;
@@ -93,7 +92,7 @@ struct VfLossBwdWeight {
     uint64_t z;         ///< (tokens, channels), read
     uint64_t slope;     ///< (tokens) f32, read
     uint64_t weight;    ///< (width, channels), read
-    uint64_t outer;     ///< (parts, channels, channels) f32, read
+    uint64_t outer;     ///< (parts, blocks, 8, 8), read
     uint64_t dmcos;     ///< (1) f32 or absent for 0, read
     uint64_t dweight;   ///< (width, channels) f32, written
     uint32_t tokens;    ///< batch·positions

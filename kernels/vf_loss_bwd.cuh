@@ -124,11 +124,15 @@ static __device__ __forceinline__ void add_pull(float (&pull)[CHANNELS / 8][4], 
         static_assert(APART % 8 == 0, "lines repeat their swizzle after eight");
         uint32_t c = threadIdx.x % (CHANNELS / 4) * 4, row = threadIdx.x / (CHANNELS / 4);
         uint32_t to = kept(line_offset<S::LINE>(row, c / 8) + c % 8 * 2);
-        const T *from = z + (size_t)(begin + row) * p.channels + c;
+        const T *from = z + (size_t)(begin + row) * p.channels + (c < p.channels ? c : 0);
+        float weight = c < p.channels ? 1.0f : 0.0f;
 #pragma unroll 4
         for (; row < count; row += APART, to += APART * S::LINE, from += APART * p.channels) {
-            float4 v = load4_or(begin + row < p.positions && c < p.channels ? from : nullptr, 0, 0.0f);
-            float inverse = state.inverse[row];
+            // Who has no channels or no position loads others and weighs them with zero, so that no lane goes its own way.
+            const T *quad = begin + row < p.positions ? from : z;
+            __builtin_assume(quad != nullptr);
+            float4 v = load4_or(quad, 0, 0.0f);
+            float inverse = state.inverse[row] * weight;
             uint32_t low[S::PARTS], high[S::PARTS];
             split(v.x * inverse, v.y * inverse, low);
             split(v.z * inverse, v.w * inverse, high);
@@ -178,16 +182,23 @@ static __device__ __forceinline__ void find_residuals(float (&r)[CHANNELS / 8][4
         bool there = row < tile.rows;
         float norm = there ? at<const float>(p.norm)[tile.first + row] : 0.0f;
         float slope = there ? at<const float>(p.slope)[tile.first + row] : 0.0f;
-        float cosine = there ? at<const float>(p.cosine)[tile.first + row] : 0.0f;
-        float inverse = __frcp_rn(fmaxf(norm, VF_LOSS_EPS_DISTMAT)), along = 0.0f;
+        float inverse = __frcp_rn(fmaxf(norm, VF_LOSS_EPS_DISTMAT)), along = 0.0f, product = 0.0f;
 #pragma unroll
         for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             for (uint32_t e = 2 * h; e < 2 * h + 2; e++) along = fmaf(q[n][e], r[n][e], along);
         }
+#pragma unroll 4
+        for (uint32_t n = 0; n < CHANNELS / 8; n++) {
+            float2 z = *reinterpret_cast<const float2 *>(state.z + row * STRIDE<CHANNELS> + 8 * n + column);
+            float2 projected = *reinterpret_cast<const float2 *>(state.projected + row * STRIDE<CHANNELS> + 8 * n + column);
+            product = fmaf(z.x, projected.x, fmaf(z.y, projected.y, product));
+        }
         // Where a norm is below its bound the bound is a constant, and nothing is lost along z′.
         along = row_sum(along) * (pull_weight * inverse);
         float radial = norm > VF_LOSS_EPS_DISTMAT ? along * inverse : 0.0f;
-        if (slope > 0.0f && norm > VF_LOSS_EPS_COS) radial += cosine_weight * cosine * inverse;
+        // Zero where the slope is.
+        float cosine = row_sum(product) * slope;
+        radial += norm > VF_LOSS_EPS_COS ? cosine_weight * cosine * inverse : 0.0f;
 #pragma unroll
         for (uint32_t n = 0; n < CHANNELS / 8; n++) {
             float2 z = *reinterpret_cast<const float2 *>(state.z + row * STRIDE<CHANNELS> + 8 * n + column);
@@ -225,13 +236,23 @@ static __device__ __forceinline__ void write_gradient(const float (&r)[CHANNELS 
     store_rows<CHANNELS, 16, 32>(to, state.projected, warp_row, tile.rows, p.channels, threadIdx.x % 32);
 }
 
-/// A warp's share of Σ r zᵀ, in squares of 16 × 16.
+/// A warp's share of Σ r zᵀ, in squares of 16 × 16 on and right of the diagonal: those left of it are the same, for s is symmetric, and
+/// Σ r zᵀ a sum of sᵢⱼ ẑⱼ ẑᵢᵀ and of multiples of ẑᵢ ẑᵢᵀ. (Not before all tokens are added: a warp's share is not symmetric.)
 template <uint32_t CHANNELS> struct Outer {
-    static constexpr uint32_t ACROSS = CHANNELS / 16, COUNT = ACROSS * ACROSS / BWD_WARPS;
+    static constexpr uint32_t ACROSS = CHANNELS / 16, SQUARES = ACROSS * (ACROSS + 1) / 2, COUNT = (SQUARES + BWD_WARPS - 1) / BWD_WARPS;
     float sum[COUNT][2][4] = {};
+    /// Where the squares begin; past the last row where there is none.
+    uint32_t row[COUNT], column[COUNT];
 
-    static __device__ __forceinline__ uint32_t row(uint32_t i) { return (threadIdx.x / 32 * COUNT + i) / ACROSS * 16; }
-    static __device__ __forceinline__ uint32_t column(uint32_t i) { return (threadIdx.x / 32 * COUNT + i) % ACROSS * 16; }
+    __device__ __forceinline__ Outer() {
+#pragma unroll
+        for (uint32_t i = 0; i < COUNT; i++) {
+            uint32_t a = 0, rest = threadIdx.x / 32 + i * BWD_WARPS;
+            for (; a < ACROSS && rest >= ACROSS - a; a++) rest -= ACROSS - a;
+            row[i] = 16 * a;
+            column[i] = 16 * (a + rest);
+        }
+    }
 
     /// Adds the tile's rows. Begins with a barrier.
     template <class T>
@@ -240,11 +261,11 @@ template <uint32_t CHANNELS> struct Outer {
         __syncthreads();
 #pragma unroll
         for (uint32_t h = 0; h < 2; h++) {
-            uint32_t row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h;
+            uint32_t token = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h;
 #pragma unroll
             for (uint32_t n = 0; n < CHANNELS / 8; n++) {
-                uint32_t to = line_offset<S::LINE>(row, n) + threadIdx.x % 4 * 4;
-                float2 z = *reinterpret_cast<const float2 *>(state.z + row * STRIDE<CHANNELS> + 8 * n + threadIdx.x % 4 * 2);
+                uint32_t to = line_offset<S::LINE>(token, n) + threadIdx.x % 4 * 4;
+                float2 z = *reinterpret_cast<const float2 *>(state.z + token * STRIDE<CHANNELS> + 8 * n + threadIdx.x % 4 * 2);
                 uint32_t r_parts[S::PARTS], z_parts[S::Z_PARTS];
                 split(r[n][2 * h], r[n][2 * h + 1], r_parts);
                 split(z.x, z.y, z_parts);
@@ -255,16 +276,17 @@ template <uint32_t CHANNELS> struct Outer {
         __syncthreads();
 #pragma unroll
         for (uint32_t i = 0; i < COUNT; i++) {
+            if (row[i] == CHANNELS) continue;
 #pragma unroll
             for (uint32_t k = 0; k < TILE; k += 16) {
                 Left<S::PARTS> left;
                 Right<S::Z_PARTS> right[2];
                 for (uint32_t part = 0; part < S::PARTS; part++) {
-                    load_columns<S::LINE>(left.part[part], shared_address(state.factors.r[part]), k, this->row(i));
+                    load_columns<S::LINE>(left.part[part], shared_address(state.factors.r[part]), k, row[i]);
                 }
                 for (uint32_t part = 0; part < S::Z_PARTS; part++) {
                     uint32_t m[4];
-                    load_columns<S::LINE>(m, shared_address(state.factors.z[part]), k, column(i));
+                    load_columns<S::LINE>(m, shared_address(state.factors.z[part]), k, column[i]);
                     for (uint32_t n = 0; n < 4; n++) right[n % 2].part[part][n / 2] = m[n];
                 }
                 for (uint32_t n = 0; n < 2; n++) multiply(sum[i][n], left, right[n]);
@@ -272,12 +294,13 @@ template <uint32_t CHANNELS> struct Outer {
         }
     }
 
-    __device__ __forceinline__ void write(float *to, uint32_t channels) const {
+    /// As blocks of 8 × 8 of this part, `across` in a row of the whole matrix.
+    template <class T> __device__ __forceinline__ void write(T *to, uint32_t across) const {
 #pragma unroll
         for (uint32_t i = 0; i < 4 * COUNT; i++) {
-            uint32_t r = row(i / 4) + threadIdx.x % 32 / 4 + i % 2 * 8, c = column(i / 4) + i / 2 % 2 * 8 + threadIdx.x % 4 * 2;
+            uint32_t r = row[i / 4] / 8 + i % 2, c = column[i / 4] / 8 + i / 2 % 2;
             const float *v = sum[i / 4][i / 2 % 2] + i % 2 * 2;
-            if (r < channels && c < channels) *reinterpret_cast<float2 *>(to + r * channels + c) = make_float2(v[0], v[1]);
+            if (r <= c && c < across) store_pair(to + pair_index(r, c, across) * 64 + threadIdx.x % 32 * 2, make_float2(v[0], v[1]));
         }
     }
 };
@@ -290,10 +313,7 @@ template <class T, uint32_t CHANNELS> static __device__ __forceinline__ void bac
         BwdTile tile(p, number);
         __syncthreads();
         load_tile<CHANNELS, VF_LOSS_BWD_THREADS>(state.z, at<const T>(p.z) + tile.first * p.channels, tile.rows, p.channels);
-        if (p.dz) {
-            const T *projected = at<const T>(p.projected) + tile.first * p.channels;
-            load_tile<CHANNELS, VF_LOSS_BWD_THREADS>(state.projected, projected, tile.rows, p.channels);
-        }
+        load_tile<CHANNELS, VF_LOSS_BWD_THREADS>(state.projected, at<const T>(p.projected) + tile.first * p.channels, tile.rows, p.channels);
         float r[CHANNELS / 8][4] = {}, pulled[2];
         if (p.dmdms) {
             add_pull(r, p, tile, state);
@@ -304,7 +324,8 @@ template <class T, uint32_t CHANNELS> static __device__ __forceinline__ void bac
         if (p.dz) write_gradient(r, pulled, p, tile, state);
         if (p.outer) outer.add(r, state);
     }
-    if (p.outer) outer.write(at<float>(p.outer) + (size_t)blockIdx.x * p.channels * p.channels, p.channels);
+    uint32_t across = p.channels / 8;
+    if (p.outer) outer.write(at<T>(p.outer) + (size_t)blockIdx.x * (across * (across + 1) / 2 * 64), across);
 }
 
 template <class T> static __device__ __forceinline__ void vf_loss_bwd(const VfLossBwd &p) {

@@ -208,7 +208,6 @@ static __device__ __forceinline__ float compare_positions(const VfLossFwd &p, co
     size_t token = tiles.first_i + row;
     at<float>(p.norm)[token] = norm;
     if (p.feature_norm) at<float>(p.feature_norm)[token] = feature_norm;
-    at<float>(p.cosine)[token] = cosine;
     at<float>(p.slope)[token] = beyond > 0.0f ? 1.0f / norms : 0.0f;
     return relu(beyond);
 }

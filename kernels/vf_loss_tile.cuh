@@ -34,6 +34,14 @@ static __device__ __forceinline__ void store_quad(__nv_bfloat16 *to, float4 v) {
     __stwb(reinterpret_cast<uint2 *>(to), make_uint2(low[0], high[0]));
 }
 
+/// Two neighbours.
+static __device__ __forceinline__ void store_pair(float *to, float2 v) { __stwb(reinterpret_cast<float2 *>(to), v); }
+static __device__ __forceinline__ void store_pair(__nv_bfloat16 *to, float2 v) {
+    uint32_t pair[1];
+    split(v.x, v.y, pair);
+    __stwb(reinterpret_cast<uint32_t *>(to), pair[0]);
+}
+
 /// ROWS rows of a tile from `first` on, of which those below `rows` are there, as rows of T: by THREADS threads, of which this is `thread`.
 template <uint32_t CHANNELS, uint32_t ROWS, uint32_t THREADS, class T>
 static __device__ __forceinline__ void store_rows(T *to, const float *tile, uint32_t first, uint32_t rows, uint32_t channels, uint32_t thread) {
@@ -84,7 +92,7 @@ static __device__ __forceinline__ float row_sum(float x) {
     return x + __shfl_xor_sync(0xFFFFFFFFu, x, 2);
 }
 
-/// Which pair (tile_i, tile_j ≥ tile_i) is.
+/// Which pair (tile_i, tile_j ≥ tile_i) of so many tiles is.
 static __device__ __forceinline__ uint32_t pair_index(uint32_t tile_i, uint32_t tile_j, uint32_t tiles) {
     return tile_i * tiles - tile_i * (tile_i + 1) / 2 + tile_j;
 }

@@ -126,14 +126,49 @@ template <class T> class TokenSums {
 /// Shared memory after the tokens.
 struct WeightState {
     float4 sums[WEIGHT_WARPS][2][32];
-    /// Columns of Σ r zᵀ, and halves of them; rows of the weight.
-    float outer[2][VF_LOSS_MAX_CHANNELS][WEIGHT_TILE];
+    /// Columns of Σ r zᵀ, and halves of them, with a stride that neither quads of eight rows nor of eight columns conflict at; rows of the
+    /// weight.
+    float outer[2][VF_LOSS_MAX_CHANNELS][WEIGHT_TILE + 4];
     float weight[WEIGHT_TILE][VF_LOSS_MAX_CHANNELS + 4];
     float tile[WEIGHT_TILE][WEIGHT_TILE + 8];
 };
 
 static_assert(WEIGHT_WARPS * WEIGHT_STAGES * TokenGroup<float>::BYTES == VF_LOSS_WEIGHT_SHARED, "what the launch gives");
 static_assert(sizeof(WeightState) <= VF_LOSS_WEIGHT_SHARED, "takes the groups' place");
+
+/// The block's columns of Σ r zᵀ, by blocks of 8 × 8: one left of the diagonal is its mirror image, transposed. Two groups of threads add up
+/// half of the parts each.
+template <class T> static __device__ __forceinline__ void add_outer_parts(const VfLossBwdWeight &p, WeightState &state) {
+    constexpr uint32_t GROUP = VF_LOSS_WEIGHT_THREADS / 2;
+    uint32_t group = threadIdx.x / GROUP, thread = threadIdx.x % GROUP, across = p.channels / 8, part_size = across * (across + 1) / 2 * 64;
+    uint32_t count = (p.parts + 1 - group) / 2;
+    // A block of 8 × 8 has 16 quads.
+    uint32_t row = thread % 8, column = thread / 8 % 2 * 4, side = thread / 16 % 2, block_column = 2 * blockIdx.y + side;
+    if (block_column >= across) return;
+    for (uint32_t block_row = thread / 32; block_row < across; block_row += GROUP / 32) {
+        bool mirrored = block_row > block_column;
+        uint32_t block = mirrored ? pair_index(block_column, block_row, across) : pair_index(block_row, block_column, across);
+        const T *outer = at<const T>(p.outer) + (group * part_size + block * 64 + row * 8 + column);
+        float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 8
+        for (uint32_t i = 0; i < count; i++) {
+            // Without a test in every turn whether there is a tensor.
+            const T *quad = outer + i * (2 * part_size);
+            __builtin_assume(quad != nullptr);
+            float4 v = load4_or(quad, 0, 0.0f);
+            total = make_float4(total.x + v.x, total.y + v.y, total.z + v.z, total.w + v.w);
+        }
+        float(*to)[WEIGHT_TILE + 4] = state.outer[group] + 8 * block_row;
+        if (mirrored) {
+            to[column][8 * side + row] = total.x;
+            to[column + 1][8 * side + row] = total.y;
+            to[column + 2][8 * side + row] = total.z;
+            to[column + 3][8 * side + row] = total.w;
+        } else {
+            *reinterpret_cast<float4 *>(to[row] + 8 * side + column) = total;
+        }
+    }
+}
 
 template <class T> static __device__ __forceinline__ void vf_loss_bwd_weight(const VfLossBwdWeight &p) {
     extern __shared__ uint4 dynamic[];
@@ -167,22 +202,12 @@ template <class T> static __device__ __forceinline__ void vf_loss_bwd_weight(con
         const float *v = tokens.sum[n];
         state.sums[warp][n][lane] = make_float4(v[0], v[1], v[2], v[3]);
     }
-    // Two groups of threads add up half of the parts each.
-    uint32_t group = threadIdx.x / (VF_LOSS_WEIGHT_THREADS / 2), column = threadIdx.x % 4 * 4, channel = blockIdx.y * WEIGHT_TILE + column;
-    for (uint32_t row = threadIdx.x % (VF_LOSS_WEIGHT_THREADS / 2) / 4; row < p.channels; row += VF_LOSS_WEIGHT_THREADS / 8) {
-        const float *outer = at<const float>(p.outer) + (size_t)row * p.channels + channel;
-        float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 8
-        for (uint32_t part = group; part < p.parts; part += 2) {
-            float4 v = load4_or(channel < p.channels ? outer : nullptr, (size_t)part * p.channels * p.channels, 0.0f);
-            total = make_float4(total.x + v.x, total.y + v.y, total.z + v.z, total.w + v.w);
-        }
-        *reinterpret_cast<float4 *>(state.outer[group][row] + column) = total;
-    }
+    add_outer_parts<T>(p, state);
     uint32_t first = blockIdx.x * WEIGHT_TILE, rows = min(p.width - first, WEIGHT_TILE);
-    for (uint32_t i = threadIdx.x * 4; i < rows * p.channels; i += VF_LOSS_WEIGHT_THREADS * 4) {
-        float4 v = load4_or(at<const T>(p.weight) + (size_t)first * p.channels, i, 0.0f);
-        *reinterpret_cast<float4 *>(state.weight[i / p.channels] + i % p.channels) = v;
+    uint32_t row = threadIdx.x / WEIGHT_TILE, column = threadIdx.x % WEIGHT_TILE * (VF_LOSS_MAX_CHANNELS / WEIGHT_TILE);
+    if (row < rows && column < p.channels) {
+        float4 v = load4_or(at<const T>(p.weight) + (size_t)(first + row) * p.channels, column, 0.0f);
+        *reinterpret_cast<float4 *>(state.weight[row] + column) = v;
     }
     __syncthreads();
     if (threadIdx.x < 64) {
@@ -197,8 +222,7 @@ template <class T> static __device__ __forceinline__ void vf_loss_bwd_weight(con
     }
     __syncthreads();
     // A warp has two rows that lie two apart, so that they do not conflict.
-    uint32_t k = warp / 2 * 4 + warp % 2 + lane / WEIGHT_TILE * 2, c = lane % WEIGHT_TILE;
-    channel = blockIdx.y * WEIGHT_TILE + c;
+    uint32_t k = warp / 2 * 4 + warp % 2 + lane / WEIGHT_TILE * 2, c = lane % WEIGHT_TILE, channel = blockIdx.y * WEIGHT_TILE + c;
     if (k >= rows || channel >= p.channels) return;
     float gradient = state.tile[k][c] * (-upstream(p.dmcos) / (float)p.tokens);
     for (uint32_t m = 0; m < p.channels; m++) gradient = fmaf(state.weight[k][m], state.outer[0][m][c] + state.outer[1][m][c], gradient);

@@ -3431,7 +3431,7 @@ const _: () = {
     ["Offset of field: VelocityLossBwd::channels"][::std::mem::offset_of!(VelocityLossBwd, channels) - 56usize];
     ["Offset of field: VelocityLossBwd::eps"][::std::mem::offset_of!(VelocityLossBwd, eps) - 60usize];
 };
-#[doc = " Both losses, and what backward needs. signs[b, pair, r] is row r of s in the pair's tiles I ≤ J, sᵢⱼ = sign(d) where |d| > margin and\n else 0, d = cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ): two bits for each j, lowest first: 0, 1 for +1, 3 for −1.\n slope = 1/(‖f‖‖z′‖) where relu(1 − cos_margin − cos) > 0, else 0. Grid: (pairs + tiles, batch). One launch at a time."]
+#[doc = " Both losses, and what backward needs. signs[b, pair, r] is row r of s in the pair's tiles I ≤ J, sᵢⱼ = sign(d) where |d| > margin and\n else 0, d = cos(z′ᵢ, z′ⱼ) − cos(fᵢ, fⱼ): two bits for each j, lowest first: 0, 1 for +1, 3 for −1.\n slope = 1/(‖f‖‖z′‖) where relu(1 − cos_margin − cos(f, z′)) > 0, else 0. Grid: (pairs + tiles, batch). One launch at a time."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VfLossFwd {
@@ -3455,8 +3455,6 @@ pub struct VfLossFwd {
     pub norm: u64,
     #[doc = " (batch, positions) f32: ‖f‖, or absent, written"]
     pub feature_norm: u64,
-    #[doc = " (batch, positions) f32: cos(f, z′), written"]
-    pub cosine: u64,
     #[doc = " (batch, positions) f32, written"]
     pub slope: u64,
     #[doc = " (batch, pairs, 64, 4) u32, written"]
@@ -3470,7 +3468,7 @@ pub struct VfLossFwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossFwd"][::std::mem::size_of::<VfLossFwd>() - 128usize];
+    ["Size of VfLossFwd"][::std::mem::size_of::<VfLossFwd>() - 120usize];
     ["Alignment of VfLossFwd"][::std::mem::align_of::<VfLossFwd>() - 8usize];
     ["Offset of field: VfLossFwd::z"][::std::mem::offset_of!(VfLossFwd, z) - 0usize];
     ["Offset of field: VfLossFwd::weight"][::std::mem::offset_of!(VfLossFwd, weight) - 8usize];
@@ -3482,17 +3480,16 @@ const _: () = {
     ["Offset of field: VfLossFwd::gram"][::std::mem::offset_of!(VfLossFwd, gram) - 56usize];
     ["Offset of field: VfLossFwd::norm"][::std::mem::offset_of!(VfLossFwd, norm) - 64usize];
     ["Offset of field: VfLossFwd::feature_norm"][::std::mem::offset_of!(VfLossFwd, feature_norm) - 72usize];
-    ["Offset of field: VfLossFwd::cosine"][::std::mem::offset_of!(VfLossFwd, cosine) - 80usize];
-    ["Offset of field: VfLossFwd::slope"][::std::mem::offset_of!(VfLossFwd, slope) - 88usize];
-    ["Offset of field: VfLossFwd::signs"][::std::mem::offset_of!(VfLossFwd, signs) - 96usize];
-    ["Offset of field: VfLossFwd::batch"][::std::mem::offset_of!(VfLossFwd, batch) - 104usize];
-    ["Offset of field: VfLossFwd::positions"][::std::mem::offset_of!(VfLossFwd, positions) - 108usize];
-    ["Offset of field: VfLossFwd::width"][::std::mem::offset_of!(VfLossFwd, width) - 112usize];
-    ["Offset of field: VfLossFwd::channels"][::std::mem::offset_of!(VfLossFwd, channels) - 116usize];
-    ["Offset of field: VfLossFwd::distmat_margin"][::std::mem::offset_of!(VfLossFwd, distmat_margin) - 120usize];
-    ["Offset of field: VfLossFwd::cos_margin"][::std::mem::offset_of!(VfLossFwd, cos_margin) - 124usize];
+    ["Offset of field: VfLossFwd::slope"][::std::mem::offset_of!(VfLossFwd, slope) - 80usize];
+    ["Offset of field: VfLossFwd::signs"][::std::mem::offset_of!(VfLossFwd, signs) - 88usize];
+    ["Offset of field: VfLossFwd::batch"][::std::mem::offset_of!(VfLossFwd, batch) - 96usize];
+    ["Offset of field: VfLossFwd::positions"][::std::mem::offset_of!(VfLossFwd, positions) - 100usize];
+    ["Offset of field: VfLossFwd::width"][::std::mem::offset_of!(VfLossFwd, width) - 104usize];
+    ["Offset of field: VfLossFwd::channels"][::std::mem::offset_of!(VfLossFwd, channels) - 108usize];
+    ["Offset of field: VfLossFwd::distmat_margin"][::std::mem::offset_of!(VfLossFwd, distmat_margin) - 112usize];
+    ["Offset of field: VfLossFwd::cos_margin"][::std::mem::offset_of!(VfLossFwd, cos_margin) - 116usize];
 };
-#[doc = " dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which\n ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Without a weight `projected` are the features; for their gradient the two\n change places, and mdms_sign is −1. Grid: parts."]
+#[doc = " dz = dmdms·∂mdms/∂z + dmcos·∂mcos/∂z, and outer = the parts of Σ r zᵀ (r as in src/ops/vf_loss.rs), with which\n ∂W = −dmcos/(batch·positions)·Σ slope·f zᵀ + W·Σ r zᵀ. Σ r zᵀ is symmetric: outer has its blocks of 8 × 8 on and right of the diagonal,\n in the order of pairs; `blocks` = n·(n + 1) / 2 with n = channels / 8, rounded up. Without a weight `projected` are the features; for\n their gradient the two change places, and mdms_sign is −1. Grid: parts."]
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, bytemuck :: Pod, bytemuck :: Zeroable)]
 pub struct VfLossBwd {
@@ -3505,8 +3502,6 @@ pub struct VfLossBwd {
     #[doc = " (batch, positions) f32, read"]
     pub norm: u64,
     #[doc = " (batch, positions) f32, read"]
-    pub cosine: u64,
-    #[doc = " (batch, positions) f32, read"]
     pub slope: u64,
     #[doc = " (batch, pairs, 64, 4) u32, read"]
     pub signs: u64,
@@ -3516,7 +3511,7 @@ pub struct VfLossBwd {
     pub dmcos: u64,
     #[doc = " (batch, positions, channels) or absent, written"]
     pub dz: u64,
-    #[doc = " (parts, channels, channels) f32 or absent, written"]
+    #[doc = " (parts, blocks, 8, 8) or absent, written"]
     pub outer: u64,
     pub batch: u32,
     pub positions: u32,
@@ -3527,25 +3522,24 @@ pub struct VfLossBwd {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of VfLossBwd"][::std::mem::size_of::<VfLossBwd>() - 112usize];
+    ["Size of VfLossBwd"][::std::mem::size_of::<VfLossBwd>() - 104usize];
     ["Alignment of VfLossBwd"][::std::mem::align_of::<VfLossBwd>() - 8usize];
     ["Offset of field: VfLossBwd::z"][::std::mem::offset_of!(VfLossBwd, z) - 0usize];
     ["Offset of field: VfLossBwd::projected"][::std::mem::offset_of!(VfLossBwd, projected) - 8usize];
     ["Offset of field: VfLossBwd::gram"][::std::mem::offset_of!(VfLossBwd, gram) - 16usize];
     ["Offset of field: VfLossBwd::norm"][::std::mem::offset_of!(VfLossBwd, norm) - 24usize];
-    ["Offset of field: VfLossBwd::cosine"][::std::mem::offset_of!(VfLossBwd, cosine) - 32usize];
-    ["Offset of field: VfLossBwd::slope"][::std::mem::offset_of!(VfLossBwd, slope) - 40usize];
-    ["Offset of field: VfLossBwd::signs"][::std::mem::offset_of!(VfLossBwd, signs) - 48usize];
-    ["Offset of field: VfLossBwd::dmdms"][::std::mem::offset_of!(VfLossBwd, dmdms) - 56usize];
-    ["Offset of field: VfLossBwd::dmcos"][::std::mem::offset_of!(VfLossBwd, dmcos) - 64usize];
-    ["Offset of field: VfLossBwd::dz"][::std::mem::offset_of!(VfLossBwd, dz) - 72usize];
-    ["Offset of field: VfLossBwd::outer"][::std::mem::offset_of!(VfLossBwd, outer) - 80usize];
-    ["Offset of field: VfLossBwd::batch"][::std::mem::offset_of!(VfLossBwd, batch) - 88usize];
-    ["Offset of field: VfLossBwd::positions"][::std::mem::offset_of!(VfLossBwd, positions) - 92usize];
-    ["Offset of field: VfLossBwd::channels"][::std::mem::offset_of!(VfLossBwd, channels) - 96usize];
-    ["Offset of field: VfLossBwd::parts"][::std::mem::offset_of!(VfLossBwd, parts) - 100usize];
-    ["Offset of field: VfLossBwd::mdms_sign"][::std::mem::offset_of!(VfLossBwd, mdms_sign) - 104usize];
-    ["Offset of field: VfLossBwd::reserved"][::std::mem::offset_of!(VfLossBwd, reserved) - 108usize];
+    ["Offset of field: VfLossBwd::slope"][::std::mem::offset_of!(VfLossBwd, slope) - 32usize];
+    ["Offset of field: VfLossBwd::signs"][::std::mem::offset_of!(VfLossBwd, signs) - 40usize];
+    ["Offset of field: VfLossBwd::dmdms"][::std::mem::offset_of!(VfLossBwd, dmdms) - 48usize];
+    ["Offset of field: VfLossBwd::dmcos"][::std::mem::offset_of!(VfLossBwd, dmcos) - 56usize];
+    ["Offset of field: VfLossBwd::dz"][::std::mem::offset_of!(VfLossBwd, dz) - 64usize];
+    ["Offset of field: VfLossBwd::outer"][::std::mem::offset_of!(VfLossBwd, outer) - 72usize];
+    ["Offset of field: VfLossBwd::batch"][::std::mem::offset_of!(VfLossBwd, batch) - 80usize];
+    ["Offset of field: VfLossBwd::positions"][::std::mem::offset_of!(VfLossBwd, positions) - 84usize];
+    ["Offset of field: VfLossBwd::channels"][::std::mem::offset_of!(VfLossBwd, channels) - 88usize];
+    ["Offset of field: VfLossBwd::parts"][::std::mem::offset_of!(VfLossBwd, parts) - 92usize];
+    ["Offset of field: VfLossBwd::mdms_sign"][::std::mem::offset_of!(VfLossBwd, mdms_sign) - 96usize];
+    ["Offset of field: VfLossBwd::reserved"][::std::mem::offset_of!(VfLossBwd, reserved) - 100usize];
 };
 #[doc = " dweight as above. Grid: (width / 16, channels / 16), rounded up."]
 #[repr(C)]
@@ -3559,7 +3553,7 @@ pub struct VfLossBwdWeight {
     pub slope: u64,
     #[doc = " (width, channels), read"]
     pub weight: u64,
-    #[doc = " (parts, channels, channels) f32, read"]
+    #[doc = " (parts, blocks, 8, 8), read"]
     pub outer: u64,
     #[doc = " (1) f32 or absent for 0, read"]
     pub dmcos: u64,

@@ -20,9 +20,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("two tokens", [1, 2, 3, 4], [0.0, 0.0], true, false),
         case("part of a tile, for CUDA", [2, 67, 16, 24], [0.1, 0.3], true, false),
         case("several tiles, for CUDA", [1, 150, 64, 40], [0.0, 0.0], true, false),
+        case("an odd number of eights of channels, for CUDA", [1, 70, 24, 16], [0.1, 0.2], true, false),
         case("features projected before, for CUDA", [2, 70, 24, 24], [0.3, 0.2], false, false),
         case("more than a span of positions, for CUDA", [1, 290, 16, 8], [0.0, 0.1], true, false),
         case("f16d32 with DINOv2 ViT-L", [8, 256, 32, 1024], [0.5, 0.25], true, true),
+        case("f16d16 with DINOv2 ViT-L", [8, 256, 16, 1024], [0.5, 0.25], true, true),
+        case("f16d64 with DINOv2 ViT-L, two images", [2, 256, 64, 1024], [0.5, 0.25], true, true),
         case("small with DINOv2 ViT-S", [2, 64, 32, 384], [0.5, 0.25], true, true),
     ]
 }

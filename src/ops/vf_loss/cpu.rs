@@ -23,7 +23,7 @@ fn relu(v: f32) -> f32 {
 pub(super) fn fwd(
     p: &params::VfLossFwd,
     [z, weight, features]: [&[f32]; 3],
-    [mdms, mcos, partial, projected, gram, norm, feature_norm, cosine, slope, signs]: [&mut [f32]; 10],
+    [mdms, mcos, partial, projected, gram, norm, feature_norm, slope, signs]: [&mut [f32]; 9],
 ) {
     let (positions, width, channels) = (p.positions as usize, p.width as usize, p.channels as usize);
     let tokens = p.batch as usize * positions;
@@ -60,21 +60,22 @@ pub(super) fn fwd(
         .collect();
 
     let projected = if weighted { &*projected } else { features };
-    let scalars = cosine.par_iter_mut().zip(slope.par_iter_mut()).zip(norm.par_iter().zip(&f_norms));
+    let scalars = slope.par_iter_mut().zip(norm.par_iter().zip(&f_norms));
     let vectors = z.par_chunks(channels).zip(projected.par_chunks(channels));
-    scalars.zip(vectors).with_min_len(TILE).for_each(|(((cosine, slope), (norm, f_norm)), (z, projected))| {
+    let beyond = scalars.zip(vectors).with_min_len(TILE).map(|((slope, (norm, f_norm)), (z, projected))| {
         let norms = norm.max(EPS_COS) * f_norm.max(EPS_COS);
-        *cosine = dot(z, projected) as f32 / norms;
-        *slope = if 1.0 - p.cos_margin - *cosine > 0.0 { 1.0 / norms } else { 0.0 };
+        let beyond = 1.0 - p.cos_margin - dot(z, projected) as f32 / norms;
+        *slope = if beyond > 0.0 { 1.0 / norms } else { 0.0 };
+        relu(beyond)
     });
+    let beyond: Vec<f32> = beyond.collect();
 
     let mut sums = [0.0f64; 2];
     for (image, partial) in partial.chunks_mut(pairs.len() + tiles).enumerate() {
         let (of_pairs, of_tiles) = partial.split_at_mut(pairs.len());
         of_pairs.copy_from_slice(&losses[image * pairs.len()..][..pairs.len()]);
-        let cosines = cosine[image * positions..][..positions].chunks(TILE);
-        for (part, cosines) in of_tiles.iter_mut().zip(cosines) {
-            *part = cosines.iter().map(|cosine| f64::from(relu(1.0 - p.cos_margin - cosine))).sum::<f64>() as f32;
+        for (part, beyond) in of_tiles.iter_mut().zip(beyond[image * positions..][..positions].chunks(TILE)) {
+            *part = beyond.iter().map(|&beyond| f64::from(beyond)).sum::<f64>() as f32;
         }
         sums[0] += of_pairs.iter().map(|&part| f64::from(part)).sum::<f64>();
         sums[1] += of_tiles.iter().map(|&part| f64::from(part)).sum::<f64>();
@@ -147,7 +148,7 @@ fn compare(
 
 pub(super) fn bwd(
     p: &params::VfLossBwd,
-    [z, projected, gram, norm, cosine, slope, signs, dmdms, dmcos]: [&[f32]; 9],
+    [z, projected, gram, norm, slope, signs, dmdms, dmcos]: [&[f32]; 8],
     [dz, outer]: [&mut [f32]; 2],
 ) {
     let (positions, channels) = (p.positions as usize, p.channels as usize);
@@ -165,14 +166,18 @@ pub(super) fn bwd(
         let row = token * channels..(token + 1) * channels;
         let (n, slope) = (norm[token].max(EPS_DISTMAT), slope[token]);
         let along = if norm[token] > EPS_DISTMAT { pull_weight * dot(&q[row.clone()], r) as f32 / n } else { 0.0 };
-        let towards = if slope > 0.0 && norm[token] > EPS_COS { cosine_weight * cosine[token] } else { 0.0 };
+        let cosine = || slope * dot(&z[row.clone()], &projected[row.clone()]) as f32;
+        let towards = if slope > 0.0 && norm[token] > EPS_COS { cosine_weight * cosine() } else { 0.0 };
         let radial = (along + towards) / n;
         for (r, z) in r.iter_mut().zip(&z[row]) {
             *r = (pull_weight * *r - radial * z) / n;
         }
     });
     if !outer.is_empty() {
-        gemm(channels, channels, tokens, &r, (1, channels), z, (channels, 1), outer, channels, false);
+        let mut sum = vec![0.0; channels * channels];
+        gemm(channels, channels, tokens, &r, (1, channels), z, (channels, 1), &mut sum, channels, false);
+        outer.fill(0.0);
+        for_upper(channels, |row, column, at| outer[at] = sum[row * channels + column]);
     }
     if !dz.is_empty() {
         match gram.is_empty() {
@@ -185,6 +190,19 @@ pub(super) fn bwd(
                 *dz += cosine_weight * slope * projected;
             }
         });
+    }
+}
+
+/// Calls `f` with the row and the column of each element in the blocks of 8 × 8 on and right of a matrix's diagonal, and its place in them.
+fn for_upper(channels: usize, mut f: impl FnMut(usize, usize, usize)) {
+    let across = channels.div_ceil(8);
+    let blocks = (0..across).flat_map(|i| (i..across).map(move |j| (8 * i, 8 * j)));
+    for (block, (first_row, first_column)) in blocks.enumerate() {
+        for row in first_row..channels.min(first_row + 8) {
+            for column in first_column..channels.min(first_column + 8) {
+                f(row, column, 64 * block + (row - first_row) * 8 + column - first_column);
+            }
+        }
     }
 }
 
@@ -241,5 +259,7 @@ pub(super) fn bwd_weight(
         let toward: Vec<f32> = toward.collect();
         gemm(width, c, tokens, features, (1, width), &toward, (c, 1), dweight, c, false);
     }
-    gemm(width, c, c, weight, (c, 1), outer, (c, 1), dweight, c, !dmcos.is_empty());
+    let mut sum = vec![0.0; c * c];
+    for_upper(c, |row, column, at| (sum[row * c + column], sum[column * c + row]) = (outer[at], outer[at]));
+    gemm(width, c, c, weight, (c, 1), &sum, (c, 1), dweight, c, !dmcos.is_empty());
 }
