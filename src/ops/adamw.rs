@@ -134,7 +134,13 @@ fn sums_of_squares(grads: &[&Tensor]) -> Result<Tensor> {
 ///
 /// # Errors
 /// When a parameter's tensors differ in size.
-pub fn step(settings: &AdamWSettings, scale: f32, lr: &Tensor, state: &mut Tensor, groups: Vec<AdamWGroup>) -> Result<()> {
+pub fn step(
+    settings: &AdamWSettings,
+    scale: f32,
+    lr: &Tensor,
+    state: &mut Tensor,
+    groups: Vec<AdamWGroup>,
+) -> Result<()> {
     let device = lr.device().clone();
     for group in &groups {
         let count = group.param.numel();
@@ -177,12 +183,7 @@ pub fn step(settings: &AdamWSettings, scale: f32, lr: &Tensor, state: &mut Tenso
     device.launch_list(&STEP, p, [state], [], groups.collect())
 }
 
-fn norm_cpu(
-    _: &params::AdamWNorm,
-    []: [&[f32]; 0],
-    [parts]: [&mut [f32]; 1],
-    groups: Slices<1, 0>,
-) {
+fn norm_cpu(_: &params::AdamWNorm, []: [&[f32]; 0], [parts]: [&mut [f32]; 1], groups: Slices<1, 0>) {
     parts[0] = groups.iter().map(|([grad], [])| reduce::sum_of_squares(grad)).sum::<f64>() as f32;
 }
 
@@ -206,12 +207,7 @@ fn prepare_cpu(p: &params::AdamWPrepare, [parts, lr]: [&[f32]; 2], [state]: [&mu
     put(params::ADAMW_RSQRT_CORRECTION2, (1.0 / correction(p.beta2).sqrt()) as f32);
 }
 
-fn step_cpu(
-    p: &params::AdamW,
-    [state]: [&[f32]; 1],
-    []: [&mut [f32]; 0],
-    groups: Slices<1, 5>,
-) {
+fn step_cpu(p: &params::AdamW, [state]: [&[f32]; 1], []: [&mut [f32]; 0], groups: Slices<1, 5>) {
     let at = |index: u32| state[index as usize];
     if at(params::ADAMW_APPLY) == 0.0 {
         return;

@@ -12,22 +12,39 @@ use crate::error::{Error, Result};
 use crate::params;
 use crate::tensor::Tensor;
 
-const SUM_OF_SQUARES: Kernel<params::SumOfSquares, 1, 1> =
-    Kernel { name: "sum_of_squares", reads: ["x"], writes: ["sum"], cpu: sum_of_squares_cpu, cuda: cuda(|p, _| Geometry::blocks(p.parts)) };
+const SUM_OF_SQUARES: Kernel<params::SumOfSquares, 1, 1> = Kernel {
+    name: "sum_of_squares",
+    reads: ["x"],
+    writes: ["sum"],
+    cpu: sum_of_squares_cpu,
+    cuda: cuda(|p, _| Geometry::blocks(p.parts)),
+};
 
-const WEIGHT: Kernel<params::AdaptiveWeight, 2, 1> =
-    Kernel { name: "adaptive_weight", reads: ["nll", "other"], writes: ["weight"], cpu: weight_cpu, cuda: cuda(|_, _| Geometry::blocks(1)) };
+const WEIGHT: Kernel<params::AdaptiveWeight, 2, 1> = Kernel {
+    name: "adaptive_weight",
+    reads: ["nll", "other"],
+    writes: ["weight"],
+    cpu: weight_cpu,
+    cuda: cuda(|_, _| Geometry::blocks(1)),
+};
 
-const SCALE: Kernel<params::Scale, 2, 1> =
-    Kernel { name: "scale", reads: ["x", "scale"], writes: ["y"], cpu: scale_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.count, math)) };
+const SCALE: Kernel<params::Scale, 2, 1> = Kernel {
+    name: "scale",
+    reads: ["x", "scale"],
+    writes: ["y"],
+    cpu: scale_cpu,
+    cuda: cuda(|p, math| Geometry::elementwise(p.count, math)),
+};
 
-const ADD_SCALED: Kernel<params::AddScaled, 2, 1> =
-    Kernel {
+const ADD_SCALED: Kernel<params::AddScaled, 2, 1> = Kernel {
     name: "add_scaled",
     reads: ["x", "scale"],
     writes: ["sum"],
     cpu: add_scaled_cpu,
-    cuda: Some(CudaKernel::new("adaptive", |p: &params::AddScaled, math| Geometry::elementwise(p.count, math)).updating(&["sum"])),
+    cuda: Some(
+        CudaKernel::new("adaptive", |p: &params::AddScaled, math| Geometry::elementwise(p.count, math))
+            .updating(&["sum"]),
+    ),
 };
 
 const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
@@ -84,7 +101,8 @@ fn sum_of_squares_cpu(_: &params::SumOfSquares, [x]: [&[f32]; 1], [sum]: [&mut [
 
 fn weight_cpu(p: &params::AdaptiveWeight, [nll, other]: [&[f32]; 2], [weight]: [&mut [f32]; 1]) {
     // A NaN norm must stay one: the training loop looks for it.
-    weight[0] = (nll[0].sqrt() / (other[0].sqrt() + params::ADAPTIVE_NORM_FLOOR as f32)).clamp(0.0, p.largest) * p.factor;
+    weight[0] =
+        (nll[0].sqrt() / (other[0].sqrt() + params::ADAPTIVE_NORM_FLOOR as f32)).clamp(0.0, p.largest) * p.factor;
 }
 
 fn scale_cpu(_: &params::Scale, [x, scale]: [&[f32]; 2], [y]: [&mut [f32]; 1]) {

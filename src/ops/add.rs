@@ -13,11 +13,21 @@ use crate::tensor::Tensor;
 /// The sum of two tensors of one shape: (any shape) ×2 → the same shape.
 pub struct Add;
 
-const FWD: Kernel<params::AddFwd, 2, 1> =
-    Kernel { name: "add_fwd", reads: ["a", "b"], writes: ["y"], cpu: fwd_cpu, cuda: Some(cuda(|p, math| Geometry::elementwise(p.count, math))) };
+const FWD: Kernel<params::AddFwd, 2, 1> = Kernel {
+    name: "add_fwd",
+    reads: ["a", "b"],
+    writes: ["y"],
+    cpu: fwd_cpu,
+    cuda: Some(cuda(|p, math| Geometry::elementwise(p.count, math))),
+};
 
-const INTO: Kernel<params::AddInto, 1, 1> =
-    Kernel { name: "add_into", reads: ["x"], writes: ["sum"], cpu: into_cpu, cuda: Some(cuda(|p: &params::AddInto, math| Geometry::elementwise(p.count, math)).updating(&["sum"])) };
+const INTO: Kernel<params::AddInto, 1, 1> = Kernel {
+    name: "add_into",
+    reads: ["x"],
+    writes: ["sum"],
+    cpu: into_cpu,
+    cuda: Some(cuda(|p: &params::AddInto, math| Geometry::elementwise(p.count, math)).updating(&["sum"])),
+};
 
 const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> CudaKernel<P> {
     CudaKernel::new("add", geometry)

@@ -190,11 +190,7 @@ fn eval_fwd_cpu(p: &params::BatchNormEvalFwd, [x, weight, bias, mean, var]: [&[f
     });
 }
 
-fn eval_bwd_cpu(
-    p: &params::BatchNormEvalBwd,
-    [x, weight, mean, var, dy]: [&[f32]; 5],
-    [dx, sums]: [&mut [f32]; 2],
-) {
+fn eval_bwd_cpu(p: &params::BatchNormEvalBwd, [x, weight, mean, var, dy]: [&[f32]; 5], [dx, sums]: [&mut [f32]; 2]) {
     let c = p.channels as usize;
     let rstd: Vec<f32> = var.iter().map(|var| 1.0 / (var + p.eps).sqrt()).collect();
     dx.par_chunks_mut(c).zip(dy.par_chunks(c)).with_min_len(rows_per_task(c)).for_each(|(dx, dy)| {

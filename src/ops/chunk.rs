@@ -57,12 +57,8 @@ impl<const M: usize> Op<1, M> for Chunk<M> {
             parts.push(if i < M { Tensor::uninit(x.device(), &shape, x.dtype()) } else { Tensor::absent(x.device()) }?);
         }
         let mut parts: [Tensor; MOST] = parts.try_into().expect("six were made");
-        let p = params::ChunkFwd {
-            rows: rows as u32,
-            cols: (packed / M) as u32,
-            parts: M as u32,
-            ..Default::default()
-        };
+        let p =
+            params::ChunkFwd { rows: rows as u32, cols: (packed / M) as u32, parts: M as u32, ..Default::default() };
         x.device().launch(&FWD, p, [x], parts.each_mut())?;
         let mut parts = parts.into_iter();
         Ok((std::array::from_fn(|_| parts.next().expect("M is at most six")), x.shape().to_vec()))

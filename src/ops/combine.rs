@@ -118,9 +118,7 @@ fn case<const N: usize>(label: &'static str, shape: &[usize], coefficients: [f32
         label,
         inputs: NAMES[..N].iter().map(|name| Input::normal(name, shape)).collect(),
         settings: NAMES.into_iter().zip(coefficients).map(|(name, value)| (name, f64::from(value))).collect(),
-        run: Box::new(move |tape, x| {
-            Ok(tape.apply(Combine(coefficients), std::array::from_fn(|i| &x[i]))?.into())
-        }),
+        run: Box::new(move |tape, x| Ok(tape.apply(Combine(coefficients), std::array::from_fn(|i| &x[i]))?.into())),
         tolerance: Tolerance::ELEMENTWISE,
         flops: 2 * N as u64 * count,
         bytes: 4 * (N as u64 + 1) * count,
@@ -135,6 +133,11 @@ pub(super) fn cases() -> Vec<Case> {
         case("three tensors, two gradients", &[5, 409], [0.5, -2.0, 0.75], false).constant(1),
         case("eight tensors", &[3, 131], [1.0, 0.5, -0.25, 2.0, 0.0, -1.0, 0.125, 3.0], false),
         case("an Euler step of f16d32 latents", &[64, 16, 16, 32], [1.0, 0.004], true),
-        case("a step of order five of f16d32 latents", &[64, 16, 16, 32], [1.0, 0.091, 0.449, 0.651, -0.322, 0.131], true),
+        case(
+            "a step of order five of f16d32 latents",
+            &[64, 16, 16, 32],
+            [1.0, 0.091, 0.449, 0.651, -0.322, 0.131],
+            true,
+        ),
     ]
 }

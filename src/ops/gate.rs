@@ -24,9 +24,7 @@ const FWD: Kernel<params::GateFwd, 3, 1> = Kernel {
     reads: ["x", "gate", "y"],
     writes: ["out"],
     cpu: fwd_cpu,
-    cuda: Some(CudaKernel::new("gate", |p, math| {
-        channel_tile::geometry(p.cols, p.tile, [p.slices, p.gates], 1, math)
-    })),
+    cuda: Some(CudaKernel::new("gate", |p, math| channel_tile::geometry(p.cols, p.tile, [p.slices, p.gates], 1, math))),
 };
 
 const BWD: Kernel<params::GateBwd, 3, 3> = Kernel {
@@ -34,9 +32,7 @@ const BWD: Kernel<params::GateBwd, 3, 3> = Kernel {
     reads: ["dout", "gate", "y"],
     writes: ["dy", "dgate", "sums"],
     cpu: bwd_cpu,
-    cuda: Some(CudaKernel::new("gate", |p, math| {
-        channel_tile::geometry(p.cols, p.tile, [p.parts, p.gates], 1, math)
-    })),
+    cuda: Some(CudaKernel::new("gate", |p, math| channel_tile::geometry(p.cols, p.tile, [p.parts, p.gates], 1, math))),
 };
 
 impl Op<3> for GateResidual {

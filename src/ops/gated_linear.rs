@@ -26,7 +26,8 @@ impl Op<5> for GatedLinear {
 
     fn forward(&self, [x, weight, bias, residual, gate]: [&Tensor; 5]) -> Result<([Tensor; 1], Saved)> {
         check_end(Self::NAME, residual, gate)?;
-        let Outputs { y, branch, .. } = forward(Self::NAME, [x, weight, bias], Then { activation: None, residual, gate })?;
+        let Outputs { y, branch, .. } =
+            forward(Self::NAME, [x, weight, bias], Then { activation: None, residual, gate })?;
         let end = BranchEnd { gate: gate.clone(), branch };
         Ok(([y], Saved { x: x.clone(), weight: weight.clone(), end }))
     }

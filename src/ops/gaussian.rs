@@ -25,8 +25,13 @@ pub struct GaussianSample;
 #[derive(Debug, Clone, Copy)]
 pub struct KlTerms;
 
-const FWD: Kernel<params::GaussianFwd, 2, 2> =
-    Kernel { name: "gaussian_fwd", reads: ["moments", "noise"], writes: ["z", "kl"], cpu: fwd_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)) };
+const FWD: Kernel<params::GaussianFwd, 2, 2> = Kernel {
+    name: "gaussian_fwd",
+    reads: ["moments", "noise"],
+    writes: ["z", "kl"],
+    cpu: fwd_cpu,
+    cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)),
+};
 
 const BWD: Kernel<params::GaussianBwd, 4, 2> = Kernel {
     name: "gaussian_bwd",
@@ -36,11 +41,21 @@ const BWD: Kernel<params::GaussianBwd, 4, 2> = Kernel {
     cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)),
 };
 
-const TERMS_FWD: Kernel<params::KlTermsFwd, 1, 1> =
-    Kernel { name: "kl_terms_fwd", reads: ["moments"], writes: ["terms"], cpu: terms_fwd_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)) };
+const TERMS_FWD: Kernel<params::KlTermsFwd, 1, 1> = Kernel {
+    name: "kl_terms_fwd",
+    reads: ["moments"],
+    writes: ["terms"],
+    cpu: terms_fwd_cpu,
+    cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)),
+};
 
-const TERMS_BWD: Kernel<params::KlTermsBwd, 2, 1> =
-    Kernel { name: "kl_terms_bwd", reads: ["moments", "dterms"], writes: ["dmoments"], cpu: terms_bwd_cpu, cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)) };
+const TERMS_BWD: Kernel<params::KlTermsBwd, 2, 1> = Kernel {
+    name: "kl_terms_bwd",
+    reads: ["moments", "dterms"],
+    writes: ["dmoments"],
+    cpu: terms_bwd_cpu,
+    cuda: cuda(|p, math| Geometry::elementwise(p.pixels * p.channels, math)),
+};
 
 const fn cuda<P>(geometry: fn(&P, Math) -> Geometry) -> Option<CudaKernel<P>> {
     Some(CudaKernel::new("gaussian", geometry))

@@ -143,7 +143,11 @@ impl Parts {
         let positions = x.rows_cols().0 / x.shape()[0];
         check::dtype(GroupNorm::NAME, "statistics", statistics, DType::F32)?;
         if [batch, of_groups, two] != [x.shape()[0], groups, 2] || parts == 0 || !positions.is_multiple_of(parts) {
-            let message = format!("statistics of shape {:?} are none of x {:?} in {groups} groups", statistics.shape(), x.shape());
+            let message = format!(
+                "statistics of shape {:?} are none of x {:?} in {groups} groups",
+                statistics.shape(),
+                x.shape()
+            );
             return Err(Error::shape(GroupNorm::NAME, message));
         }
         let given = Parts { partial: statistics.clone(), length: positions / parts };
@@ -185,7 +189,8 @@ impl GroupNorm {
         let ChannelTile { tile, parts, .. } = ChannelTile::new(op, x, batch, self.groups)?;
         let mut partial = Tensor::uninit(device, &[batch, parts as usize, self.groups, 2], DType::F32)?;
         let [samples, positions, channels, groups] = [batch, rows / batch, channels, self.groups].map(|n| n as u32);
-        let p = params::GroupNormStats { batch: samples, positions, channels, groups, tile, parts, ..Default::default() };
+        let p =
+            params::GroupNormStats { batch: samples, positions, channels, groups, tile, parts, ..Default::default() };
         device.launch(&STATS, p, [x], [&mut partial])?;
         Ok(Parts { partial, length: positions.div_ceil(parts) as usize })
     }
@@ -244,16 +249,8 @@ impl GroupNorm {
         let mut by_group = sums(needs[0], [*batch, parts as usize, self.groups, 2])?;
         let [batch, positions, channels, groups] = [*batch, rows / batch, channels, self.groups].map(|n| n as u32);
         let silu = u32::from(self.silu);
-        let p = params::GroupNormBwdSums {
-            batch,
-            positions,
-            channels,
-            groups,
-            tile,
-            parts,
-            silu,
-            ..Default::default()
-        };
+        let p =
+            params::GroupNormBwdSums { batch, positions, channels, groups, tile, parts, silu, ..Default::default() };
         let reads = [x, weight, bias, mean, rstd, dy];
         device.launch(&BWD_SUMS, p, reads, [&mut by_channel, &mut by_group])?;
 

@@ -71,7 +71,9 @@ pub(super) fn cases() -> Vec<Case> {
                 Input::normal("like", &[1]).constant(),
             ],
             settings: vec![("height", shape[1] as f64), ("width", shape[2] as f64), ("channels", shape[3] as f64)],
-            run: Box::new(move |tape, x| Ok(vec![tape.constant(normalize(x[0].value(), &shape, x[1].value().dtype())?)])),
+            run: Box::new(move |tape, x| {
+                Ok(vec![tape.constant(normalize(x[0].value(), &shape, x[1].value().dtype())?)])
+            }),
             tolerance: Tolerance::ELEMENTWISE,
             flops: 2 * count as u64,
             bytes: 5 * count as u64,

@@ -37,7 +37,12 @@ pub fn l1_loss(x_hat: &Tensor, x: &Tensor, weight: f32) -> Result<(Tensor, Tenso
     let mut loss = Tensor::uninit(x.device(), &[parts], DType::F32)?;
     let mut dx_hat = x_hat.uninit_like()?;
     let (count, batch, parts) = (x.numel() as u32, x.shape()[0] as u32, parts as u32);
-    x.device().launch(&LOSS, params::L1Loss { count, batch, parts, weight, ..Default::default() }, [x_hat, x], [&mut loss, &mut dx_hat])?;
+    x.device().launch(
+        &LOSS,
+        params::L1Loss { count, batch, parts, weight, ..Default::default() },
+        [x_hat, x],
+        [&mut loss, &mut dx_hat],
+    )?;
     Ok((sum::of_parts(loss)?, dx_hat))
 }
 

@@ -150,7 +150,8 @@ fn backward(
     needs[5] |= joins;
     let sums_wanted = needs[1..5].contains(&true) || needs[6];
     let absent = Tensor::absent(device)?;
-    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(joins), DType::F32)? } else { Tensor::absent(device)? };
+    let mut sums =
+        if sums_wanted { Tensor::uninit(device, &of.sums(joins), DType::F32)? } else { Tensor::absent(device)? };
     let mut gradients = grads::allocate([x, weight, bias, scale, shift, branch, gate], needs)?;
     let [dx, dweight, dbias, dscale, dshift, dbranch, dgate] = &mut gradients;
     let p = params::LayerNormBwd {

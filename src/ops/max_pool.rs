@@ -125,20 +125,20 @@ pub(super) fn cases() -> Vec<Case> {
         ([1, 5, 7, 8], "odd sizes, even channels", false),
         ([1, 256, 256, 64], "VGG", true),
     ]
-        .into_iter()
-        .map(|(shape, label, bench)| {
-            let count = shape.iter().product::<usize>() as u64;
-            Case {
-                op: "max_pool2",
-                label,
-                inputs: vec![Input::normal("x", &shape)],
-                settings: vec![],
-                run: Box::new(|tape, x| Ok(tape.apply(MaxPool, [&x[0]])?.into())),
-                tolerance: Tolerance::ELEMENTWISE,
-                flops: count,
-                bytes: 5 * count,
-                bench,
-            }
-        })
-        .collect()
+    .into_iter()
+    .map(|(shape, label, bench)| {
+        let count = shape.iter().product::<usize>() as u64;
+        Case {
+            op: "max_pool2",
+            label,
+            inputs: vec![Input::normal("x", &shape)],
+            settings: vec![],
+            run: Box::new(|tape, x| Ok(tape.apply(MaxPool, [&x[0]])?.into())),
+            tolerance: Tolerance::ELEMENTWISE,
+            flops: count,
+            bytes: 5 * count,
+            bench,
+        }
+    })
+    .collect()
 }

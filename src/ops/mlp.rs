@@ -40,12 +40,16 @@ impl Op<7> for Mlp {
             check_end(Self::NAME, residual, gate)?;
         }
         if w1.shape().first().is_some_and(|outputs| !outputs.is_multiple_of(self.activation.width())) {
-            return Err(Error::shape(Self::NAME, format!("w1 has shape {:?}, whose rows are not two halves", w1.shape())));
+            return Err(Error::shape(
+                Self::NAME,
+                format!("w1 has shape {:?}, whose rows are not two halves", w1.shape()),
+            ));
         }
         let absent = Tensor::absent(x.device())?;
         let then = Then { activation: Some(self.activation), residual: &absent, gate: &absent };
         let Outputs { y: hidden, sums, .. } = forward(Self::NAME, [x, w1, b1], then)?;
-        let Outputs { y, branch, .. } = forward(Self::NAME, [&hidden, w2, b2], Then { activation: None, residual, gate })?;
+        let Outputs { y, branch, .. } =
+            forward(Self::NAME, [&hidden, w2, b2], Then { activation: None, residual, gate })?;
         let end = BranchEnd { gate: gate.clone(), branch };
         Ok(([y], Saved { x: x.clone(), w1: w1.clone(), w2: w2.clone(), sums, hidden, end }))
     }
@@ -75,7 +79,14 @@ pub(super) fn kernels() -> Vec<KernelInfo> {
 /// Activations by the number that the oracle knows them by.
 const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::GeluErf, Activation::GeluTanh, Activation::SwiGlu];
 
-fn case(label: &'static str, activation: usize, x: &[usize], [hidden, outputs]: [usize; 2], end: End, bench: bool) -> Case {
+fn case(
+    label: &'static str,
+    activation: usize,
+    x: &[usize],
+    [hidden, outputs]: [usize; 2],
+    end: End,
+    bench: bool,
+) -> Case {
     let op = Mlp { activation: ACTIVATIONS[activation] };
     let (inputs, wide) = (x[x.len() - 1], hidden * op.activation.width());
     let rows = x.iter().product::<usize>() / inputs;
@@ -103,9 +114,7 @@ fn case(label: &'static str, activation: usize, x: &[usize], [hidden, outputs]: 
             gate,
         ],
         settings: vec![("activation", activation as f64)],
-        run: Box::new(move |tape, x| {
-            Ok(tape.apply(op, [&x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]])?.into())
-        }),
+        run: Box::new(move |tape, x| Ok(tape.apply(op, [&x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]])?.into())),
         tolerance: Tolerance::REDUCTION,
         flops: 2 * (rows * (inputs * wide + hidden * outputs)) as u64,
         bytes: 4 * (rows * inputs + inputs * wide + hidden * outputs + rows * (wide + outputs)) as u64,

@@ -98,9 +98,7 @@ impl Op<6, 2> for RmsNormResidual {
         let [x, weight, scale, shift, branch, gate, _] = kept;
         match grads {
             [Some(dy), dresidual] => backward(Self::NAME, kept, dy, dresidual, needs),
-            [None, dresidual] => {
-                residual_alone(Self::NAME, [x, weight, scale, shift, branch, gate], dresidual, needs)
-            }
+            [None, dresidual] => residual_alone(Self::NAME, [x, weight, scale, shift, branch, gate], dresidual, needs),
         }
     }
 }
@@ -146,7 +144,8 @@ fn backward(
     needs[4] |= joins;
     let sums_wanted = needs[1..4].contains(&true) || needs[5];
     let absent = Tensor::absent(device)?;
-    let mut sums = if sums_wanted { Tensor::uninit(device, &of.sums(joins), DType::F32)? } else { Tensor::absent(device)? };
+    let mut sums =
+        if sums_wanted { Tensor::uninit(device, &of.sums(joins), DType::F32)? } else { Tensor::absent(device)? };
     let mut gradients = grads::allocate([x, weight, scale, shift, branch, gate], needs)?;
     let [dx, dweight, dscale, dshift, dbranch, dgate] = &mut gradients;
     let p = params::RmsNormBwd {

@@ -25,9 +25,7 @@ const PREPEND_FWD: Kernel<params::PrependTokenFwd, 3, 1> = Kernel {
     reads: ["x", "cls", "pos"],
     writes: ["y"],
     cpu: prepend_fwd_cpu,
-    cuda: Some(CudaKernel::new("tokens", |p, _| {
-        rows::rows(p.tokens + 1, p.cols, rows::fours(p.cols), p.batch)
-    })),
+    cuda: Some(CudaKernel::new("tokens", |p, _| rows::rows(p.tokens + 1, p.cols, rows::fours(p.cols), p.batch))),
 };
 
 const PREPEND_BWD: Kernel<params::PrependTokenBwd, 1, 3> = Kernel {

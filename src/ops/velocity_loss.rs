@@ -131,11 +131,7 @@ impl Op<3, 2> for VelocityLoss {
     }
 }
 
-fn fwd_cpu(
-    p: &params::VelocityLossFwd,
-    [pred, target, weight]: [&[f32]; 3],
-    [mse, cos]: [&mut [f32]; 2],
-) {
+fn fwd_cpu(p: &params::VelocityLossFwd, [pred, target, weight]: [&[f32]; 3], [mse, cos]: [&mut [f32]; 2]) {
     let (rows, channels, eps) = (p.rows as usize, p.channels as usize, f64::from(p.eps));
     let count = rows * channels;
     let samples = pred.par_chunks(count).zip(target.par_chunks(count));
@@ -152,11 +148,7 @@ fn fwd_cpu(
     });
 }
 
-fn bwd_cpu(
-    p: &params::VelocityLossBwd,
-    [pred, target, weight, dmse, dcos]: [&[f32]; 5],
-    [dpred]: [&mut [f32]; 1],
-) {
+fn bwd_cpu(p: &params::VelocityLossBwd, [pred, target, weight, dmse, dcos]: [&[f32]; 5], [dpred]: [&mut [f32]; 1]) {
     let (rows, channels, eps) = (p.rows as usize, p.channels as usize, f64::from(p.eps));
     dpred.par_chunks_mut(channels).enumerate().with_min_len(GRAIN).for_each(|(row, dpred)| {
         let b = row / rows;

@@ -8,6 +8,7 @@ use super::{RandomRun, RunConfig};
 use crate::config::Precision;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::metrics::note;
 
 /// What a step of the run that `run` makes takes on a GPU, without computing anything: on a [`Device::plan`].
 ///
@@ -53,7 +54,7 @@ pub fn announce<L>(
 ) -> Result<()> {
     let Some(free) = device.free_memory()? else { return Ok(()) };
     let plan = plan(&device.plan_like(), run)?;
-    eprintln!("memory of a step: {plan}; {} launches", plan.launches());
+    note(format_args!("memory of a step: {plan}; {} launches", plan.launches()));
     plan.fits(free, config)
 }
 

@@ -35,7 +35,8 @@ pub fn bwd(
     let [batch, queries, keys, heads, head_dim] = [p.batch, p.queries, p.keys, p.heads, p.head_dim].map(|n| n as usize);
     let (s, place) = (Shape { batch, queries, keys, heads, head_dim }, Place { stride: heads * head_dim, offset: 0 });
     let saved = Saved { inputs: [q, k, v].map(|x| (x, place)), logsumexp, delta, dout: (dout, place) };
-    let [[dq], [dk], [dv]] = [(dq, queries), (dk, keys), (dv, keys)].map(|(x, rows)| Target::places(s, x, [place], rows));
+    let [[dq], [dk], [dv]] =
+        [(dq, queries), (dk, keys), (dv, keys)].map(|(x, rows)| Target::places(s, x, [place], rows));
     backward(s, p.scale, &saved, plain, plain, [dq, dk, dv]);
 }
 

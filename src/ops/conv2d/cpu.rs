@@ -183,11 +183,15 @@ mod tests {
     /// What the convolution through the upsample does, its four phases do together.
     #[test]
     fn phases_are_the_convolution_through_the_upsample() {
-        for (height, width, kernel, pads) in
-            [(4, 5, [3, 3], [1, 1, 1, 1]), (3, 2, [4, 4], [1, 2, 1, 1]), (2, 3, [5, 2], [2, 0, 2, 0]), (1, 1, [1, 1], [0; 4])]
-        {
+        for (height, width, kernel, pads) in [
+            (4, 5, [3, 3], [1, 1, 1, 1]),
+            (3, 2, [4, 4], [1, 2, 1, 1]),
+            (2, 3, [5, 2], [2, 0, 2, 0]),
+            (1, 1, [1, 1], [0; 4]),
+        ] {
             let [top, left, bottom, right] = pads;
-            let (out_height, out_width) = (2 * height + top + bottom + 1 - kernel[0], 2 * width + left + right + 1 - kernel[1]);
+            let (out_height, out_width) =
+                (2 * height + top + bottom + 1 - kernel[0], 2 * width + left + right + 1 - kernel[1]);
             let (batch, inputs, outputs, parts) = (2, 3, 4, 2);
             let whole = params::Conv2dFwd {
                 batch,
@@ -205,13 +209,22 @@ mod tests {
                 upsample: 1,
                 ..Default::default()
             };
-            let (x_len, y_len) = ((batch * height * width * inputs) as usize, (batch * out_height * out_width * outputs) as usize);
+            let (x_len, y_len) =
+                ((batch * height * width * inputs) as usize, (batch * out_height * out_width * outputs) as usize);
             let taps = phase_taps(kernel[0]) * phase_taps(kernel[1]);
             let (weight_len, phases_len) =
                 ((outputs * kernel[0] * kernel[1] * inputs) as usize, (4 * outputs * taps * inputs) as usize);
             let (x, weight, bias, residual) = (noise(x_len, 1), noise(weight_len, 2), noise(4, 3), noise(y_len, 4));
             let mut of_phases = vec![f32::NAN; phases_len];
-            let p = params::Conv2dPhases { inputs, outputs, kernel_height: kernel[0], kernel_width: kernel[1], top, left, ..Default::default() };
+            let p = params::Conv2dPhases {
+                inputs,
+                outputs,
+                kernel_height: kernel[0],
+                kernel_width: kernel[1],
+                top,
+                left,
+                ..Default::default()
+            };
             phases(&p, [&weight], [&mut of_phases]);
 
             let run = |phased: u32, weight: &[f32]| {

@@ -116,7 +116,9 @@ const FWD: Kernel<params::Conv2dFwd, 4, 2> = Kernel {
     reads: ["x", "weight", "bias", "residual"],
     writes: ["y", "statistics"],
     cpu: cpu::fwd,
-    cuda: Some(CudaKernel::new("conv2d", |p: &params::Conv2dFwd, math| gather(&Gather::forward(p), p.tile, math)).with_tf32()),
+    cuda: Some(
+        CudaKernel::new("conv2d", |p: &params::Conv2dFwd, math| gather(&Gather::forward(p), p.tile, math)).with_tf32(),
+    ),
 };
 
 const BWD_DATA: Kernel<params::Conv2dBwdData, 2, 1> = Kernel {
@@ -124,7 +126,10 @@ const BWD_DATA: Kernel<params::Conv2dBwdData, 2, 1> = Kernel {
     reads: ["dy", "weight"],
     writes: ["dx"],
     cpu: cpu::bwd_data,
-    cuda: Some(CudaKernel::new("conv2d", |p: &params::Conv2dBwdData, math| gather(&Gather::backward(p), p.tile, math)).with_tf32()),
+    cuda: Some(
+        CudaKernel::new("conv2d", |p: &params::Conv2dBwdData, math| gather(&Gather::backward(p), p.tile, math))
+            .with_tf32(),
+    ),
 };
 
 const BWD_WEIGHT: Kernel<params::Conv2dBwdWeight, 2, 2> = Kernel {
@@ -265,7 +270,9 @@ impl Op<4, 2> for Conv2dBeforeNorm {
 
     fn backward(&self, saved: &Saved, grads: [Option<&Tensor>; 2], needs: [bool; 4]) -> Result<[Option<Tensor>; 4]> {
         let [Some(dy), None] = grads else {
-            return Err(Error::Gradient("conv2d: statistics carry no gradient; pass them on as a constant".to_string()));
+            return Err(Error::Gradient(
+                "conv2d: statistics carry no gradient; pass them on as a constant".to_string(),
+            ));
         };
         gradients(saved, dy, needs)
     }
@@ -299,7 +306,9 @@ impl Conv2d {
         p.tile = Gather::forward(&p).tile(device.multiprocessors());
         p.groups = groups.map_or(0, |groups| groups as u32);
         let parts = match groups {
-            Some(groups) if !device.is_cpu() && wide.out_c == shape.out_c => statistics_parts(&p, groups as u32) as usize,
+            Some(groups) if !device.is_cpu() && wide.out_c == shape.out_c => {
+                statistics_parts(&p, groups as u32) as usize
+            }
             _ => 0,
         };
         let mut statistics = match parts {
@@ -356,7 +365,8 @@ fn check_cuda(s: &ConvShape) -> Result<()> {
     }
     let taps = if s.upsample { kernel.map(|side| 2 * phase_taps(side as u32)) } else { kernel.map(|side| side as u32) };
     let patches = s.pad_top == 0 && s.pad_left == 0 && (s.out_h - 1) * s.stride + s.kernel_h <= s.in_h;
-    let patches = patches && (s.out_w - 1) * s.stride + s.kernel_w <= s.in_w && kernel.iter().all(|&side| side <= s.stride);
+    let patches =
+        patches && (s.out_w - 1) * s.stride + s.kernel_w <= s.in_w && kernel.iter().all(|&side| side <= s.stride);
     if taps[0] * taps[1] > tiles::MOST_TAPS && !patches {
         let message = "on CUDA a kernel that is larger than its stride, or than the image, has at most";
         return fail(format!("{message} {} taps, not {kernel:?}", tiles::MOST_TAPS));
@@ -392,10 +402,7 @@ fn weight_gradient(s: &ConvShape, [x, dy]: [&Tensor; 2], needs: [bool; 2]) -> Re
             true => Tensor::uninit(device, shape, DType::F32),
             false => Tensor::absent(device),
         };
-        Ok([
-            gradient(&[parts * s.out_c, taps[0], taps[1], s.in_c], needs[0])?,
-            gradient(&[parts * s.out_c], needs[1])?,
-        ])
+        Ok([gradient(&[parts * s.out_c, taps[0], taps[1], s.in_c], needs[0])?, gradient(&[parts * s.out_c], needs[1])?])
     };
     let [mut dweight, mut dbias] = gradients(1, [s.kernel_h, s.kernel_w])?;
     let mut p = geometry!(Conv2dBwdWeight of s, on device);

@@ -40,7 +40,8 @@ pub(super) struct Gather {
 impl Gather {
     pub(super) fn forward(p: &params::Conv2dFwd) -> Gather {
         let steps = if p.phased == 1 { 2 } else { 1 };
-        let taps = [p.kernel_height, p.kernel_width].map(|kernel| if p.phased == 1 { phase_taps(kernel) } else { kernel });
+        let taps =
+            [p.kernel_height, p.kernel_width].map(|kernel| if p.phased == 1 { phase_taps(kernel) } else { kernel });
         Gather {
             classes: steps * steps,
             pixels: p.batch * p.out_height.div_ceil(steps) * p.out_width.div_ceil(steps),
@@ -91,8 +92,10 @@ pub(super) fn statistics_parts(p: &params::Conv2dFwd, groups: u32) -> u32 {
     let steps = if p.phased == 1 { 2 } else { 1 };
     let ([rows, most], [_, least]) = (shape(p.tile, Math::Bf16), shape(p.tile, Math::F32));
     let of_class = p.out_height / steps * (p.out_width / steps);
-    let pixels = p.out_height.is_multiple_of(steps) && p.out_width.is_multiple_of(steps) && of_class.is_multiple_of(rows);
-    let channels = p.outputs.is_multiple_of(most) && p.outputs.is_multiple_of(groups) && least.is_multiple_of(p.outputs / groups);
+    let pixels =
+        p.out_height.is_multiple_of(steps) && p.out_width.is_multiple_of(steps) && of_class.is_multiple_of(rows);
+    let channels =
+        p.outputs.is_multiple_of(most) && p.outputs.is_multiple_of(groups) && least.is_multiple_of(p.outputs / groups);
     if pixels && channels { of_class / rows * steps * steps } else { 0 }
 }
 
@@ -127,7 +130,9 @@ impl WeightTiles {
     /// The number of tiles.
     pub(super) fn count(&self, tile: u32, math: Math) -> u32 {
         let [rows, columns] = weight_shape(tile, math);
-        self.classes * self.channels[1].div_ceil(rows) * (self.taps[0] * self.taps[1] * self.channels[0]).div_ceil(columns)
+        self.classes
+            * self.channels[1].div_ceil(rows)
+            * (self.taps[0] * self.taps[1] * self.channels[0]).div_ceil(columns)
     }
 
     /// The tile to use, and in how many parts to cut the sum over pixels.

@@ -81,9 +81,8 @@ fn whole(groups: usize, partial: &[f32], count: impl Fn(usize) -> f64) -> impl I
     let parts = partial.len() / (2 * groups);
     let elements: f64 = (0..parts).map(&count).sum();
     (0..groups).map(move |g| {
-        let of = |value: usize| {
-            partial.iter().skip(2 * g + value).step_by(2 * groups).map(|&v| f64::from(v)).enumerate()
-        };
+        let of =
+            |value: usize| partial.iter().skip(2 * g + value).step_by(2 * groups).map(|&v| f64::from(v)).enumerate();
         let mean = of(0).map(|(part, mean)| count(part) * mean).sum::<f64>() / elements;
         let between: f64 = of(0).map(|(part, of_part)| count(part) * (of_part - mean).powi(2)).sum();
         let within: f64 = of(1).map(|(_, squares)| squares).sum();
@@ -112,7 +111,8 @@ pub(super) fn fwd(
     let (positions, length, size) = (f64::from(p.positions), f64::from(p.length), f64::from(p.channels / p.groups));
     let elements = positions * size;
     let count = |part: usize| size * length.min(positions - part as f64 * length);
-    let of_samples = partial.chunks((p.parts * p.groups * 2) as usize).flat_map(|partial| whole(groups, partial, count));
+    let of_samples =
+        partial.chunks((p.parts * p.groups * 2) as usize).flat_map(|partial| whole(groups, partial, count));
     for (i, (of_group, squares)) in of_samples.enumerate() {
         mean[i] = of_group as f32;
         rstd[i] = (1.0 / (squares / elements + f64::from(p.eps)).sqrt()) as f32;

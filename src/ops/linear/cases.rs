@@ -47,6 +47,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case("DiT-XL projection, 128 tokens", &[1, 128, 1152], 1152, true, true),
         case("DiT-XL/1's patches, 16 images", &[16, 256, 32], 1152, true, true),
         case("DiT-S modulation, 32 images", &[32, 384], 2304, true, true),
-        case("DiT-XL projection, 128 tokens, its bias alone", &[1, 128, 1152], 1152, true, true).constant(0).constant(1),
+        case("DiT-XL projection, 128 tokens, its bias alone", &[1, 128, 1152], 1152, true, true)
+            .constant(0)
+            .constant(1),
     ]
 }

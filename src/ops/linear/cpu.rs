@@ -57,7 +57,8 @@ pub(super) fn fwd(
         }
         for (row, y) in (first..).zip(y.chunks_exact_mut(outputs)) {
             let x = &residual[row * outputs..][..outputs];
-            let gate = if gate.is_empty() { gate } else { &gate[row / p.rows_per_gate as usize * outputs..][..outputs] };
+            let gate =
+                if gate.is_empty() { gate } else { &gate[row / p.rows_per_gate as usize * outputs..][..outputs] };
             add_gated(x, gate, y);
         }
     });
@@ -85,17 +86,19 @@ fn add_gated(x: &[f32], gate: &[f32], y: &mut [f32]) {
     }
 }
 
-pub(super) fn bwd_input(
-    p: &params::LinearBwdInput,
-    [dy, weight, sums, dresidual]: [&[f32]; 4],
-    [dx]: [&mut [f32]; 1],
-) {
+pub(super) fn bwd_input(p: &params::LinearBwdInput, [dy, weight, sums, dresidual]: [&[f32]; 4], [dx]: [&mut [f32]; 1]) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
     let columns = if p.activation == params::LINEAR_SWIGLU { 2 * inputs } else { inputs };
     let identity = p.activation == params::LINEAR_IDENTITY;
     let (panels, task) = strips(rows, inputs, outputs, weight, (inputs, 1));
     // The product's gradient by f(s), of all rows if they are few, and else of a strip.
-    let d_rows = if identity { 0 } else if panels.is_none() { rows } else { task };
+    let d_rows = if identity {
+        0
+    } else if panels.is_none() {
+        rows
+    } else {
+        task
+    };
     let mut few = scratch(if panels.is_none() { d_rows * inputs } else { 0 });
     if panels.is_none() {
         dx[..dresidual.len()].copy_from_slice(dresidual);
@@ -152,11 +155,7 @@ fn through_swiglu(s: &[f32], d: &[f32], dx: &mut [f32]) {
 }
 
 /// The whole of it, whatever `blocks` is: no part is left to [`bwd_weight_sum`].
-pub(super) fn bwd_weight(
-    p: &params::LinearBwdWeight,
-    [x, dy]: [&[f32]; 2],
-    [dweight, dbias, _, _]: [&mut [f32]; 4],
-) {
+pub(super) fn bwd_weight(p: &params::LinearBwdWeight, [x, dy]: [&[f32]; 2], [dweight, dbias, _, _]: [&mut [f32]; 4]) {
     let (rows, inputs, outputs) = (p.rows as usize, p.inputs as usize, p.outputs as usize);
     gemm(outputs, inputs, rows, dy, (1, outputs), x, (inputs, 1), dweight, inputs, false);
     if !dbias.is_empty() {
@@ -206,10 +205,20 @@ mod tests {
     #[test]
     fn parts_of_a_tile_add_up() {
         const WHOLE: f32 = -1.0;
-        for (blocks, slabs, [tiles_m, tiles_n]) in [(4, 9, [1, 1]), (3, 8, [2, 1]), (7, 5, [3, 3]), (4, 6, [3, 2]), (5, 4, [9, 2])] {
+        for (blocks, slabs, [tiles_m, tiles_n]) in
+            [(4, 9, [1, 1]), (3, 8, [2, 1]), (7, 5, [3, 3]), (4, 6, [3, 2]), (5, 4, [9, 2])]
+        {
             let (tile_rows, tile_columns) = (3, 4);
             let (outputs, inputs) = (tile_rows * tiles_m - 1, tile_columns * tiles_n - 1);
-            let p = params::LinearBwdWeightSum { inputs, outputs, blocks, slabs, tile_rows, tile_columns, ..Default::default() };
+            let p = params::LinearBwdWeightSum {
+                inputs,
+                outputs,
+                blocks,
+                slabs,
+                tile_rows,
+                tile_columns,
+                ..Default::default()
+            };
             let rest = tiles_m * tiles_n % blocks;
             let share = (rest * slabs).div_ceil(blocks);
             let slots = (blocks + rest) as usize;
@@ -234,7 +243,10 @@ mod tests {
                 let [row, column] = matrix_tile::place(tile, [tiles_m, tiles_n], [tile_rows, tile_columns]);
                 for r in row..(row + tile_rows).min(outputs) {
                     let columns = column..(column + tile_columns).min(inputs);
-                    assert!(columns.clone().all(|c| dweight[(r * inputs + c) as usize] == want), "{blocks} {slabs} {tile}");
+                    assert!(
+                        columns.clone().all(|c| dweight[(r * inputs + c) as usize] == want),
+                        "{blocks} {slabs} {tile}"
+                    );
                     assert!(column > 0 || dbias[r as usize] == want, "{blocks} {slabs} {tile}: bias");
                 }
             }

@@ -24,7 +24,14 @@ enum Embed {
     Both,
 }
 
-fn case(label: &'static str, [batch, grid_h, grid_w]: [usize; 3], heads: usize, head_dim: usize, embed: Embed, bench: bool) -> Case {
+fn case(
+    label: &'static str,
+    [batch, grid_h, grid_w]: [usize; 3],
+    heads: usize,
+    head_dim: usize,
+    embed: Embed,
+    bench: bool,
+) -> Case {
     let (tokens, cols) = (grid_h * grid_w, heads * head_dim);
     let (norm, rope) = (matches!(embed, Embed::Norm | Embed::Both), matches!(embed, Embed::Rope | Embed::Both));
     let weight = |name| match norm {
