@@ -26,6 +26,6 @@
 #include "vf_loss_weight.cuh"
 
 VF_EXPORT(vf_loss_fwd, VfLossFwd, VF_LOSS_FWD_THREADS)
-// Shared memory has room for two blocks at most: there are registers for all that a thread wants.
+// At most 64 blocks, each with a multiprocessor of its own: there are registers for all that a thread wants.
 VF_EXPORT(vf_loss_bwd, VfLossBwd, VF_LOSS_BWD_THREADS, 1)
 VF_EXPORT(vf_loss_bwd_weight, VfLossBwdWeight, VF_LOSS_WEIGHT_THREADS)
