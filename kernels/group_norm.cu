@@ -267,7 +267,7 @@ template <class T> static __device__ __forceinline__ void group_norm_stats(const
     else stats<T, Single<T>>(p);
 }
 
-/// The statistics of the parts of one dtype, whatever x's.
+/// The statistics of longer parts from those of shorter ones, which are f32 whatever x is.
 static __device__ __forceinline__ void group_norm_merge(const GroupNormMerge &p) {
     uint32_t parts = (p.parts + p.fold - 1) / p.fold, index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.batch * parts * p.groups) return;
