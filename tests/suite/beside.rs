@@ -17,6 +17,9 @@ use vf_engine::tensor::Tensor;
 
 use super::super::oracle::{Array, l1};
 
+/// What stands for these checks where `VF_OPS` names ops.
+pub const NAME: &str = "beside";
+
 /// The checks of what the table of cases does not reach.
 pub const OUTSIDE_OF_CASES: [fn(&Device) -> Result<()>; 8] = [
     check_random,

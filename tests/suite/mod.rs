@@ -235,6 +235,12 @@ fn cuda_cases() -> Vec<(Case, Math)> {
     cases
 }
 
+/// The ops of these cases.
+pub fn checked_ops() -> Vec<&'static str> {
+    let checked = REGISTRY.iter().filter(|entry| (entry.cases)().iter().any(|case| !case.bench));
+    checked.map(|entry| entry.name).collect()
+}
+
 /// Outputs and gradients of one case against the oracle. `false`: the op says that it does not take this shape on this device.
 pub fn check_case(case: &Case, device: &Device, math: Math) -> Result<bool> {
     let drawn = Drawn::new(case, device, math)?;
