@@ -2,7 +2,8 @@
 
 use bytemuck::Pod;
 
-use super::{Backend, Device, Geometry, KernelInfo, Launch, Math, moved};
+use super::launch::{Launch, moved};
+use super::{Backend, Device, Geometry, KernelInfo, Math};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;

@@ -8,16 +8,19 @@
 pub mod cpu;
 pub mod cuda;
 mod kernel;
+mod launch;
 mod list;
 pub mod mmap;
 pub mod philox;
 pub mod sim;
+mod spec;
 
 pub use kernel::{CpuBody, CudaKernel, Geometry, Kernel, KernelInfo, Math};
+pub use launch::Launch;
 pub use list::{Group, ListBody, ListKernel, Slices};
+pub use spec::DeviceSpec;
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -28,24 +31,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::REGISTRY;
 use crate::tensor::Tensor;
-
-/// A launch on a GPU as [`Device::record_launches`] saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch {
-    /// The kernel's entry: its name and dtype.
-    pub entry: String,
-    /// Bytes of all tensors that it reads or writes, twice of those that it does both to, in the sectors in which memory moves: what it
-    /// must move at least.
-    pub bytes: u64,
-}
-
-/// Bytes in which device memory moves: a tensor of four costs as many.
-const SECTOR_BYTES: usize = 32;
-
-/// Bytes that a launch must move of a tensor that it reads or writes, or does both to.
-fn moved(tensor: &Tensor, both: bool) -> u64 {
-    (if both { 2 } else { 1 }) * tensor.bytes().next_multiple_of(SECTOR_BYTES) as u64
-}
+use launch::moved;
 
 /// A handle on a device; clones are cheap and refer to the same one.
 #[derive(Clone)]
@@ -80,38 +66,6 @@ impl Graph {
         self.graph
             .launch()
             .map_err(|e| Error::Device(format!("{} does not run what was recorded: {e}", self.device.name())))
-    }
-}
-
-/// Which device to open: what `--device` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceSpec {
-    /// CUDA where a driver, a GPU and all kernels are there; the CPU otherwise.
-    Auto,
-    /// The native CPU.
-    Cpu,
-    /// The CUDA device of this ordinal.
-    Cuda(usize),
-    /// The CUDA kernels on the software GPU.
-    Sim,
-}
-
-impl FromStr for DeviceSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let unknown = || format!("unknown device '{text}': use auto, cpu, cuda, cuda:N or sim");
-        match text.split_once(':') {
-            None => match text {
-                "auto" => Ok(DeviceSpec::Auto),
-                "cpu" => Ok(DeviceSpec::Cpu),
-                "cuda" => Ok(DeviceSpec::Cuda(0)),
-                "sim" => Ok(DeviceSpec::Sim),
-                _ => Err(unknown()),
-            },
-            Some(("cuda", ordinal)) => ordinal.parse().map(DeviceSpec::Cuda).map_err(|_| unknown()),
-            Some(_) => Err(unknown()),
-        }
     }
 }
 

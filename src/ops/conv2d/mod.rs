@@ -50,6 +50,7 @@ macro_rules! geometry {
 mod cases;
 mod channels;
 mod cpu;
+mod limits;
 mod tiles;
 
 pub(super) use cases::cases;
@@ -64,6 +65,7 @@ use crate::params;
 use crate::tensor::Tensor;
 pub(crate) use channels::with_channels;
 use channels::{CHANNELS, widened, with_weight_channels};
+use limits::check_cuda;
 use tiles::{Gather, WeightTiles, statistics_parts};
 
 /// A convolution: x (B, H, W, I), weight (O, kh, kw, I), bias (O) or absent, residual (as the result) or absent →
@@ -348,30 +350,6 @@ fn input(s: &ConvShape) -> [usize; 4] {
 
 fn output(s: &ConvShape) -> [usize; 4] {
     [s.batch, s.out_h, s.out_w, s.out_c]
-}
-
-/// What the CUDA kernels have room for in a register.
-fn check_cuda(s: &ConvShape) -> Result<()> {
-    let fail = |message: String| Err(Error::shape(Conv2d::NAME, message));
-    let (kernel, sides) = ([s.kernel_h, s.kernel_w], [s.in_h, s.in_w, s.out_h, s.out_w]);
-    let weight = s.out_c * s.in_c * s.kernel_h * s.kernel_w;
-    for elements in [s.batch * s.in_h * s.in_w * s.in_c, s.batch * s.out_h * s.out_w * s.out_c, weight] {
-        if i32::try_from(elements).is_err() {
-            return fail(format!("on CUDA a tensor has less than 2³¹ elements, not {elements}"));
-        }
-    }
-    if sides.iter().any(|&side| side >= tiles::MOST_PIXELS) {
-        return fail(format!("on CUDA images have less than {} rows and columns, not {sides:?}", tiles::MOST_PIXELS));
-    }
-    let taps = if s.upsample { kernel.map(|side| 2 * phase_taps(side as u32)) } else { kernel.map(|side| side as u32) };
-    let patches = s.pad_top == 0 && s.pad_left == 0 && (s.out_h - 1) * s.stride + s.kernel_h <= s.in_h;
-    let patches =
-        patches && (s.out_w - 1) * s.stride + s.kernel_w <= s.in_w && kernel.iter().all(|&side| side <= s.stride);
-    if taps[0] * taps[1] > tiles::MOST_TAPS && !patches {
-        let message = "on CUDA a kernel that is larger than its stride, or than the image, has at most";
-        return fail(format!("{message} {} taps, not {kernel:?}", tiles::MOST_TAPS));
-    }
-    Ok(())
 }
 
 /// The weights of the four convolutions that one through the upsample falls into.

@@ -19,12 +19,6 @@ const fn weight_shape(tile: u32, math: Math) -> [u32; 2] {
     if tile == CONV2D_TILE_FEW { [64, 128] } else { shape(CONV2D_TILE_LARGE, math) }
 }
 
-/// The taps for whose bits a register has room.
-pub(super) const MOST_TAPS: u32 = 32;
-
-/// The rows and columns for which half a register has room.
-pub(super) const MOST_PIXELS: usize = 1 << 14;
-
 /// What decides the tiles of a gather: of the forward or of the data gradient. See `Gather` in `kernels/conv2d.cu`.
 pub(super) struct Gather {
     /// Of pixels, by the parity of rows and columns.
